@@ -1,0 +1,56 @@
+# Each target sets up what it needs: a fresh machine has python3 (3.11 or newer) with venv, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CONFIG ?= config.yaml
+
+.PHONY: demo run test check bench lock clean
+
+demo: $(VENV)/.runtime
+	@$(BIN)/cambwatch demo
+
+run: $(VENV)/.runtime
+	@test -f "$(CONFIG)" || { echo "No $(CONFIG) here. Make one: cp config.example.yaml $(CONFIG), then set your key and your Slack URL in it." >&2; exit 1; }
+	@exec $(BIN)/cambwatch run --config "$(CONFIG)"
+
+test: $(VENV)/.dev
+	@$(BIN)/pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+bench: $(VENV)/.dev
+	@$(BIN)/python benchmarks/main_job.py
+
+# What is installed is pinned, with hashes, in constraints.txt and constraints-dev.txt; this makes both anew.
+lock: $(VENV)/.dev
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml --group build --output-file constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml --group build --group dev --constraints constraints.txt --output-file constraints-dev.txt
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.runtime: constraints.txt pyproject.toml | $(VENV)/.made
+	@echo "Setting up in $(VENV), once ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: constraints-dev.txt pyproject.toml | $(VENV)/.made
+	@echo "Setting up in $(VENV), with what the tests need, once ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.runtime
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo "cambwatch needs python3, 3.11 or newer: install it (Debian: apt-get install python3 python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cambwatch needs Python 3.11 or newer, and $(PYTHON) is older: name a newer one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "cambwatch needs Python's venv module: install it (Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) && touch $@
