@@ -1,0 +1,59 @@
+"""Who can be told, and what it takes: destinations and routes as the loops know them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from cambwatch.core.model import Status
+from cambwatch.core.retry import RetryPolicy
+from cambwatch.core.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most *per_second* on average and *burst* at once; both > 0."""
+
+    per_second: float
+    burst: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """
+    A named receiver.
+
+    *type* is a name of formats.FORMATS. With *secrets* every request is signed with
+    each of them, so that a receiver can change from one to the next. *timeout* covers
+    an attempt from the first byte of the dial to the last of the answer.
+    """
+
+    name: str
+    type: str
+    url: Secret
+    secrets: tuple[Secret, ...] = ()
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+    timeout: timedelta = timedelta(seconds=15)
+    concurrency: int = 4
+    rate: Rate | None = None
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    allow_private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a route asks of an event; an empty part asks nothing, all parts must hold."""
+
+    events: frozenset[str] = frozenset()  # "task", "group"
+    statuses: frozenset[Status] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """When *condition* holds, *notify* hear of it."""
+
+    condition: Condition
+    notify: tuple[str, ...]

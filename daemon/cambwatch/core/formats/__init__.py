@@ -1,0 +1,11 @@
+"""From an event to the bytes that a kind of receiver takes: one file per destination type."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from cambwatch.core.formats import slack, webhook
+from cambwatch.core.formats.message import Format, Message
+
+__all__ = ["FORMATS", "Format", "Message"]
+
+FORMATS: Mapping[str, Format] = MappingProxyType({"webhook": webhook.FORMAT, "slack": slack.FORMAT})

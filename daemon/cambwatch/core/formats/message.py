@@ -1,0 +1,43 @@
+"""What every destination type makes of an event: one request, and how often its service takes one."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from cambwatch.core.destinations import Destination, Rate
+from cambwatch.core.events import Event
+from cambwatch.core.model import Json
+
+JSON_TYPE = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What one attempt posts; names of headers are in lower case."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Format(Protocol):
+    """What a destination type knows: how to say it, and how often its service lets us."""
+
+    @property
+    def rate(self) -> Rate | None:
+        """What the service allows, where the configuration says nothing; None is no limit."""
+
+    def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
+        """The request of an attempt made at *at*; never one that the service refuses for its form."""
+
+
+def compact(document: Json) -> bytes:
+    """*document* as JSON in UTF-8; a lone surrogate, for which UTF-8 has no bytes, becomes a question mark."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+
+
+def headers_for(destination: Destination) -> dict[str, str]:
+    """The JSON content type and the destination's own headers, which may name another one."""
+    own = {name.lower(): value.reveal() for name, value in destination.headers.items()}
+    return {"content-type": JSON_TYPE} | own

@@ -1,0 +1,33 @@
+"""The plain webhook: the notification itself as JSON, signed as Standard Webhooks 1.0.0 asks for."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from cambwatch.core.destinations import Destination, Rate
+from cambwatch.core.documents import body
+from cambwatch.core.events import Event
+from cambwatch.core.formats.message import Message, compact, headers_for
+from cambwatch.core.signature import sign
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Any receiver that takes our JSON; it says by 429 when we are too fast."""
+
+    rate: Rate | None = None
+
+    def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
+        """The request of an attempt made at *at*; the configured headers cannot take the place of the webhook's own."""
+        content = compact(body(event))
+        timestamp_s = int(at.timestamp())
+        headers = headers_for(destination)
+        headers["webhook-id"] = delivery_id
+        headers["webhook-timestamp"] = str(timestamp_s)
+        if destination.secrets:
+            headers["webhook-signature"] = sign(
+                destination.secrets, delivery_id=delivery_id, timestamp_s=timestamp_s, body=content
+            )
+        return Message(content, headers)
+
+
+FORMAT = Webhook()

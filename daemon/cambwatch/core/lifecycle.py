@@ -1,0 +1,172 @@
+"""
+Every transition of a task and of a delivery.
+
+A task leaves PENDING once, by Conclude; a delivery leaves pending once, by
+Delivered or GiveUp. Nothing here waits, asks or writes: the loops do what is
+decided here.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.destinations import Destination
+from cambwatch.core.model import (
+    Attempt,
+    Conclude,
+    Confirm,
+    Delivered,
+    Delivery,
+    Ended,
+    Forbidden,
+    GiveUp,
+    Invalid,
+    Outcome,
+    PauseAccount,
+    Pending,
+    PollAgain,
+    Report,
+    RetryAt,
+    Status,
+    Step,
+    Task,
+    Unavailable,
+    Unconfirmed,
+    Unknown,
+    Verdict,
+)
+
+INVALID_TRIES = 3  # answers 422 in a row before we believe that Camb means it
+DEADLINE_STRETCH = 0.1  # of the deadline's span: how much longer we try when Camb gives no answer at the deadline
+SHORT_BUDGET = timedelta(hours=6)  # for refusals that a deploy or a slip of the configuration may have caused
+
+_REFUSALS = frozenset({Outcome.DESTINATION_GONE, Outcome.PAYLOAD_REJECTED, Outcome.AUTH, Outcome.POLICY})
+
+
+@dataclass(slots=True)
+class Progress:
+    """
+    What the polls of one task have shown so far; lives in memory only.
+
+    *known_at* is when Camb last knew the task, or when we began to watch it.
+    *failures* and *refusals* count answers in a row: those that say nothing, and
+    those that refuse the task_id. *word* is the last status word that nobody knows.
+    """
+
+    known_at: datetime
+    polls: int = 0
+    first_polled_at: datetime | None = None
+    failures: int = 0
+    refusals: int = 0
+    word: str | None = None
+
+    def note(self, report: Report, *, asked_at: datetime, now: datetime) -> None:
+        """Take in the answer to a poll that was sent at *asked_at*."""
+        self.polls += 1
+        self.first_polled_at = self.first_polled_at or asked_at
+        match report:
+            case Pending() | Ended() | Unconfirmed():
+                self.known_at = now
+                self.failures = self.refusals = 0
+            case Unknown():
+                self.failures = self.refusals = 0
+            case Invalid():
+                self.failures = 0
+                self.refusals += 1
+            case Forbidden() | Unavailable():
+                self.failures += 1
+            case _:
+                assert_never(report)
+
+
+def next_step(
+    task: Task, progress: Progress, report: Report, *, policy: PollPolicy, now: datetime, chance: float
+) -> Step:
+    """
+    Decide what to do with *task* after *report*, which *progress* has taken in.
+
+    A late answer beats the deadline: a task that Camb has finished is reported as
+    finished even when its deadline has passed meanwhile. At the deadline only an
+    answer ends the watch; where Camb gives none, it is asked on for a tenth of the
+    deadline's span, because "expired" would be wrong for what ended in an outage.
+    A refused key ends nothing at all.
+    """
+    overdue = now >= task.deadline_at
+    match report:
+        case Ended(status, run_id, reason, message):
+            return Conclude(status, run_id, reason, message)
+        case Unconfirmed(run_id):
+            return Confirm(run_id)
+        case Forbidden(http_status):
+            return PauseAccount(http_status, policy.pause_after_trouble(progress.failures, chance=chance))
+        case Unknown(detail) if now - progress.known_at >= policy.not_found_grace:
+            return Conclude(Status.NOT_FOUND, message=detail)
+        case Invalid(detail) if progress.refusals >= INVALID_TRIES:
+            return Conclude(Status.NOT_FOUND, message=detail)
+        case Pending(word) if overdue:
+            return Conclude(Status.EXPIRED, message=None if word is None else f"The last status was {word}")
+        case Unknown(detail) | Invalid(detail) if overdue:
+            return Conclude(Status.NOT_FOUND, message=detail)
+        case Pending():
+            return PollAgain(_until_deadline(task, policy.pause(), now))
+        case Unknown() | Invalid():
+            return PollAgain(_until_deadline(task, policy.pause(), now))
+        case Unavailable(fault, wish, detail):
+            if now >= _last_call(task):
+                return Conclude(Status.EXPIRED, message=f"Camb could not be asked at the deadline ({detail or fault})")
+            pause = policy.pause_after_trouble(progress.failures, chance=chance)
+            return PollAgain(max(_until_deadline(task, pause, now), wish or timedelta(0)))
+        case _:
+            assert_never(report)
+
+
+def unconfirmed(task: Task, *, policy: PollPolicy, now: datetime) -> Step:
+    """Decide what to do with *task* after its result could not be fetched: that it is still pending."""
+    if now >= task.deadline_at:
+        return Conclude(Status.EXPIRED)
+    return PollAgain(_until_deadline(task, policy.pause(), now))
+
+
+def _last_call(task: Task) -> datetime:
+    """Until when we ask for a task that Camb gives no answer about."""
+    return task.deadline_at + (task.deadline_at - task.registered_at) * DEADLINE_STRETCH
+
+
+def _until_deadline(task: Task, pause: timedelta, now: datetime) -> timedelta:
+    """*pause*, cut so that one poll falls on the deadline, and one on the end of what lies behind it."""
+    left = (task.deadline_at if now < task.deadline_at else _last_call(task)) - now
+    return min(pause, left) if left > timedelta(0) else pause
+
+
+def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, now: datetime, chance: float) -> Verdict:
+    """
+    Decide what becomes of *delivery* after *attempt*.
+
+    The next attempt is never earlier than the receiver's Retry-After. The last one
+    is made at the end of the budget, or when the Retry-After allows it.
+    """
+    custom = destination.type == "webhook"
+    match attempt.outcome:
+        case Outcome.ACCEPTED | Outcome.ACCEPTED_UNVERIFIED:
+            return Delivered()
+        case Outcome.DESTINATION_GONE if not custom or attempt.http_status == 410:
+            return GiveUp()
+        case Outcome.PAYLOAD_REJECTED | Outcome.AUTH if not custom:
+            return GiveUp()
+        case Outcome.DESTINATION_GONE | Outcome.PAYLOAD_REJECTED | Outcome.AUTH | Outcome.POLICY:
+            # The first refusal after other trouble always gets one more try, however old the event.
+            refused_before = delivery.outcome in _REFUSALS
+            budget = min(destination.retry.give_up_after, SHORT_BUDGET if refused_before else timedelta.max)
+        case Outcome.RATE_LIMITED | Outcome.TRANSIENT | Outcome.OURS:
+            budget = destination.retry.give_up_after
+        case _:
+            assert_never(attempt.outcome)
+    ends_at = delivery.created_at + budget
+    if now >= ends_at:
+        return GiveUp()
+    pause = destination.retry.backoff.pause(attempt.number, chance=chance)
+    wish = attempt.retry_after or timedelta(0)
+    at = now + max(pause, wish)
+    # One attempt falls on the end of the budget, unless a Retry-After lies beyond it.
+    return RetryAt(min(at, max(ends_at, now + destination.retry.first, now + wish)))

@@ -1,0 +1,174 @@
+"""
+What an answer of Camb means.
+
+Shapes as collected from camb-sdk 1.6.6, docs.camb.ai and clients that ran against
+the live service; where those disagree, every form is understood.
+"""
+
+import json
+from datetime import datetime
+
+from cambwatch.core.kinds import Kind
+from cambwatch.core.model import (
+    Ended,
+    Fault,
+    Forbidden,
+    Invalid,
+    Json,
+    Pending,
+    Report,
+    Status,
+    Unavailable,
+    Unconfirmed,
+    Unknown,
+)
+from cambwatch.core.retry import retry_after
+
+LONGEST_BODY = 1 << 20  # bytes; a status has some hundred
+LONGEST_TEXT = 2000  # characters kept of a message
+LONGEST_WORD = 100  # characters kept of a status word or a reason
+
+_ENDS = {
+    "SUCCESS": Status.SUCCESS,
+    "ERROR": Status.ERROR,
+    "TIMEOUT": Status.TIMEOUT,
+    "PAYMENT_REQUIRED": Status.PAYMENT_REQUIRED,
+    # Never seen from today's Camb, but older official SDKs waited for them.
+    "FAILED": Status.ERROR,
+    "FAILURE": Status.ERROR,
+    "REVOKED": Status.ERROR,
+}
+
+
+def read_answer(kind: Kind, http_status: int, body: bytes, *, wish: str | None, now: datetime) -> Report:
+    """
+    What the answer to a status request says; *wish* is its Retry-After header.
+
+    Total: any status and any body have a report, and none raises.
+    """
+    match http_status:
+        case _ if 200 <= http_status < 300:  # as the official SDK does; today's Camb is known to say 200
+            document = parse(body)
+            return document if isinstance(document, Unavailable) else read_status(kind, document[0])
+        case 401 | 403:
+            return Forbidden(http_status)
+        case 404 | 410:
+            return Unknown(detail(body))
+        case 422:
+            return Invalid(detail(body))
+    return unavailable(http_status, body, wish=wish, now=now)
+
+
+def unavailable(http_status: int, body: bytes, *, wish: str | None, now: datetime) -> Unavailable:
+    """The report of an answer whose HTTP status is trouble."""
+    if http_status == 429:
+        fault = Fault.RATE_LIMITED
+    elif http_status == 408:
+        fault = Fault.TIMEOUT
+    elif http_status >= 500 or http_status in {409, 425}:
+        fault = Fault.SERVER_ERROR
+    else:
+        fault = Fault.UNEXPECTED
+    words = detail(body)
+    return Unavailable(fault, retry_after(wish, now=now), f"HTTP {http_status}" + (f": {words}" if words else ""))
+
+
+def parse(body: bytes, *, longest: int = LONGEST_BODY) -> tuple[Json] | Unavailable:
+    """The JSON document in *body*, in a tuple of one because the document may be null."""
+    if len(body) > longest:
+        return Unavailable(Fault.OVERSIZED, detail=f"more than {longest} bytes")
+    try:
+        return (json.loads(body),)
+    except (ValueError, RecursionError):
+        return Unavailable(Fault.UNREADABLE, detail="the answer is not JSON")
+
+
+def read_status(kind: Kind, document: Json) -> Report:
+    """What the JSON *document* says of a task of *kind*."""
+    match document:
+        case str():
+            return _read_word(document, {})
+        case {"status": str(word)}:
+            return _read_word(word, document)
+        case {"message": {"status": str(word)} as inner}:  # seen to be read by a client, costs nothing
+            return _read_word(word, {**document, "message": None, **inner})
+        case {"status": status} if status is not None:
+            return Unavailable(Fault.MALFORMED, detail="the status is not a text")
+        case {"run_id": value} if kind.confirm_by_result:
+            run_id = _run_id(value)
+            return Pending() if run_id is None else Unconfirmed(run_id)
+        case {"run_id": _}:  # a run can be there long before its task is done
+            return Pending()
+        case []:
+            return Pending()
+        case [{"status": str()} as first, *_]:  # never seen, but a failure must not pass for the shape below
+            return read_status(kind, first)
+        case [{"run_id": value}, *_]:
+            run_id = _run_id(value)
+            return Pending() if run_id is None else Ended(Status.SUCCESS, run_id)
+    return Unavailable(Fault.MALFORMED, detail="JSON, but no shape of a status")
+
+
+def detail(body: bytes) -> str | None:
+    """The words of an error answer, for people: `detail`, `error` or `message` of a JSON object, cut to size."""
+    try:
+        document = json.loads(body[:LONGEST_BODY])
+    except (ValueError, RecursionError):
+        return None
+    match document:
+        case {"detail": [{"msg": str(words)}, *_]}:  # FastAPI's validation errors
+            return text(words)
+        case {"detail": words} | {"error": words} | {"message": words}:
+            return text(words)
+    return None
+
+
+def text(value: Json) -> str | None:
+    """*value* as one line of at most LONGEST_TEXT characters; objects by their own words, else as JSON."""
+    match value:
+        case None:
+            return None
+        case str():
+            words = value
+        case {"message": str(inner)} | {"msg": str(inner)} | {"detail": str(inner)} | {"error": str(inner)}:
+            words = inner
+        case _:
+            try:
+                words = json.dumps(value, ensure_ascii=False)
+            except RecursionError:  # what could just be read may be too deep to be written
+                return None
+    # Lone surrogates can come out of JSON escapes but go into no database and no UTF-8.
+    line = " ".join(words.encode("utf-8", "replace").decode("utf-8").split())
+    line = "".join(c for c in line if c.isprintable())
+    if not line:
+        return None
+    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"
+
+
+def _read_word(word: str, document: dict[str, Json]) -> Report:
+    normal = word.strip().upper()
+    if normal == "PENDING":
+        return Pending()
+    status = _ENDS.get(normal)
+    if status is None:
+        return Pending(word=(text(word) or "(empty)")[:LONGEST_WORD])
+    return Ended(
+        status,
+        _run_id(document.get("run_id")),
+        _reason(document.get("exception_reason")),
+        text(document.get("message")),
+    )
+
+
+def _reason(value: Json) -> str | None:
+    words = text(value)
+    return None if words is None or words.upper() == "NONE" else words[:LONGEST_WORD]
+
+
+def _run_id(value: Json) -> int | None:
+    """A positive integer that a database can hold, also as digits in a text; None for anything else."""
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit() and len(value.strip()) < 20:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63:
+        return value
+    return None

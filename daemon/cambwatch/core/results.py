@@ -1,0 +1,179 @@
+"""
+What is worth telling of a result: links that a person can open, and the rest cut to size.
+
+Shapes vary by kind, by age of the API and by number of languages, so nothing here
+depends on one: every value is looked at, known names only make better labels.
+"""
+
+import json
+from urllib.parse import urlsplit
+
+from cambwatch.core.events import Link
+from cambwatch.core.model import Json
+from cambwatch.core.replies import text as one_line
+
+MOST_LINKS = 50
+LONGEST_URL = 4096  # characters
+LONGEST_TRANSCRIPT = 4096  # bytes of JSON
+LONGEST_RESULT = 256 * 1024  # bytes of JSON
+DEEPEST = 64  # levels of a document; below it a real result has nothing
+
+_BEYOND = 2**1024  # the least power of two that is no float; infinity is more, and NaN is never less
+_LONGEST_PLACE = 40  # characters of the brackets in a label
+_LABELS = {
+    "output_url": "Download",
+    "file_url": "Download",
+    "audio_url": "Audio",
+    "output_audio_url": "Audio",
+    "video_url": "Video",
+    "output_video_url": "Video",
+    "dialogue_url": "Dialogue",
+    "foreground_audio_url": "Foreground audio",
+    "background_audio_url": "Background audio",
+    "studio_url": "Studio",
+    "transcript": "Transcript",
+    "previews": "Preview",
+}
+_WRAPPERS = frozenset({"results", "result", "story_details", "project_details", "run_details", "url"})
+_SPOKEN = frozenset({"text", "texts"})  # what somebody said or wrote, which may well be an address
+_TRANSCRIPTS = frozenset({"transcript", "transcripts", "transcription", "segments"}) | _SPOKEN
+
+
+def is_link(value: Json) -> bool:
+    """Whether all of *value* is an http or https URL of at most LONGEST_URL, without spaces and control characters."""
+    if not isinstance(value, str) or len(value) > LONGEST_URL:
+        return False
+    # isprintable() also rules out every kind of space but this one, lone surrogates and marks that turn the direction.
+    if not value[:8].lower().startswith(("http://", "https://")) or not value.isprintable() or " " in value:
+        return False
+    try:
+        parts = urlsplit(value)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def links(result: Json) -> tuple[Link, ...]:
+    """
+    What of *result* can be opened: in the order of the document, each URL once, at most MOST_LINKS.
+
+    Labels name what it is and, where there are several languages or items, which
+    one: `Audio (fr-fr)`. No two labels are the same.
+    """
+    labels: dict[str, str] = {}  # by URL
+    seen: dict[str, int] = {}
+    # A stack of our own: no document is too deep for it.
+    waiting: list[tuple[Json, str, tuple[str, ...]]] = [(result, "Download", ())]
+    while waiting and len(labels) < MOST_LINKS:
+        value, label, place = waiting.pop()
+        inner: list[tuple[Json, str, tuple[str, ...]]] = []
+        match value:
+            case dict():
+                inner = [_below(key, child, label, place) for key, child in value.items() if key not in _SPOKEN]
+            case list() if label == _LABELS["previews"]:
+                inner = [(child, f"{label} {number}", place) for number, child in enumerate(value, 1)]
+            case list():
+                inner = [(child, label, place) for child in value]
+            case str() if is_link(value) and value not in labels:
+                full = f"{label} ({_brackets(place)})" if place else label
+                seen[full] = seen.get(full, 0) + 1
+                labels[value] = full if seen[full] == 1 else f"{full} {seen[full]}"
+        waiting.extend(reversed(inner))
+    return tuple(Link(label, url) for url, label in labels.items())
+
+
+def _below(key: str, child: Json, label: str, place: tuple[str, ...]) -> tuple[Json, str, tuple[str, ...]]:
+    if key in _LABELS:
+        return child, _LABELS[key], place
+    return child, label, place if key in _WRAPPERS else (*place, key)
+
+
+def _brackets(place: tuple[str, ...]) -> str:
+    words = one_line(", ".join(place[-2:])) or "?"
+    return words if len(words) <= _LONGEST_PLACE else f"{words[: _LONGEST_PLACE - 1]}…"
+
+
+def trimmed(result: Json) -> Json:
+    """
+    *result* as it can be stored and sent: storable(), at most LONGEST_RESULT bytes of JSON.
+
+    Transcripts of more than LONGEST_TRANSCRIPT bytes give way to a marker that says
+    so; where that is not enough, so does everything of that size. URLs stay, unless
+    they alone are too much. Trimming twice changes nothing.
+    """
+    value = storable(result)
+    # Nothing but a transcript comes as a bare text or list; of other lists, those with URLs stay.
+    value = _cut(value) if isinstance(value, str | list) else _without_transcripts(value)
+    if _size(value) > LONGEST_RESULT:
+        value = _cut(value)
+    size = _size(value)
+    return value if size <= LONGEST_RESULT else _marker(size, "256 KiB")
+
+
+def storable(value: Json, *, level: int = 0) -> Json:
+    """
+    *value* as every parser and every database takes it.
+
+    No NaN and no infinity, no NUL and no lone surrogate, at most DEEPEST levels;
+    those are not strict JSON, or not UTF-8, or no text for PostgreSQL.
+    """
+    match value:
+        case str():
+            return _storable_text(value)
+        case int() | float() if not isinstance(value, bool):
+            # Integers beyond every float are as unreadable to others as infinity; Python refuses to print the longest.
+            return value if abs(value) < _BEYOND else None
+        case dict() | list() if level >= DEEPEST:
+            return "(nested too deeply)"
+        case dict():
+            return {_storable_text(key): storable(child, level=level + 1) for key, child in value.items()}
+        case list():
+            return [storable(child, level=level + 1) for child in value]
+    return value
+
+
+def _storable_text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+
+
+def _without_transcripts(value: Json) -> Json:
+    match value:
+        case dict():
+            return {key: _cut(v) if key in _TRANSCRIPTS else _without_transcripts(v) for key, v in value.items()}
+        case [{"text": _}, *_]:  # a transcript under a name that nobody knows, such as that of a language
+            return _cut(value)
+        case list():
+            return [_without_transcripts(child) for child in value]
+    return value
+
+
+def _cut(value: Json) -> Json:
+    """*value* with markers for its largest parts that hold more than LONGEST_TRANSCRIPT bytes, but no URL."""
+    size = _size(value)
+    if size <= LONGEST_TRANSCRIPT:
+        return value
+    if not _holds_link(value):
+        return _marker(size, "4 KB")
+    match value:
+        case dict():
+            return {key: _cut(child) for key, child in value.items()}
+        case list():
+            return [_cut(child) for child in value]
+    return value
+
+
+def _holds_link(value: Json) -> bool:
+    match value:
+        case dict():
+            return any(key not in _SPOKEN and _holds_link(child) for key, child in value.items())
+        case list():
+            return any(_holds_link(child) for child in value)
+    return is_link(value)
+
+
+def _marker(size: int, limit: str) -> Json:
+    return {"cut": True, "bytes": size, "reason": f"larger than {limit}; fetch it from result_endpoint"}
+
+
+def _size(value: Json) -> int:
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())

@@ -1,0 +1,69 @@
+"""How long to pause between attempts, and what a Retry-After asks for."""
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+LONGEST_RETRY_AFTER = timedelta(hours=24)
+JITTER = 0.2  # a pause is stretched by at most this share, never shortened
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Pauses that grow from *first* by *factor* (>= 1) up to *max*."""
+
+    first: timedelta
+    factor: float
+    max: timedelta
+
+    def pause(self, attempt: int, *, chance: float) -> timedelta:
+        """
+        The pause after the *attempt*-th failure in a row, counted from 1.
+
+        Between the plain pause and JITTER more, chosen by *chance* in [0, 1); the
+        plain pause never exceeds *max*, and jitter only ever adds.
+        """
+        steps = min(attempt - 1, 64)  # a larger power overflows; *max* was reached long before
+        plain = min(self.first.total_seconds() * self.factor**steps, self.max.total_seconds())
+        return timedelta(seconds=plain * (1 + JITTER * chance))
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a delivery is tried again, and for how long after its event it is worth it."""
+
+    first: timedelta = timedelta(seconds=5)
+    factor: float = 2
+    max: timedelta = timedelta(hours=1)
+    give_up_after: timedelta = timedelta(days=3)
+
+    @property
+    def backoff(self) -> Backoff:
+        """The pauses alone."""
+        return Backoff(self.first, self.factor, self.max)
+
+
+def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+    """
+    The pause that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date).
+
+    None where there is no header or no sense in it (negative, NaN, garbage, a date
+    gone by); a longer wish than LONGEST_RETRY_AFTER is cut to it. Fractions of a
+    second, which the RFC does not know, are taken because servers send them.
+    """
+    text = (value or "").strip()
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        try:
+            date = parsedate_to_datetime(text)
+            at = date if date.tzinfo else date.replace(tzinfo=UTC)
+            seconds = (at - now).total_seconds()
+        except (ValueError, OverflowError, IndexError, TypeError):  # all of them come out of odd dates
+            return None
+    if math.isnan(seconds) or seconds < 0:
+        return None
+    return timedelta(seconds=min(seconds, LONGEST_RETRY_AFTER.total_seconds()))

@@ -1,0 +1,64 @@
+"""Which destinations hear of which event."""
+
+from collections.abc import Collection, Sequence
+from typing import assert_never
+
+from cambwatch.core.destinations import Condition, Route
+from cambwatch.core.events import Event, GroupComplete, TaskEnded
+from cambwatch.core.model import Status
+
+TASK = "task"
+GROUP = "group"
+_SILENT = frozenset({Status.PENDING, Status.REMOVED})
+
+
+def hear(
+    event: Event, *, routes: Sequence[Route], destinations: Collection[str], notify: tuple[str, ...] | None
+) -> tuple[str, ...]:
+    """
+    The names of *destinations*, in their order, that hear of *event*.
+
+    A task's own *notify* takes the place of the routes, an empty one means nobody.
+    Else every route that matches adds its destinations, and without any routes all
+    hear everything. Names that are no destination (any more) are left out.
+    """
+    if isinstance(event, TaskEnded) and event.status in _SILENT:
+        return ()
+    if notify is not None:
+        named = set(notify)
+    elif not routes:
+        named = set(destinations)
+    else:
+        named = {name for route in routes if matches(route.condition, event) for name in route.notify}
+    return tuple(name for name in dict.fromkeys(destinations) if name in named)
+
+
+def matches(condition: Condition, event: Event) -> bool:
+    """Whether *event* is what *condition* asks for."""
+    match event:
+        case TaskEnded():
+            return _matches_task(condition, event)
+        case GroupComplete():
+            return _matches_group(condition, event)
+        case _:
+            assert_never(event)
+
+
+def _matches_task(condition: Condition, event: TaskEnded) -> bool:
+    return (
+        (not condition.events or TASK in condition.events)
+        and (not condition.statuses or event.status in condition.statuses)
+        and (not condition.kinds or event.kind in condition.kinds)
+        and (not condition.accounts or event.account in condition.accounts)
+        and (not condition.groups or event.group in condition.groups)
+        and all(event.labels.get(label) == value for label, value in condition.labels.items())
+    )
+
+
+def _matches_group(condition: Condition, event: GroupComplete) -> bool:
+    """A group has no status, kind, account or label: who asks for one means tasks, unless groups are named as well."""
+    if condition.events:
+        wanted = GROUP in condition.events
+    else:
+        wanted = not (condition.statuses or condition.kinds or condition.accounts or condition.labels)
+    return wanted and (not condition.groups or event.group in condition.groups)

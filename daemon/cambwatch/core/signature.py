@@ -1,0 +1,42 @@
+"""Signatures of Standard Webhooks 1.0.0, symmetric (v1: HMAC-SHA256)."""
+
+import hashlib
+import hmac
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+
+from cambwatch.core.secret import Secret
+
+PREFIX = "whsec_"
+SHORTEST_KEY = 24  # bytes, both by the specification
+LONGEST_KEY = 64
+
+
+def sign(secrets: Sequence[Secret], *, delivery_id: str, timestamp_s: int, body: bytes) -> str:
+    """
+    The value of `webhook-signature`: one `v1,<base64>` for each secret, in their order.
+
+    *timestamp_s* is the value of `webhook-timestamp`, *body* the exact bytes that
+    are sent. The secrets have passed check_secret().
+    """
+    signed = f"{delivery_id}.{timestamp_s}.".encode() + body
+    digests = (hmac.new(_key(secret.reveal()), signed, hashlib.sha256).digest() for secret in secrets)
+    return " ".join(f"v1,{b64encode(digest).decode()}" for digest in digests)
+
+
+def check_secret(text: str) -> None:
+    """Raise ValueError, which never holds *text* itself, unless it is a secret that sign() takes."""
+    if not text.startswith(PREFIX):
+        raise ValueError(f"a signing secret starts with {PREFIX}")
+    try:
+        key = _key(text)
+    except ValueError as error:  # says what is wrong with base64, holds nothing of it
+        raise ValueError(f"what follows {PREFIX} in a signing secret is base64, with + and /") from error
+    if not SHORTEST_KEY <= len(key) <= LONGEST_KEY:
+        raise ValueError(f"a signing secret holds {SHORTEST_KEY} to {LONGEST_KEY} bytes, this one holds {len(key)}")
+
+
+def _key(text: str) -> bytes:
+    encoded = text.removeprefix(PREFIX)
+    padding = "=" * (-len(encoded) % 4)  # the official libraries take secrets without it, too
+    return b64decode(encoded + padding, validate=True)

@@ -1,0 +1,234 @@
+"""Slack messages, which Slack's own client validates."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from event_samples import TERMINAL, characters, complete, ended, events, nasty, receiver
+from hypothesis import example, given
+from hypothesis import strategies as st
+from slack_sdk.models.blocks import Block
+
+from cambwatch.core.destinations import Rate
+from cambwatch.core.events import Event, Link
+from cambwatch.core.formats import FORMATS
+from cambwatch.core.formats.slack import fit, width
+from cambwatch.core.model import Json, Status
+from cambwatch.core.secret import Secret
+
+AT = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+SLACK_LINK = re.compile(r"<https?://[!-;=?-{}~]+\|[^<>\n]+>")  # no space, no < > |
+ENTITY = re.compile(r"&(amp|lt|gt);")
+
+
+def message_of(event: Event) -> Json:
+    rendered = FORMATS["slack"].render(event, receiver("slack"), delivery_id="msg_1", at=AT)
+    return json.loads(rendered.body.decode("utf-8"))
+
+
+def texts_in(value: Json) -> Iterator[dict[str, Json]]:
+    """Every text object."""
+    match value:
+        case {"type": "plain_text" | "mrkdwn"}:
+            yield value
+        case dict():
+            for child in value.values():
+                yield from texts_in(child)
+        case list():
+            for child in value:
+                yield from texts_in(child)
+
+
+def said(event: Event) -> str:
+    """All that a person reads, one text a line."""
+    return "\n".join(text["text"] for text in texts_in(message_of(event)["blocks"]))
+
+
+def units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def check_limits(blocks: list[Json]) -> None:
+    assert 1 <= len(blocks) <= 50
+    for block in blocks:
+        match block:
+            case {"type": "header", "text": {"type": "plain_text", "text": text}}:
+                assert 1 <= units(text) <= 150
+            case {"type": "section", "text": {"text": text}}:
+                assert 1 <= units(text) <= 3000
+            case {"type": "section", "fields": fields}:
+                assert 1 <= len(fields) <= 10
+                assert all(1 <= units(field["text"]) <= 2000 for field in fields)
+            case {"type": "context", "elements": elements}:
+                assert 1 <= len(elements) <= 10
+                assert all(1 <= units(element["text"]) <= 3000 for element in elements)
+            case {"type": "actions", "elements": elements}:
+                assert 1 <= len(elements) <= 5
+                for button in elements:
+                    assert 1 <= units(button["text"]["text"]) <= 75
+                    assert button["url"].isascii()
+                    assert len(button["url"]) <= 3000
+                    assert button["url"].lower().startswith(("http://", "https://"))
+            case _:
+                pytest.fail(f"a block that no rule is known for: {block}")
+
+
+def check_escaped(words: str, *, may_link: bool) -> None:
+    """Nothing but our own links has a meaning to Slack."""
+    bare = SLACK_LINK.sub(lambda found: found[0][1:-1], words) if may_link else words
+    assert "<" not in bare
+    assert ">" not in bare
+    assert "&" not in ENTITY.sub("", bare)
+
+
+@given(events)
+@example(ended(links=tuple(Link("&" * 100, f"https://a/{n}/" + "&" * 1400) for n in range(50))))
+@example(ended(links=tuple(Link(f"L{n}", f"https://a/{n}") for n in range(50))))
+@example(ended(links=tuple(Link("<b>&|" * 30, f"https://a/{n}") for n in range(50))))
+@example(ended(links=tuple(Link("1234567", f"https://a/{n:02}" + "y" * 1478) for n in range(50))))  # two: 3001 units
+@example(ended(Status.ERROR, exception_reason="RR", message="😀" * 2000))  # fills a section to the last unit
+@example(ended(labels={f"k{n}": "&" * 500 for n in range(50)}, name="&" * 5000))
+def test_slack_cannot_refuse_the_message(event: Event) -> None:
+    """Whatever names, messages, labels and links hold."""
+    message = message_of(event)
+    assert message.keys() == {"text", "blocks"}
+    assert 1 <= units(message["text"]) <= 3000
+    check_escaped(message["text"], may_link=False)
+    parsed = Block.parse_all(message["blocks"])
+    assert len(parsed) == len(message["blocks"])
+    for block in parsed:
+        block.validate_json()
+        block.to_dict()  # validates what is inside, too
+    check_limits(message["blocks"])
+    for text in texts_in(message["blocks"]):
+        check_escaped(text["text"], may_link=text["type"] == "mrkdwn")
+        assert text["text"].strip()
+        assert text.get("verbatim", True) is True
+        assert text.get("emoji", False) is False
+
+
+@given(st.one_of(st.text(characters), st.text("&<>a😀"), nasty), st.integers(1, 200))
+def test_fitting_cuts_by_rendered_size_and_never_inside_an_entity(words: str, longest: int) -> None:
+    """What is kept is a beginning of the text, and as much as there is room for."""
+    rendered = fit(words, longest)
+    assert width(rendered) <= longest
+    check_escaped(rendered, may_link=False)
+    kept = rendered.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    if kept != words:
+        assert kept.endswith("…")
+        assert words.startswith(kept[:-1])
+        following = {"&": 5, "<": 4, ">": 4}.get(words[len(kept) - 1], width(words[len(kept) - 1]))
+        assert width(rendered) + following > longest
+
+
+def test_success_has_everything_a_person_needs() -> None:
+    """Icon, name, kind, status, duration, action, links; no account where there is but one."""
+    event = ended(kind="text-to-voice", name="Narrator", links=(Link("Preview 1", "https://cdn.example/1?a=b&c=d"),))
+    message = message_of(event)
+    assert message["blocks"][0]["text"]["text"] == "✅ Narrator"
+    words = said(event)
+    for expected in (
+        "Text to voice",
+        "SUCCESS",
+        "41 s",
+        "Listen to the previews",
+        "Preview 1",
+        "Task 6a1f0c9e-58b5-4b8e",
+    ):
+        assert expected in words
+    assert "Account" not in words
+    [button] = next(block["elements"] for block in message["blocks"] if block["type"] == "actions")
+    assert button["url"] == "https://cdn.example/1?a=b&c=d"
+    assert message["text"].startswith('✅ Text to voice "Narrator" succeeded after 41 s')
+
+
+def test_failure_tells_reason_message_and_action() -> None:
+    """With the labels, the group and the account besides."""
+    words = said(
+        ended(
+            Status.ERROR,
+            account="studio-b",
+            name="Pilot",
+            exception_reason="SOURCE_TOO_LONG",
+            message="At most <2 h & no more",
+            labels={"team": "dubbing"},
+            group="season-1",
+        )
+    )
+    for expected in (
+        "❌ Pilot",
+        "SOURCE_TOO_LONG: At most &lt;2 h &amp; no more",
+        "Review the inputs",
+        "studio-b",
+        "team: dubbing",
+        "Group season-1",
+    ):
+        assert expected in words
+
+
+@pytest.mark.parametrize("status", [Status.ERROR, Status.TIMEOUT, Status.PAYMENT_REQUIRED])
+def test_failure_without_a_message_says_contact_support(status: Status) -> None:
+    """So that nobody stands before an empty box."""
+    assert "Contact support" in said(ended(status))
+
+
+@pytest.mark.parametrize("status", TERMINAL)
+def test_task_without_a_name_is_called_by_kind_and_id(status: Status) -> None:
+    """In the header."""
+    assert "Dub 6a1f0c9e…" in message_of(ended(status))["blocks"][0]["text"]["text"]
+
+
+def test_first_five_links_are_buttons_and_the_rest_is_text() -> None:
+    """In their order, none lost."""
+    event = ended(links=tuple(Link(f"Audio {n}", f"https://a/{n}?x&y") for n in range(50)))
+    blocks = message_of(event)["blocks"]
+    [actions] = [block for block in blocks if block["type"] == "actions"]
+    assert [button["url"] for button in actions["elements"]] == [f"https://a/{n}?x&y" for n in range(5)]
+    rest = "\n".join(block["text"]["text"] for block in blocks if block["type"] == "section" and "text" in block)
+    assert re.findall(r"<https://a/(\d+)\?x&amp;y\|Audio \1>", rest) == [str(n) for n in range(5, 50)]
+
+
+def test_links_without_room_are_counted() -> None:
+    """Other schemes, hosts that Slack may refuse and endless URLs as well."""
+    bad = ["javascript:alert(1)", "https://exämple.com/a", "https://a/" + "é" * 600, "ftp://a", "https://a b"]
+    event = ended(links=tuple(Link("X", url) for url in bad))
+    assert "5 more in the result" in said(event)
+    assert "X" not in said(event).replace("EXPIRED", "")
+    many = said(ended(links=tuple(Link("X", f"https://a/{n}/" + "y" * 2900) for n in range(20))))
+    assert "5 more in the result" in many
+
+
+def test_link_cannot_break_out_of_its_brackets() -> None:
+    """< > | and quotes in a URL are percent-encoded; what was encoded stays as it was."""
+    url = 'https://a/%20<b>|"é'
+    event = ended(links=(Link("A", url),) * 6)
+    blocks = message_of(event)["blocks"]
+    [actions] = [block for block in blocks if block["type"] == "actions"]
+    assert actions["elements"][0]["url"] == "https://a/%20%3Cb%3E%7C%22%C3%A9"
+    assert "<https://a/%20%3Cb%3E%7C%22%C3%A9|A>" in said(event)
+
+
+def test_too_many_labels_are_counted() -> None:
+    """A footnote has at most ten parts."""
+    assert "and 12 more" in said(ended(labels={f"k{n}": "v" for n in range(20)}))
+
+
+def test_group_tells_its_counts() -> None:
+    """One line and two facts."""
+    words = said(complete({"SUCCESS": 11, "ERROR": 1}))
+    for expected in ("⚠️ season-1", 'Group "season-1" is complete: 11 succeeded, 1 failed', "*Tasks*\n12", "3 min"):
+        assert expected in words
+
+
+def test_rate_is_one_message_a_second() -> None:
+    """Slack's own limit of an incoming webhook."""
+    assert FORMATS["slack"].rate == Rate(1.0, burst=1)
+
+
+def test_configured_headers_are_sent() -> None:
+    """For a gateway in between; Slack itself needs nothing but the type."""
+    destination = receiver("slack", headers={"X-Gateway": Secret("1")})
+    message = FORMATS["slack"].render(ended(), destination, delivery_id="msg_1", at=AT)
+    assert message.headers == {"content-type": "application/json", "x-gateway": "1"}
