@@ -1,0 +1,172 @@
+"""Where we listen, where we post, where Camb and the database are."""
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from cambwatch.config.readers import LATER, read_text, shown
+
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+_LONGEST_SOCKET_PATH = 107  # bytes, sun_path of Linux without its final zero
+
+
+@dataclass(frozen=True, slots=True)
+class TcpListen:
+    """An address and a port; port 0 is any that is free."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_loopback(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixListen:
+    """A socket in the file system."""
+
+    path: str
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return True
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+Listen = TcpListen | UnixListen
+DEFAULT_LISTEN = TcpListen("127.0.0.1", 8787)
+
+
+def read_listen(value: object) -> Listen:
+    """`host:port`, `[address]:port` or `unix:/path`."""
+    if isinstance(value, TcpListen | UnixListen):
+        return value
+    text = read_text(value)
+    if text.startswith("unix:"):
+        return _read_socket(text.removeprefix("unix:"))
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError(f"{shown(value)} must be host:port, such as 127.0.0.1:8787, or unix:/path")
+    if not host or host == "*":
+        raise ValueError(
+            f"has no address before the port: write 127.0.0.1:{port}, or 0.0.0.0:{port} for every interface"
+        )
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f'an IPv6 address needs brackets: "[{host}]:{port}"')
+    if _address(host) is None and (":" in host or not _is_host(host)):
+        raise ValueError(f"{shown(value)} has no address or host name before the port")
+    return TcpListen(host, int(port))
+
+
+def _read_socket(path: str) -> UnixListen:
+    if not path.startswith("/") or path.endswith("/") or "\0" in path:
+        raise ValueError("must be unix: and the absolute path of a file, such as unix:/run/cambwatch/cambwatch.sock")
+    if len(path.encode()) > _LONGEST_SOCKET_PATH:
+        raise ValueError(f"the path of a Unix socket has at most {_LONGEST_SOCKET_PATH} bytes")
+    return UnixListen(path)
+
+
+def read_allowed_host(value: object) -> str:
+    """A name or address as it stands in a Host header, without the port and in lower case; IPv6 in brackets."""
+    text = read_text(value).lower()
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    match _address(bare):
+        case IPv6Address() as address:
+            return f"[{address}]"
+        case IPv4Address() if bare == text:
+            return text
+    if not _is_host(text):
+        raise ValueError(f"{shown(value)} must be a host name or an address alone: no http://, no port, no pattern")
+    return text
+
+
+def read_base_url(value: object) -> str:
+    """The URL in front of Camb's paths, without the slash at its end."""
+    text = read_text(value)
+    parts = split_url(text)
+    if parts.query:
+        raise ValueError("must not have a query (?...): Camb's paths are put behind it")
+    return text.rstrip("/")
+
+
+def read_store_url(value: object) -> str:
+    """`sqlite:///relative` or `sqlite:////absolute`."""
+    text = read_text(value)
+    scheme = text.partition(":")[0].partition("+")[0].lower()
+    if scheme in {"postgresql", "postgres"}:
+        raise ValueError(f"PostgreSQL is {LATER}, use sqlite:///cambwatch.db")
+    path = text.removeprefix("sqlite:///")
+    if path == text or not path.strip("/"):
+        raise ValueError("must be sqlite:///file, or sqlite:////folder/file for an absolute path")
+    if ":memory:" in path:
+        raise ValueError("a database in memory loses every task when the process ends: name a file")
+    if "?" in path or "#" in path or "\0" in path:
+        raise ValueError("takes no options: nothing of ?, # is allowed behind sqlite:///")
+    return text
+
+
+def split_url(text: str) -> SplitResult:
+    """The parts of an http or https URL with a host; never shows *text* in its ValueError."""
+    # urlsplit() drops line breaks and tabs without a word.
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("a URL must not hold spaces, line breaks or control characters")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError("this is not a URL: check the port and the brackets") from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("must be a URL that begins with https://")
+    host = parts.hostname or ""
+    if not host or port == 0 or (_address(host) is None and not _is_host(host)):
+        raise ValueError("this URL has no proper host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user or password: put them into a header (authorization)")
+    if parts.fragment or text.endswith("#"):
+        raise ValueError("must not have a fragment (#...): it is never sent")
+    return parts
+
+
+def why_private(url: str) -> str | None:
+    """What makes *url* need allow_private, as far as its text tells; None where nothing does."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    address = _address(host)
+    if is_loopback(host) or (address is not None and not address.is_global):
+        return "an address of this machine or of a private network"
+    return "plain http" if parts.scheme != "https" else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* names this machine: 127.0.0.0/8, ::1, localhost and the names under it."""
+    address = _address(host)
+    name = host.lower().rstrip(".")
+    return address.is_loopback if address else name == "localhost" or name.endswith(".localhost")
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ascii_name = text if text.isascii() else text.encode("idna").decode()
+    except UnicodeError:
+        return False
+    # A last part of digits is an odd way to write an IPv4 address (127.1, 2130706433), which nobody means well.
+    last = ascii_name.rstrip(".").rpartition(".")[2]
+    return len(ascii_name) <= 253 and _HOST.fullmatch(ascii_name) is not None and not last.isdigit()

@@ -1,0 +1,212 @@
+"""What is right by itself and wrong beside something else: one function a section."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from cambwatch.config.addresses import is_loopback, why_private
+from cambwatch.config.entries import GIVE_UP_AFTER, DestinationEntry, RouteEntry, TaskEntry, When
+from cambwatch.config.model import Camb, Http, Polling
+from cambwatch.config.nodes import Document
+from cambwatch.config.parts import Parts
+from cambwatch.config.problems import Finding, KeyPath, did_you_mean, path_text
+from cambwatch.config.readers import shown, write_span
+from cambwatch.core import kinds
+from cambwatch.core.accounts import DEFAULT_ACCOUNT
+from cambwatch.core.model import TaskKey
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The names that others may refer to."""
+
+    document: Document
+    accounts: Mapping[str, object]
+    destinations: Mapping[str, object]
+
+    def account(self, at: KeyPath, name: str) -> Iterator[Finding]:
+        # Where there is no account at all, _check_camb has said so.
+        if self.accounts and name not in self.accounts:
+            yield Finding(at, f"unknown account {self._shown(at)}{did_you_mean(name, self.accounts)}")
+
+    def destinations_of(self, base: KeyPath, names: Iterable[str]) -> Iterator[Finding]:
+        for index, name in enumerate(names):
+            if name not in self.destinations:
+                at = (*base, index)
+                hint = did_you_mean(name, self.destinations) if self.destinations else ": there are none"
+                yield Finding(at, f"unknown destination {self._shown(at)}{hint}")
+
+    def _shown(self, at: KeyPath) -> str:
+        """What the file has there, which may be a variable with a secret in it."""
+        return shown(self.document.value(at))
+
+
+def check(parts: Parts) -> Iterator[Finding]:
+    """The mistakes that show only when *parts* are held against each other."""
+    document = parts.document
+    if parts.camb:
+        yield from _check_camb(parts.camb)
+    if parts.polling:
+        yield from _check_polling(parts.polling, document)
+    if parts.http:
+        yield from _check_http(parts.http)
+    for name, destination in parts.destinations.items():
+        yield from _check_destination(("destinations", name), destination)
+    known = _Known(document, parts.account_names(), parts.destination_names())
+    for index, route in parts.routes.items():
+        yield from _check_route(("routes", index), route, known)
+    first: dict[TaskKey, KeyPath] = {}
+    for index, task in parts.tasks.items():
+        yield from _check_task(("tasks", index), task, known)
+        before = first.setdefault(task.key, ("tasks", index))
+        if before != ("tasks", index):
+            line = document.place(before).line
+            yield Finding(("tasks", index, "task_id"), f"is watched already by {path_text(before)} (line {line})")
+
+
+def warn(parts: Parts) -> Iterator[Finding]:
+    """What works and is probably not meant."""
+    if parts.camb:
+        urls: dict[KeyPath, str | None] = {("camb", "base_url"): parts.camb.base_url}
+        urls |= {("camb", "accounts", name, "base_url"): entry.base_url for name, entry in parts.camb.accounts.items()}
+        for path, url in urls.items():
+            if url and url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
+                yield Finding(path, "the API key goes over the network unencrypted: use https")
+
+
+def _check_camb(camb: Camb) -> Iterator[Finding]:
+    if DEFAULT_ACCOUNT in camb.accounts:
+        message = f"{DEFAULT_ACCOUNT} is the account of camb.api_key: choose another name"
+        yield Finding(("camb", "accounts", DEFAULT_ACCOUNT), message, at_key=True)
+    for name, account in camb.accounts.items():
+        if not (account.api_key or account.api_key_file):
+            yield Finding(("camb", "accounts", name, "api_key"), "is missing (or api_key_file)")
+    if not (camb.api_key or camb.api_key_file or camb.accounts):
+        yield Finding(
+            ("camb", "api_key"),
+            "is missing: write api_key: ${CAMB_API_KEY}, or api_key_file: FILE, "
+            "or give the service the systemd credential camb_api_key",
+        )
+
+
+def _check_polling(polling: Polling, document: Document) -> Iterator[Finding]:
+    base: KeyPath = ("polling",)
+    shortest, longest = polling.min_interval, polling.max_interval
+    if shortest > longest:
+        at = _first_written(document, base, ("min_interval", "max_interval"))
+        yield Finding(at, f"min_interval ({write_span(shortest)}) is longer than max_interval ({write_span(longest)})")
+    else:
+        limit = "min_interval" if polling.interval < shortest else "max_interval"
+        at = _first_written(document, base, ("interval", limit))
+        yield from _check_interval(at, polling.interval, shortest, longest)
+        for written, kind in _kinds_as_written(document):
+            own = polling.kinds[kind].interval
+            if own is not None:
+                yield from _check_interval((*base, "kinds", written, "interval"), own, shortest, longest)
+    first: dict[str, str] = {}
+    for written, kind in _kinds_as_written(document):
+        if first.setdefault(kind, written) != written:
+            message = f"is the kind {kind}, which stands here already as {first[kind]}"
+            yield Finding((*base, "kinds", written), message, at_key=True)
+
+
+def _check_interval(at: KeyPath, interval: timedelta, shortest: timedelta, longest: timedelta) -> Iterator[Finding]:
+    written = f"interval ({write_span(interval)})"
+    if interval < shortest:
+        yield Finding(at, f"{written} is shorter than min_interval ({write_span(shortest)}): lower that as well")
+    if interval > longest:
+        yield Finding(at, f"{written} is longer than max_interval ({write_span(longest)}): raise that as well")
+
+
+def _kinds_as_written(document: Document) -> list[tuple[str, str]]:
+    polling = document.root.get("polling") or {}
+    found = [(written, kinds.find(written)) for written in polling.get("kinds") or {}]
+    return [(written, kind.name) for written, kind in found if kind]
+
+
+def _first_written(document: Document, base: KeyPath, names: Iterable[str]) -> KeyPath:
+    return next((path for name in names if (path := (*base, name)) in document.places), base)
+
+
+def _check_http(http: Http) -> Iterator[Finding]:
+    if not http.listen.loopback and not http.bearer:
+        yield Finding(
+            ("http", "token"), f"is missing: whoever reaches {http.listen} could use cambwatch (or token_file)"
+        )
+
+
+def _check_destination(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
+    url = destination.url or destination.url_file
+    at = (*base, "url" if destination.url or not url else "url_file")
+    if url is None:
+        yield Finding(at, "is missing (or url_file)")
+    elif not destination.allow_private and (why := why_private(url.reveal())):
+        yield Finding(at, f"{why}: needs allow_private: true")
+    if destination.type != "webhook":
+        for name, given in (("secret", destination.secret), ("secret_file", destination.secret_file)):
+            if given:
+                yield Finding(
+                    (*base, name), f"signs requests of type webhook only, this is {destination.type}", at_key=True
+                )
+    if destination.secret and destination.secret_file:
+        yield Finding((*base, "secret_file"), "give secret or secret_file, not both", at_key=True)
+    sent: set[str] = set()
+    for name in destination.headers:
+        if (header := name.removesuffix("_file")) in sent:
+            yield Finding((*base, "headers"), f"{header} is given twice", at_key=True)
+        sent.add(header)
+    yield from _check_retry((*base, "retry"), destination)
+
+
+def _check_retry(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
+    retry = destination.retry
+    if retry.first > retry.max:
+        yield Finding(
+            base, f"first ({write_span(retry.first)}) is longer than max ({write_span(retry.max)})", at_key=True
+        )
+    last = retry.give_up_after or GIVE_UP_AFTER[destination.type]
+    if retry.first > last:
+        message = (
+            f"first ({write_span(retry.first)}) is longer than give_up_after ({write_span(last)}): never tried again"
+        )
+        yield Finding(base, message, at_key=True)
+
+
+def _check_route(base: KeyPath, route: RouteEntry, known: _Known) -> Iterator[Finding]:
+    when = route.when
+    for name in sorted(when.model_fields_set):
+        if not getattr(when, name):
+            yield Finding((*base, "when", name), "is empty: leave it out where all are meant", at_key=True)
+    if set(when.event) == {"group"}:
+        for name in _only_of_tasks(when):
+            yield Finding(
+                (*base, "when", name), "a group has none: leave it out, or leave out event: group", at_key=True
+            )
+    for index, account in enumerate(when.account):
+        yield from known.account((*base, "when", "account", index), account)
+    if not route.notify:
+        yield Finding((*base, "notify"), "names nobody", at_key=True)
+    yield from known.destinations_of((*base, "notify"), route.notify)
+
+
+def _only_of_tasks(when: When) -> list[str]:
+    given: Mapping[str, object] = {
+        "status": when.status,
+        "kind": when.kind,
+        "account": when.account,
+        "label": when.label,
+    }
+    return [name for name, value in given.items() if value]
+
+
+def _check_task(base: KeyPath, task: TaskEntry, known: _Known) -> Iterator[Finding]:
+    yield from known.destinations_of((*base, "notify"), task.notify or ())
+    if "account" in task.model_fields_set or DEFAULT_ACCOUNT in known.accounts:
+        yield from known.account((*base, "account"), task.account)
+    elif known.accounts:
+        yield Finding(
+            (*base, "account"), f"is missing, camb has no api_key of its own{did_you_mean('', known.accounts)}"
+        )
+    if task.group_size is not None and task.group is None:
+        yield Finding((*base, "group_size"), "needs a group", at_key=True)

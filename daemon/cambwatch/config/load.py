@@ -1,0 +1,132 @@
+"""From a file to a configuration, or to everything that is wrong with it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cambwatch.config.checks import check, warn
+from cambwatch.config.compose import UnreadableError
+from cambwatch.config.files import BEGIN, absent, failed, read_bytes
+from cambwatch.config.model import Config
+from cambwatch.config.nodes import Document, read_document
+from cambwatch.config.parts import Parts, read_parts
+from cambwatch.config.problems import ConfigError, Finding, KeyPath, Place, Problem, path_text
+from cambwatch.config.secrets import Credential, Surroundings
+from cambwatch.core.secret import Secret
+
+_CREDENTIALS = (("camb", "api_key", "camb_api_key"), ("http", "token", "http_token"))
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """
+    A configuration that can be used.
+
+    *warnings* are sentences for the log. *secrets* are the texts that no log line
+    may hold.
+    """
+
+    config: Config
+    warnings: tuple[str, ...]
+    secrets: tuple[Secret, ...]
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Loaded:
+    """The configuration in the file *path*; raises ConfigError, and nothing else, with all its mistakes."""
+    raw = read_bytes(path)
+    return loads(raw, file=str(path), folder=path.absolute().parent, environ=environ)
+
+
+def loads(raw: bytes, *, file: str, folder: Path, environ: Mapping[str, str]) -> Loaded:
+    """The configuration in *raw*, which messages call *file*; files of secrets are relative to *folder*."""
+    examined = examine(raw, file=file, folder=folder, environ=environ)
+    examined.refuse(examined.mistakes)
+    config = examined.parts.config()
+    return Loaded(config, examined.warnings, config.secrets())
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """The content of *file*, and what is wrong with it and with its parts."""
+
+    file: str
+    document: Document
+    parts: Parts
+    mistakes: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+
+    def refuse(self, mistakes: Iterable[Finding]) -> None:
+        """Raise ConfigError if there are any *mistakes*."""
+        if found := _problems(self.file, self.document, mistakes):
+            raise ConfigError(found)
+
+
+def examine(raw: bytes, *, file: str, folder: Path, environ: Mapping[str, str]) -> Examined:
+    """What is in *raw*; raises ConfigError only where it holds no mapping at all."""
+    try:
+        document = read_document(raw, environ)
+    except UnreadableError as error:
+        raise failed(file, error.message, error.place) from None
+    if document.root is None and not document.findings:
+        raise failed(file, f"the file is empty: {BEGIN}", Place(1, 1))
+    if not isinstance(document.root, dict):
+        if document.findings:
+            raise ConfigError(_problems(file, document, document.findings))
+        message = "this is not a mapping of sections (camb, polling, destinations, ...): compare config.example.yaml"
+        raise failed(file, message, document.places[()])
+
+    surroundings = Surroundings(folder, _state_directory(environ))
+    _add_credentials(document, environ)
+    parts = read_parts(document, surroundings)
+    mistakes = _without_consequences(document, [*parts.findings, *check(parts)])
+    warnings = (*map(str, _problems(file, document, warn(parts))), *surroundings.warnings)
+    return Examined(file, document, parts, tuple(mistakes), warnings)
+
+
+def _state_directory(environ: Mapping[str, str]) -> Path | None:
+    first = environ.get("STATE_DIRECTORY", "").partition(":")[0]  # systemd lists several with colons
+    return Path(first) if first else None
+
+
+def _add_credentials(document: Document, environ: Mapping[str, str]) -> None:
+    """Put in the secrets that systemd holds for us, where the file has none."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return
+    for section, key, name in _CREDENTIALS:
+        path = Path(directory, name)
+        content = document.root.get(section)
+        content = {} if content is None else content
+        given = isinstance(content, dict) and any(content.get(twin) is not None for twin in (key, f"{key}_file"))
+        tried = any(finding.path[:1] == (section,) for finding in document.findings)
+        if isinstance(content, dict) and not given and not tried and not absent(path):
+            document.root[section] = content | {f"{key}_file": Credential(path)}
+
+
+def _without_consequences(document: Document, findings: list[Finding]) -> list[Finding]:
+    """The document's own findings and those of *findings* that do not just repeat one of them."""
+    broken = {finding.path for finding in document.findings if not finding.at_key and finding.place is None}
+    own = [
+        finding
+        for finding in findings
+        # A key is not right because what stands behind it cannot be read.
+        if not any(finding.path[:length] in broken for length in range(len(finding.path) + (not finding.at_key)))
+    ]
+    return [*document.findings, *own]
+
+
+def _as_written(document: Document, path: KeyPath) -> KeyPath:
+    """*path* without the index that a list of one got, which the file gives without brackets."""
+    return path[:-1] if path[-1:] == (0,) and path not in document.places else path
+
+
+def _problems(file: str, document: Document, findings: Iterable[Finding]) -> list[Problem]:
+    return [
+        Problem(
+            file,
+            finding.place or document.place(finding.path, at_key=finding.at_key),
+            path_text(_as_written(document, finding.path)),
+            finding.message,
+        )
+        for finding in findings
+    ]

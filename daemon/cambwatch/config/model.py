@@ -1,0 +1,261 @@
+"""The configuration as the file has it, and as the rest of the program asks for it."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import cached_property
+from types import MappingProxyType
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
+
+from cambwatch.config.addresses import (
+    DEFAULT_LISTEN,
+    Listen,
+    read_allowed_host,
+    read_base_url,
+    read_listen,
+    read_store_url,
+)
+from cambwatch.config.entries import DestinationEntry, RouteEntry, Section, TaskEntry
+from cambwatch.config.fields import (
+    Count,
+    Flag,
+    KindName,
+    Name,
+    OneOrMany,
+    OrNothing,
+    Span,
+    SpanOrNone,
+    SpanOrZero,
+    numbers,
+    texts,
+    words,
+)
+from cambwatch.config.readers import choice, number, or_none, span, whole
+from cambwatch.config.secrets import Surroundings, TokenInFile, TokenInPlace
+from cambwatch.core.accounts import DEFAULT_ACCOUNT, Account
+from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.destinations import Destination, Route
+from cambwatch.core.model import Registration
+from cambwatch.core.secret import Secret
+
+_SQLITE = "sqlite:///"
+_LEVELS = ("debug", "info", "warning", "error")
+_LOG_FORMATS = ("auto", "console", "json")
+_STRATEGIES = ("fixed",)
+_per_second = number(above=0, most=10_000)
+
+BaseUrl = Annotated[str, PlainValidator(read_base_url), WithJsonSchema({"type": "string"})]
+PerSecond = Annotated[float, PlainValidator(_per_second), numbers("number", exclusiveMinimum=0, maximum=10_000)]
+ListenText = Annotated[
+    Listen,
+    PlainValidator(read_listen),
+    PlainSerializer(str),
+    texts({"examples": ["127.0.0.1:8787", "unix:/run/a.sock"]}),
+]
+AllowedHost = Annotated[str, PlainValidator(read_allowed_host), WithJsonSchema({"type": "string"})]
+
+
+class AccountEntry(Section):
+    """One of `camb.accounts`; what it leaves out is as under `camb`."""
+
+    api_key: TokenInPlace = Field(None, description="secret: the API key")
+    api_key_file: TokenInFile = Field(None, description="file that holds the API key")
+    base_url: Annotated[
+        str | None, PlainValidator(or_none(read_base_url)), WithJsonSchema({"type": ["string", "null"]})
+    ] = Field(None, description="null: camb.base_url")
+    requests_per_second: Annotated[
+        float | None, PlainValidator(or_none(_per_second)), WithJsonSchema({"type": ["number", "null", "string"]})
+    ] = Field(None, description="null: camb.requests_per_second")
+    concurrency: Annotated[
+        int | None, PlainValidator(or_none(whole(1, 10_000))), WithJsonSchema({"type": ["integer", "null", "string"]})
+    ] = Field(None, description="null: camb.concurrency")
+    timeout: SpanOrNone = Field(None, description="null: camb.timeout")
+
+
+class Camb(Section):
+    """`camb`: what we ask."""
+
+    base_url: BaseUrl = Field("https://client.camb.ai/apis", description="what stands before Camb's paths")
+    api_key: TokenInPlace = Field(None, description="secret: the API key of the account `default`")
+    api_key_file: TokenInFile = Field(None, description="file that holds the API key")
+    requests_per_second: PerSecond = Field(20.0, description="budget per account, polls and result fetches together")
+    concurrency: Count = Field(64, description="requests at once, per account")
+    timeout: Span = Field(timedelta(seconds=30), description="for one request")
+    accounts: Annotated[dict[Name, AccountEntry], OrNothing()] = Field(
+        default_factory=dict, description="further API keys by name"
+    )
+
+
+class KindPolling(Section):
+    """One of `polling.kinds`; what it leaves out is as under `polling`."""
+
+    interval: SpanOrNone = Field(None, description="null: polling.interval")
+    deadline: SpanOrNone = Field(None, description="null: polling.deadline")
+    not_found_grace: Annotated[
+        timedelta | None, PlainValidator(or_none(span(zero=True))), WithJsonSchema({"type": ["string", "null"]})
+    ] = Field(None, description="null: polling.not_found_grace")
+
+
+class Polling(Section):
+    """`polling`: when we ask."""
+
+    strategy: Annotated[str, PlainValidator(choice(_STRATEGIES, later=("learned",))), words(_STRATEGIES)] = Field(
+        "fixed", description="fixed: every `interval`"
+    )
+    interval: Span = Field(timedelta(seconds=5), description="pause between two polls of a task")
+    min_interval: Span = Field(timedelta(seconds=1), description="no interval is shorter")
+    max_interval: Span = Field(timedelta(minutes=2), description="no interval, and no pause after trouble, is longer")
+    deadline: Span = Field(timedelta(hours=24), description="after this a last poll, then EXPIRED")
+    not_found_grace: SpanOrZero = Field(
+        timedelta(minutes=2), description="so long a task that Camb does not know counts as not there yet"
+    )
+    kinds: Annotated[dict[KindName, KindPolling], OrNothing()] = Field(
+        default_factory=dict, description="what is otherwise for some kinds"
+    )
+
+
+class Results(Section):
+    """`results`: what happens after SUCCESS."""
+
+    fetch: Flag = Field(True, description="put the result (URLs) into the notification")
+    repeat_alt_format: Flag = Field(
+        False, description="fetch the result of dub-alt-format by repeating its POST, which might be billed"
+    )
+
+
+class Store(Section):
+    """`store`: where tasks and deliveries are kept."""
+
+    url: Annotated[str, PlainValidator(read_store_url), WithJsonSchema({"type": "string"})] = Field(
+        "sqlite:///cambwatch.db",
+        description="relative: inside $STATE_DIRECTORY, where there is one",
+        validate_default=True,
+    )
+
+    @field_validator("url", mode="after")
+    @classmethod
+    def _inside_state_directory(cls, url: str, info: ValidationInfo) -> str:
+        path = url.removeprefix(_SQLITE)
+        if not isinstance(info.context, Surroundings) or not info.context.state_directory:
+            return url
+        # An absolute path stays what it is.
+        return f"{_SQLITE}{info.context.state_directory / path}"
+
+
+class Http(Section):
+    """`http`: who may ask us."""
+
+    listen: ListenText = Field(DEFAULT_LISTEN, description="host:port or unix:/path")
+    token: TokenInPlace = Field(None, description="secret: needed as soon as listen is neither loopback nor unix")
+    token_file: TokenInFile = Field(None, description="file that holds the token")
+    allowed_hosts: Annotated[tuple[AllowedHost, ...], OneOrMany()] = Field(
+        (), description="names by which we are called, besides localhost, 127.0.0.1, [::1]"
+    )
+
+    @property
+    def bearer(self) -> Secret | None:
+        """The token, wherever it was written; None if callers need none."""
+        return self.token or self.token_file
+
+
+class Log(Section):
+    """`log`: what is written to standard error."""
+
+    level: Annotated[str, PlainValidator(choice(_LEVELS)), words(_LEVELS)] = Field(
+        "info", description="from this level on"
+    )
+    format: Annotated[str, PlainValidator(choice(_LOG_FORMATS)), words(_LOG_FORMATS)] = Field(
+        "auto", description="auto: console on a terminal, JSON lines otherwise"
+    )
+
+
+class Config(Section):
+    """
+    A configuration that holds together.
+
+    The sections are as in the file, with their defaults; the properties give the
+    same as the rest of the program knows it.
+    """
+
+    camb: Annotated[Camb, OrNothing()] = Field(default_factory=Camb, description="what we ask")
+    polling: Annotated[Polling, OrNothing()] = Field(default_factory=Polling, description="when we ask")
+    results: Annotated[Results, OrNothing()] = Field(default_factory=Results, description="what happens after SUCCESS")
+    store: Annotated[Store, OrNothing()] = Field(default_factory=Store, description="where tasks are kept")
+    http: Annotated[Http, OrNothing()] = Field(default_factory=Http, description="who may ask us")
+    destination_entries: Annotated[dict[Name, DestinationEntry], OrNothing()] = Field(
+        default_factory=dict, alias="destinations", description="who can be told, by name"
+    )
+    route_entries: Annotated[tuple[RouteEntry, ...], OrNothing(tuple)] = Field(
+        (), alias="routes", description="who hears of what; without routes all destinations hear everything"
+    )
+    task_entries: Annotated[tuple[TaskEntry, ...], OrNothing(tuple)] = Field(
+        (), alias="tasks", description="watched from the start"
+    )
+    log: Annotated[Log, OrNothing()] = Field(default_factory=Log, description="what is written to standard error")
+
+    @cached_property
+    def accounts(self) -> Mapping[str, Account]:
+        """Every account by its name; `default` is there if, and only if, `camb` itself has a key."""
+        camb = self.camb
+        entries = {DEFAULT_ACCOUNT: AccountEntry(api_key=camb.api_key or camb.api_key_file), **camb.accounts}
+        return MappingProxyType(
+            {
+                name: Account(
+                    name=name,
+                    api_key=key,
+                    base_url=entry.base_url or camb.base_url,
+                    requests_per_second=entry.requests_per_second or camb.requests_per_second,
+                    concurrency=entry.concurrency or camb.concurrency,
+                    timeout=entry.timeout or camb.timeout,
+                )
+                for name, entry in entries.items()
+                if (key := entry.api_key or entry.api_key_file)
+            }
+        )
+
+    @cached_property
+    def destinations(self) -> Mapping[str, Destination]:
+        """Every destination by its name, in the order of the file."""
+        return MappingProxyType({name: entry.as_core(name) for name, entry in self.destination_entries.items()})
+
+    @cached_property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes of the file; none means that every destination hears everything."""
+        return tuple(entry.as_core() for entry in self.route_entries)
+
+    @cached_property
+    def registrations(self) -> tuple[Registration, ...]:
+        """The tasks of the file, each with the deadline that holds for it."""
+        return tuple(task.as_core(deadline=self.poll_policy(task.kind).deadline) for task in self.task_entries)
+
+    def poll_policy(self, kind: str) -> PollPolicy:
+        """How tasks of *kind*, a name of kinds.KINDS, are asked for."""
+        polling = self.polling
+        own = polling.kinds.get(kind, KindPolling())
+        grace = polling.not_found_grace if own.not_found_grace is None else own.not_found_grace
+        return PollPolicy(
+            interval=own.interval or polling.interval,
+            min_interval=polling.min_interval,
+            max_interval=polling.max_interval,
+            deadline=own.deadline or polling.deadline,
+            not_found_grace=grace,
+        )
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Every text that must never be shown, also as part of another."""
+        found = [account.api_key for account in self.accounts.values()]
+        if bearer := self.http.bearer:
+            found.append(bearer)
+        for destination in self.destinations.values():
+            found += [destination.url, *destination.secrets, *destination.headers.values()]
+            found += secret_parts(destination)
+        return tuple(dict.fromkeys(found))
+
+
+def secret_parts(destination: Destination) -> list[Secret]:
+    """What of a URL is the credential by itself: the query, and for chat services the path."""
+    parts = urlsplit(destination.url.reveal())
+    path = [] if destination.type == "webhook" else [parts.path.lstrip("/")]
+    return [Secret(part) for part in (*path, parts.query) if part]

@@ -1,0 +1,167 @@
+"""Secrets: written in place, by a variable, or in a file beside it; never shown in a message."""
+
+import re
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+
+from cambwatch.config.addresses import split_url
+from cambwatch.config.readers import or_none, read_text
+from cambwatch.core.secret import Secret
+from cambwatch.core.signature import check_secret
+
+LARGEST_FILE = 65_536  # bytes
+
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What a configuration means depends on: the folder of its file, the folder for state. Gathers warnings."""
+
+    folder: Path
+    state_directory: Path | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A file that systemd hands to the service; its mode is systemd's business."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """The value of a header whose key ends in `_file`."""
+
+    value: object
+
+
+def read_secret(value: object, check: Callable[[str], None]) -> Secret:
+    """The text of *value*, kept to itself. Raises ValueError without any of it."""
+    if isinstance(value, Secret):
+        return value
+    text = read_text(value)
+    if not text:
+        raise ValueError("is empty")
+    check(text)
+    return Secret(text)
+
+
+def read_secret_file(value: object, check: Callable[[str], None], surroundings: object) -> Secret:
+    """The text in the file that *value* names, without the line break at its end."""
+    if not isinstance(surroundings, Surroundings):
+        raise ValueError("is only read together with the file that names it")  # noqa: TRY004 - pydantic knows ValueError
+    path = value.path if isinstance(value, Credential) else surroundings.folder / read_text(value)
+    what = f"the systemd credential {path.name}" if isinstance(value, Credential) else "the file"
+    # The path is not shown: who pastes the secret itself here must not find it in the log.
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            raw = file.read(LARGEST_FILE + 1)
+    except OSError as error:
+        raise ValueError(f"{what} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ValueError("this is not the name of a file") from None
+    if len(raw) > LARGEST_FILE:
+        raise ValueError(f"{what} is larger than {LARGEST_FILE >> 10} KiB: it holds no secret")
+    try:
+        text = raw.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"{what} is not a text in UTF-8") from None
+    if not text:
+        raise ValueError(f"{what} is empty")
+    try:
+        check(text)
+    except ValueError as error:
+        raise ValueError(f"in {what}: {error}") from None
+    if mode & 0o044 and not isinstance(value, Credential):
+        warning = f"{path}: others than its owner may read this secret (mode {mode:04o}): chmod 600 it"
+        if warning not in surroundings.warnings:
+            surroundings.warnings.append(warning)
+    return Secret(text)
+
+
+def check_token(text: str) -> None:
+    """An API key or a bearer token: goes into a header as it is."""
+    if not _VISIBLE.fullmatch(text):
+        raise ValueError("must be visible ASCII characters without spaces or line breaks")
+
+
+def check_header_value(text: str) -> None:
+    """RFC 9110, 5.5, without the bytes whose meaning is left open."""
+    if not _HEADER_VALUE.fullmatch(text):
+        raise ValueError("must be visible ASCII characters, with spaces only between them")
+
+
+def check_url(text: str) -> None:
+    """A URL whose path or query is the credential."""
+    split_url(text)
+
+
+def check_signing_secret(text: str) -> None:
+    """What the signer takes, and how to make one."""
+    try:
+        check_secret(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; make one with: echo whsec_$(openssl rand -base64 32)") from None
+
+
+def _in_place(check: Callable[[str], None]) -> PlainValidator:
+    return PlainValidator(or_none(lambda value: read_secret(value, check)))
+
+
+def _in_file(check: Callable[[str], None]) -> PlainValidator:
+    def read(value: object, info: ValidationInfo) -> Secret | None:
+        if value is None:
+            return None
+        twin = (info.field_name or "").removesuffix("_file")
+        if info.data.get(twin):
+            raise ValueError(f"give {twin} or {twin}_file, not both")
+        return read_secret_file(value, check, info.context)
+
+    return PlainValidator(read)
+
+
+def _schema(description: str, *examples: str) -> WithJsonSchema:
+    schema: dict[str, Any] = {"description": f"secret: {description}", "examples": list(examples)}
+    return WithJsonSchema({"type": ["string", "null"]} | schema)
+
+
+_FILE_SCHEMA = WithJsonSchema(
+    {
+        "type": ["string", "null"],
+        "description": "file that holds the secret of this name, relative to the folder of the configuration",
+        "examples": ["/etc/cambwatch/secret"],
+    }
+)
+
+TokenInPlace = Annotated[Secret | None, _in_place(check_token), _schema("visible ASCII", "${CAMB_API_KEY}")]
+TokenInFile = Annotated[Secret | None, _in_file(check_token), _FILE_SCHEMA]
+UrlInPlace = Annotated[Secret | None, _in_place(check_url), _schema("https URL", "${SLACK_WEBHOOK_URL}")]
+UrlInFile = Annotated[Secret | None, _in_file(check_url), _FILE_SCHEMA]
+SigningSecret = Annotated[
+    Secret,
+    PlainValidator(lambda value: read_secret(value, check_signing_secret)),
+    WithJsonSchema({"type": "string", "pattern": r"^whsec_|\$\{", "examples": ["${PIPELINE_SECRET}"]}),
+]
+SigningSecretFile = Annotated[
+    Secret,
+    PlainValidator(lambda value, info: read_secret_file(value, check_signing_secret, info.context)),
+    WithJsonSchema({"type": "string", "examples": ["/etc/cambwatch/pipeline.secret"]}),
+]
+
+
+def _read_header(value: object, info: ValidationInfo) -> Secret:
+    if isinstance(value, FileName):
+        return read_secret_file(value.value, check_header_value, info.context)
+    return read_secret(value, check_header_value)
+
+
+HeaderValue = Annotated[Secret, PlainValidator(_read_header), WithJsonSchema({"type": ["string", "number"]})]

@@ -1,0 +1,216 @@
+"""Secrets of the configuration: where they come from, and that no message shows them."""
+
+import pytest
+from config_samples import HOOK, KEY, SECRET, mistakes, read
+
+CANARY = "canary4711"
+OTHER_SECRET = "whsec_" + "QkJC" * 8
+
+
+def secret_file(folder, name, content, *, mode=0o600):
+    """A file for a secret."""
+    path = folder / name
+    path.write_bytes(content)
+    path.chmod(mode)
+    return path
+
+
+def texts(secrets):
+    """What they hide."""
+    return [secret.reveal() for secret in secrets]
+
+
+def test_every_secret_can_be_in_a_file(tmp_path):
+    """Relative to the folder of the configuration, and without the line break at the end."""
+    secret_file(tmp_path, "key", b"abc\n")
+    secret_file(tmp_path, "studio", b"def\r\n")
+    secret_file(tmp_path, "token", b"ghi")
+    secret_file(tmp_path, "url", b"https://example.com/jkl\n")
+    secret_file(tmp_path, "sign", SECRET.encode())
+    secret_file(tmp_path, "sign2", OTHER_SECRET.encode())
+    secret_file(tmp_path, "auth", b"Bearer mno\n")
+    loaded = read(
+        f"""
+camb: {{api_key_file: key, accounts: {{b: {{api_key_file: studio}}}}}}
+http: {{token_file: {tmp_path}/token}}
+destinations:
+  hook: {{type: webhook, url_file: url, secret_file: [sign, sign2], headers: {{authorization_file: auth}}}}
+""",
+        folder=tmp_path,
+    )
+    config = loaded.config
+    assert [account.api_key.reveal() for account in config.accounts.values()] == ["abc", "def"]
+    assert config.http.bearer.reveal() == "ghi"
+    hook = config.destinations["hook"]
+    assert hook.url.reveal() == "https://example.com/jkl"
+    assert texts(hook.secrets) == [SECRET, OTHER_SECRET]
+    assert {name: value.reveal() for name, value in hook.headers.items()} == {"authorization": "Bearer mno"}
+    assert loaded.warnings == ()
+    assert {"abc", "def", "ghi", hook.url.reveal(), SECRET, OTHER_SECRET, "Bearer mno"} <= set(texts(loaded.secrets))
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("camb: {api_key: a, api_key_file: key}", "1:34: camb.api_key_file: give api_key or api_key_file, not both"),
+        ("camb: {api_key_file: none}", "1:22: camb.api_key_file: the file cannot be read: No such file or directory"),
+        ("camb: {api_key_file: .}", "1:22: camb.api_key_file: the file cannot be read: Is a directory"),
+        ("camb: {api_key_file: empty}", "1:22: camb.api_key_file: the file is empty"),
+        ("camb: {api_key_file: binary}", "1:22: camb.api_key_file: the file is not a text in UTF-8"),
+        ("camb: {api_key_file: large}", "1:22: camb.api_key_file: the file is larger than 64 KiB: it holds no secret"),
+        (
+            "camb: {api_key_file: lines}",
+            "1:22: camb.api_key_file: in the file: must be visible ASCII characters without spaces or line breaks",
+        ),
+        (
+            KEY + "destinations: {a: {type: slack, url_file: lines}}",
+            "2:43: destinations.a.url_file: in the file: a URL must not hold spaces, line breaks or control characters",
+        ),
+        (
+            KEY + "destinations: {a: {type: slack, url_file: local}}",
+            (
+                "2:43: destinations.a.url_file: an address of this machine or of a private network: "
+                "needs allow_private: true"
+            ),
+        ),
+        (
+            KEY + f"destinations: {{a: {{type: webhook, url: https://a.b, secret: {SECRET}, secret_file: sign}}}}",
+            "2:101: destinations.a.secret_file: give secret or secret_file, not both",
+        ),
+        (
+            KEY + "destinations: {a: {type: webhook, url: https://a.b, headers: {x: a, X_file: key}}}",
+            "2:53: destinations.a.headers: x is given twice",
+        ),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_a_mistake(tmp_path, text, line):
+    """The place is that of the file's name, and what is in the file stays out of the message."""
+    secret_file(tmp_path, "key", b"abc")
+    secret_file(tmp_path, "empty", b"\n")
+    secret_file(tmp_path, "binary", b"\xff\xfe")
+    secret_file(tmp_path, "large", b"x" * 70_000)
+    secret_file(tmp_path, "lines", b"https://a\nb\n")
+    secret_file(tmp_path, "local", b"https://127.0.0.1/\n")
+    secret_file(tmp_path, "sign", SECRET.encode())
+    assert mistakes(text, folder=tmp_path) == [line]
+
+
+@pytest.mark.parametrize(
+    ("mode", "warned"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True), (0o622, False)]
+)
+def test_a_secret_that_others_may_read_is_a_warning(tmp_path, mode, warned):
+    """It works, and the log says what to do."""
+    path = secret_file(tmp_path, "key", b"abc", mode=mode)
+    loaded = read("camb: {api_key_file: key}", folder=tmp_path)
+    warning = f"{path}: others than its owner may read this secret (mode {mode:04o}): chmod 600 it"
+    assert loaded.warnings == ((warning,) if warned else ())
+
+
+def test_systemd_credentials_serve_where_nothing_is_written(tmp_path):
+    """A key that is written wins, one that is null does not; their mode is systemd's business."""
+    secret_file(tmp_path, "camb_api_key", b"from systemd".replace(b" ", b"-"), mode=0o440)
+    secret_file(tmp_path, "http_token", b"token\n", mode=0o444)
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    for text in ("log: {}", "camb:\nhttp:\n", "camb: {timeout: 5s}\nhttp: {token: null}"):
+        loaded = read(text, environ)
+        assert loaded.config.accounts["default"].api_key.reveal() == "from-systemd"
+        assert loaded.config.http.bearer.reveal() == "token"
+        assert loaded.warnings == ()
+        assert set(texts(loaded.secrets)) == {"from-systemd", "token"}
+    loaded = read("camb: {api_key: mine}\nhttp: {token: own}", environ)
+    assert texts(loaded.secrets) == ["mine", "own"]
+
+
+def test_a_credential_that_is_no_secret_is_a_mistake(tmp_path):
+    """It is called what systemd calls it."""
+    secret_file(tmp_path, "camb_api_key", b"")
+    found = mistakes("log: {}", {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert found == ["1:1: camb.api_key_file: the systemd credential camb_api_key is empty"]
+
+
+def test_of_a_slack_url_its_path_is_a_secret_too():
+    """Whoever logs only a part of the URL shows nothing either."""
+    url = "https://hooks.slack.com/services/T000/B000/XXXX"
+    loaded = read(
+        KEY + f"destinations: {{a: {{type: slack, url: {url}}}, b: {{type: webhook, url: https://a.b/c?sig=d}}}}"
+    )
+    assert texts(loaded.secrets) == ["abcdef", url, "services/T000/B000/XXXX", "https://a.b/c?sig=d", "sig=d"]
+
+
+LEAKS = [
+    "camb: {api_key: 'CANARY CANARY'}",
+    "camb: {api_key:CANARY}",
+    "camb:\n  api_key:CANARY",
+    "camb: {api_key: *CANARY}",
+    "camb: {api_key: !CANARY x}",
+    "camb: {api_key: @CANARY}",
+    "camb: {api_key: {CANARY: x}}",
+    "camb: {api_key: [CANARY]}",
+    "camb: {api_key: a, api_key: CANARY}",
+    "camb: {api_key_file: CANARY}",
+    "camb: {api_key: a: CANARY}",
+    'camb: {api_key: "CANARY\\q"}',
+    "camb: {base_url: 'https://u:CANARY@a.b'}",
+    "camb: {api_kye: CANARY, apikey: CANARY}",
+    "http: {token: 'CANARY x'}",
+    "store: {url: postgresql://u:CANARY@host/db}",
+    "store: {url: mysql://u:CANARY@host/db}",
+    "destinations: {a: {type: slack, url: CANARY}}",
+    "destinations: {a: {type: slack, url: 'http://a.b/CANARY'}}",
+    "destinations: {a: {type: slack, url: 'https://127.0.0.1/CANARY'}}",
+    "destinations: {a: {type: slack, url: 'https://CANARY:CANARY@a.b/'}}",
+    "destinations: {a: {type: slack, url: 'https://a.b:CANARY/'}}",
+    "destinations: {a: {type: 'https://a.b/CANARY', url: x}}",
+    "destinations: {'https://a.b/CANARY': {type: slack}}",
+    "destinations: {a: {type: webhook, url: https://a.b, secret: CANARY}}",
+    "destinations: {a: {type: webhook, url: https://a.b, secret: whsec_CANARY}}",
+    "destinations: {a: {type: webhook, url: https://a.b, secret: [{CANARY: a}]}}",
+    'destinations: {a: {type: webhook, url: https://a.b, headers: {x: "CANARY\\n"}}}',
+    "destinations: {a: {type: webhook, url: https://a.b, headers: {'x: CANARY': y}}}",
+    "destinations: {a: {type: webhook, url: https://a.b, headers: [CANARY]}}",
+    "routes: [{notify: ['https://a.b/CANARY']}]",
+    "routes: ['https://a.b/CANARY']",
+]
+SPOTS = [
+    "polling: {interval: X}",
+    "polling: {strategy: X}",
+    "polling: {kinds: {dub: {deadline: X}}}",
+    "camb: {timeout: X, concurrency: X, requests_per_second: X}",
+    "results: {fetch: X}",
+    "log: {level: X, format: X}",
+    "http: {listen: X, allowed_hosts: [X/]}",
+    "destinations: {a: {type: X, url: https://a.b, rate: X, timeout: X, retry: {factor: X}, allow_private: X}}",
+    HOOK + "routes: [{notify: X, when: {status: X, kind: X, event: X}}, {notify: X, when: {account: X}}]",
+    HOOK + "tasks: [{kind: X, task_id: a, deadline: X}, {kind: dub, task_id: b, account: X, notify: [X]}]",
+    "tasks: [{kind: dub, task_id: X, group: a}, {kind: dub, task_id: X}]",
+]
+
+
+@pytest.mark.parametrize("text", LEAKS)
+def test_no_message_shows_a_secret(text):
+    """However a secret got into the wrong place or form, the error does not hold it."""
+    lines = mistakes(text.replace("CANARY", CANARY))
+    assert lines
+    assert CANARY not in "\n".join(lines)
+
+
+@pytest.mark.parametrize("text", SPOTS)
+def test_no_message_shows_what_a_variable_holds(text):
+    """A variable in the wrong place is shown as it is written; what it holds may be a key."""
+    lines = mistakes(text.replace("X", '"${KEY}"'), {"KEY": CANARY})
+    assert lines
+    assert CANARY not in "\n".join(lines)
+
+
+def test_a_loaded_configuration_does_not_print_its_secrets():
+    """Neither as a whole nor in what is made of it."""
+    text = f"""
+camb: {{api_key: {CANARY}, accounts: {{b: {{api_key: {CANARY}}}}}}}
+http: {{token: {CANARY}}}
+destinations: {{a: {{type: webhook, url: 'https://a.b/{CANARY}', secret: {SECRET}, headers: {{x: {CANARY}}}}}}}
+"""
+    loaded = read(text)
+    config = loaded.config
+    printed = f"{loaded} {config!r} {config} {config.accounts} {config.destinations} {config.model_dump()}"
+    assert CANARY not in printed
+    assert SECRET not in printed
