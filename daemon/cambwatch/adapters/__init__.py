@@ -1,0 +1,1 @@
+"""One outside thing each: Camb, the receivers, the database, the logs, systemd."""

@@ -1,0 +1,128 @@
+"""Camb.ai over HTTP: one request, one report."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Self
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from cambwatch.core import replies
+from cambwatch.core.accounts import Account
+from cambwatch.core.kinds import KINDS
+from cambwatch.core.model import Fault, Json, Report, TaskKey, Unavailable
+from cambwatch.core.result_requests import ResultRequest
+
+LONGEST_RESULT = 8 << 20  # bytes; a result may embed the transcript of a film
+
+
+class Camb:
+    """
+    Asks Camb on behalf of *accounts*; use as a context manager.
+
+    Redirects are not followed, because the key would go with them; neither proxy
+    variables nor .netrc change where a request goes.
+    """
+
+    def __init__(self, accounts: Mapping[str, Account], *, user_agent: str, now: Callable[[], datetime]) -> None:
+        self._accounts = accounts
+        self._user_agent = user_agent
+        self._now = now
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+
+    async def __aenter__(self) -> Self:
+        for name, account in self._accounts.items():
+            self._sessions[name] = aiohttp.ClientSession(
+                # As many as may ask at once; one more for the result of what they hear.
+                connector=aiohttp.TCPConnector(limit=account.concurrency + 1, ttl_dns_cache=60),
+                headers={
+                    "x-api-key": account.api_key.reveal(),
+                    "user-agent": self._user_agent,
+                    "accept-encoding": "identity",  # a status is smaller than its compression is worth
+                },
+                timeout=aiohttp.ClientTimeout(total=account.timeout.total_seconds()),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for session in self._sessions.values():
+            await session.close()
+
+    async def status(self, key: TaskKey) -> Report:
+        """
+        What Camb says of the task, in at most the account's timeout.
+
+        Never raises for anything that Camb or the network does.
+        """
+        kind = KINDS[key.kind]
+        target = kind.status_path.replace("{task_id}", quote(key.task_id, safe=""))
+        answer = await self._ask(key.account, ResultRequest("GET", target), largest=replies.LONGEST_BODY)
+        if isinstance(answer, Unavailable):
+            return answer
+        http_status, wish, body = answer
+        return replies.read_answer(kind, http_status, body, wish=wish, now=self._now())
+
+    async def result(self, account: str, request: ResultRequest) -> tuple[Json] | Unavailable:
+        """
+        The document of one result, in a tuple of one, in at most the account's timeout.
+
+        Whatever else comes back is Unavailable; never raises for what Camb or the network does.
+        """
+        answer = await self._ask(account, request, largest=LONGEST_RESULT)
+        if isinstance(answer, Unavailable):
+            return answer
+        http_status, wish, body = answer
+        if http_status != 200:
+            return replies.unavailable(http_status, body, wish=wish, now=self._now())
+        return replies.parse(body, longest=LONGEST_RESULT)
+
+    def endpoint(self, account: str, request: ResultRequest) -> str:
+        """The absolute URL of *request*."""
+        return self._accounts[account].base_url + request.target
+
+    async def _ask(
+        self, account: str, request: ResultRequest, *, largest: int
+    ) -> tuple[int, str | None, bytes] | Unavailable:
+        """HTTP status, Retry-After and body (one byte over *largest* at most) of an answer, or why there is none."""
+        try:
+            async with self._sessions[account].request(
+                request.method,
+                URL(self.endpoint(account, request), encoded=True),
+                json=dict(request.body) or None,
+                allow_redirects=False,
+            ) as response:
+                body = await _read(response, largest)
+                return response.status, response.headers.get("retry-after"), body
+        except TimeoutError:
+            return Unavailable(Fault.TIMEOUT, detail="no answer in time")
+        except aiohttp.ClientConnectorDNSError as error:
+            return Unavailable(Fault.DNS, detail=f"{error.host} cannot be resolved")
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
+            return Unavailable(Fault.TLS, detail=_words(error))
+        except aiohttp.ClientPayloadError:
+            return Unavailable(Fault.UNREADABLE, detail="the answer was cut off")
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError, ValueError) as error:
+            return Unavailable(Fault.CONNECTION, detail=_words(error))
+
+
+async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
+    """The body, or its first *largest* + 1 bytes: what is larger than allowed is not read on."""
+    announced = response.content_length
+    if announced is not None and announced > largest:
+        response.close()
+        return b" " * (largest + 1)
+    chunks = []
+    size = 0
+    while size <= largest and (chunk := await response.content.readany()):
+        chunks.append(chunk)
+        size += len(chunk)
+    if size > largest:
+        response.close()  # nobody reads the rest
+    return b"".join(chunks)
+
+
+def _words(error: BaseException) -> str:
+    return replies.text(str(error)) or type(error).__name__

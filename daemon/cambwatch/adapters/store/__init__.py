@@ -1,0 +1,1 @@
+"""The database: tasks, events and what is owed to whom."""

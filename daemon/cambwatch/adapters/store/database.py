@@ -1,0 +1,45 @@
+"""What the stores need of a database, and what its trouble looks like."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import sqlalchemy as sa
+
+T = TypeVar("T")
+Work = Callable[[sa.Connection], T]
+"""Statements on an open transaction. May be run again after a rollback, so it must do nothing else."""
+
+
+class StoreUnavailableError(Exception):
+    """
+    The database took nothing and keeps nothing of this unit of work.
+
+    *reason* is the database's own word, *hint* what an operator can do.
+    """
+
+    def __init__(self, reason: str, *, hint: str) -> None:
+        super().__init__(f"{reason} ({hint})")
+        self.reason = reason
+        self.hint = hint
+
+
+class StoreBusyError(Exception):
+    """Another process holds this database."""
+
+
+class StoreTooNewError(Exception):
+    """The database was written by a newer cambwatch; it was left as it is."""
+
+
+class Database(Protocol):
+    """Runs units of work; statements are written once, for SQLite and PostgreSQL alike."""
+
+    async def write(self, work: Work[T]) -> T:
+        """
+        Run *work* in a transaction and return when it is on disk.
+
+        Raises StoreUnavailableError, with nothing written, when the database cannot.
+        """
+
+    async def read(self, work: Work[T]) -> T:
+        """Run *work*, which only reads, on a consistent view."""

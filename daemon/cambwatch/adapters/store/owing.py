@@ -1,0 +1,91 @@
+"""What an end causes inside its transaction: the event, and one delivery for each who is to hear of it."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from cambwatch.adapters.store import rows
+from cambwatch.adapters.store.rows import us
+from cambwatch.adapters.store.schema import WATCHED, deliveries, events, tasks
+from cambwatch.core.documents import to_document
+from cambwatch.core.events import Event, GroupComplete, webhook_id
+from cambwatch.core.model import DeliveryState, GroupState, Status
+
+# Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
+_OWE_EVENT = sa.insert(events)
+_OWE_DELIVERY = sa.insert(deliveries)
+_STILL_OPEN = sa.select(tasks.c.id).where(tasks.c.group == sa.bindparam("group"), WATCHED).limit(1)
+
+
+def owe(
+    connection: sa.Connection, event: Event, *, task: int | None, destinations: Sequence[str], at: datetime
+) -> list[str]:
+    """Write *event* down, and a delivery of it to each of *destinations*, due at *at*; returns those."""
+    written = connection.execute(
+        _OWE_EVENT, {"task": task, "origin": event.origin, "document": to_document(event), "created_at": us(at)}
+    )
+    (event_id,) = written.inserted_primary_key or (None,)
+    if destinations:
+        connection.execute(
+            _OWE_DELIVERY,
+            [
+                {
+                    "id": webhook_id(event, destination),
+                    "event_id": event_id,
+                    "destination": destination,
+                    "state": DeliveryState.PENDING.value,
+                    "attempts": 0,
+                    "created_at": us(at),
+                    "next_attempt_at": us(at),
+                }
+                for destination in destinations
+            ],
+        )
+    return list(destinations)
+
+
+def group_state(connection: sa.Connection, group: str) -> GroupState | None:
+    """Where the tasks of *group* stand; None for a group without tasks."""
+    query = (
+        sa.select(
+            tasks.c.status,
+            sa.func.count(),
+            sa.func.max(tasks.c.group_size),
+            sa.func.min(tasks.c.registered_at),
+        )
+        .where(tasks.c.group == group)
+        .group_by(tasks.c.status)
+    )
+    found = connection.execute(query).all()
+    if not found:
+        return None
+    return GroupState(
+        group=group,
+        counts={Status(status): count for status, count, _, _ in found},
+        size=max((size for _, _, size, _ in found if size is not None), default=None),
+        registered_at=rows.instant(min(first for _, _, _, first in found)),
+    )
+
+
+def complete_group(
+    connection: sa.Connection, group: str, hear: Callable[[GroupComplete], Sequence[str]], *, at: datetime
+) -> list[str]:
+    """Owe the completion of *group* if this was its last open task, once in its life; returns who is owed it."""
+    # Asked first because it is one look into an index, while counting reads the whole group.
+    if connection.execute(_STILL_OPEN, {"group": group}).first() is not None:
+        return []
+    state = group_state(connection, group)
+    if state is None or not state.complete:
+        return []
+    event = GroupComplete(
+        group=group,
+        counts={status.value: count for status, count in state.counts.items()},
+        tasks=state.tasks,
+        registered_at=state.registered_at,
+        finished_at=at,
+    )
+    told = sa.select(events.c.id).where(events.c.origin == event.origin)
+    if connection.execute(told).first() is not None:
+        return []
+    return owe(connection, event, task=None, destinations=hear(event), at=at)

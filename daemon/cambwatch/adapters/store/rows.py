@@ -1,0 +1,70 @@
+"""Where rows become values of the core, and instants microseconds."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cambwatch.core.model import Delivery, DeliveryState, Outcome, Status, Task, TaskKey
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def us(at: datetime) -> int:
+    """*at* as the columns hold it."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def instant(value: int) -> datetime:
+    """The instant that a column holds."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def instant_or_none(value: int | None) -> datetime | None:
+    """The instant that a column holds, if it holds one."""
+    return None if value is None else instant(value)
+
+
+def task(row: Any) -> Task:
+    """A task out of a row with all columns of `tasks`, in their order."""
+    (
+        number, account, kind, task_id, registrations, status, name, labels, notify, group, group_size, extra, run_id,
+        exception_reason, message, result, polls, registered_at, first_polled_at, deadline_at, finished_at,
+    ) = row  # fmt: skip
+    return Task(
+        id=number,
+        key=TaskKey(account, kind, task_id),
+        registrations=registrations,
+        status=Status(status),
+        registered_at=instant(registered_at),
+        deadline_at=instant(deadline_at),
+        name=name,
+        labels=labels,
+        notify=None if notify is None else tuple(notify),
+        group=group,
+        group_size=group_size,
+        extra=extra,
+        run_id=run_id,
+        exception_reason=exception_reason,
+        message=message,
+        result=result,
+        polls=polls,
+        first_polled_at=instant_or_none(first_polled_at),
+        finished_at=instant_or_none(finished_at),
+    )
+
+
+def delivery(row: Any) -> Delivery:
+    """A delivery out of a row that has all columns of `deliveries`."""
+    return Delivery(
+        id=row.id,
+        event_id=row.event_id,
+        destination=row.destination,
+        state=DeliveryState(row.state),
+        attempts=row.attempts,
+        created_at=instant(row.created_at),
+        next_attempt_at=instant_or_none(row.next_attempt_at),
+        finished_at=instant_or_none(row.finished_at),
+        outcome=None if row.outcome is None else Outcome(row.outcome),
+        http_status=row.http_status,
+        detail=row.detail,
+    )

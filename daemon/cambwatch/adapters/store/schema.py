@@ -1,0 +1,109 @@
+"""
+The tables, with the rules of the core said again as constraints.
+
+Instants are integer microseconds since 1970 UTC, because both databases compare
+those alike. The steps in `migrations/` lead to exactly these tables.
+"""
+
+import sqlalchemy as sa
+
+from cambwatch.core.model import DeliveryState, Outcome, Status
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers rows by itself only in INTEGER columns
+
+
+def _one_of(column: str, words: type[Status | DeliveryState | Outcome]) -> str:
+    return f"{column} IN ({', '.join(repr(word.value) for word in words)})"
+
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", BIG, primary_key=True, autoincrement=True),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("task_id", sa.Text, nullable=False),
+    sa.Column("registrations", sa.Integer, nullable=False),  # times it was registered to be watched, from 1
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("name", sa.Text),
+    sa.Column("labels", sa.JSON, nullable=False),
+    sa.Column("notify", sa.JSON(none_as_null=True)),  # NULL: the routes decide
+    sa.Column("group", sa.Text),
+    sa.Column("group_size", sa.Integer),
+    sa.Column("extra", sa.JSON, nullable=False),
+    sa.Column("run_id", sa.BigInteger),
+    sa.Column("exception_reason", sa.Text),
+    sa.Column("message", sa.Text),
+    sa.Column("result", sa.JSON(none_as_null=True)),
+    sa.Column("polls", sa.Integer, nullable=False),
+    sa.Column("registered_at", sa.BigInteger, nullable=False),
+    sa.Column("first_polled_at", sa.BigInteger),
+    sa.Column("deadline_at", sa.BigInteger, nullable=False),
+    sa.Column("finished_at", sa.BigInteger),
+    # In this order: it finds a task as well, and a listing of one account is not tempted to read and sort all of it.
+    sa.UniqueConstraint("task_id", "kind", "account"),
+    sa.CheckConstraint(_one_of("status", Status), name="status"),
+    sa.CheckConstraint("(status = 'PENDING') = (finished_at IS NULL)", name="finished_iff_terminal"),
+    sa.CheckConstraint("length(task_id) BETWEEN 1 AND 200", name="task_id_length"),
+    sa.CheckConstraint("registrations >= 1", name="registrations_from_1"),
+    sa.CheckConstraint("polls >= 0", name="polls_not_negative"),
+    sqlite_autoincrement=True,  # an id is never given twice, so "newest first" holds
+)
+
+# Words, not parameters: a planner that does not see the value cannot use a partial index.
+WATCHED = tasks.c.status == sa.literal_column(f"'{Status.PENDING}'")
+GROUPED = tasks.c.group.is_not(None)
+
+sa.Index("ix_tasks_status", tasks.c.status, tasks.c.id)
+sa.Index("ix_tasks_group", tasks.c.group, tasks.c.status, sqlite_where=GROUPED, postgresql_where=GROUPED)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", BIG, primary_key=True, autoincrement=True),
+    sa.Column("task", sa.ForeignKey("tasks.id", ondelete="CASCADE"), index=True),  # NULL: it is a group's
+    sa.Column("origin", sa.Text, nullable=False, unique=True),  # what is told once is told once
+    sa.Column("document", sa.JSON, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+)
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),  # the webhook-id
+    sa.Column("event_id", sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("destination", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("next_attempt_at", sa.BigInteger),
+    sa.Column("finished_at", sa.BigInteger),
+    sa.Column("outcome", sa.Text),  # of the last attempt, as are the next two
+    sa.Column("http_status", sa.Integer),
+    sa.Column("detail", sa.Text),
+    sa.CheckConstraint(_one_of("state", DeliveryState), name="state"),
+    sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
+    sa.CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="due_iff_pending"),
+    sa.CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished_iff_not_pending"),
+    sa.CheckConstraint("attempts >= 0", name="attempts_not_negative"),
+)
+
+WAITING = deliveries.c.state == sa.literal_column(f"'{DeliveryState.PENDING}'")
+
+sa.Index(
+    "ix_deliveries_due",
+    deliveries.c.destination,
+    deliveries.c.next_attempt_at,
+    sqlite_where=WAITING,
+    postgresql_where=WAITING,
+)

@@ -1,0 +1,241 @@
+"""
+SQLite: one file, one process, one writer, grouped commits.
+
+A commit waits for the disk, and the disk takes as long for one unit of work as
+for a hundred. So a writer thread runs all units that have come in while the last
+commit was under way in one transaction. Statements run on plain connections in
+that thread: an async driver would cross threads for every single statement.
+"""
+
+import asyncio
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
+from sqlalchemy.pool import StaticPool
+
+from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableError, T, Work
+
+LARGEST_GROUP = 500  # units of work in one transaction
+BUSY_TIMEOUT_S = 5.0  # another program, such as a backup, may hold the file for a moment
+
+
+@dataclass(slots=True)
+class _Unit:
+    work: Work[Any]
+    done: asyncio.Future[Any]
+    begun: bool = False
+    result: Any = None
+    error: BaseException | None = None
+
+    def settle(self) -> None:
+        if self.done.done():  # whoever asked has gone
+            return
+        if self.error is None:
+            self.done.set_result(self.result)
+        else:
+            self.done.set_exception(self.error)
+
+
+@contextmanager
+def sole_process(database: Path) -> Iterator[None]:
+    """
+    Hold the lock file beside *database* for the length of the block.
+
+    Raises StoreBusyError, with the other's process number, while another process does,
+    and StoreUnavailableError where no file can be.
+    """
+    real = database.resolve()  # one lock for one database, by whatever link it is reached
+    handle = _open(real.with_name(real.name + ".lock"))
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(handle, 20).decode("ascii", "replace").strip() or "unknown"
+            raise StoreBusyError(
+                f"{database} is in use by another cambwatch (process {holder}); "
+                "stop that one, or give this one another store.url"
+            ) from None
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode("ascii"), 0)
+        yield
+    finally:
+        os.close(handle)  # lets go of the lock; the file stays, because removing it would race
+
+
+def create_engine(
+    path: Path, *, begin: str, busy_timeout_s: float = BUSY_TIMEOUT_S, foreign_keys: bool = True
+) -> sa.Engine:
+    """
+    An engine of one connection on the file *path*, whose transactions start with *begin*.
+
+    Creates the file, for nobody but this user. Raises StoreUnavailableError where it cannot be.
+    """
+    os.close(_open(path))
+    engine = sa.create_engine(
+        sa.URL.create("sqlite", database=str(path.absolute())),
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False, "timeout": busy_timeout_s},
+    )
+    pragmas = ("journal_mode=WAL", "synchronous=FULL", f"foreign_keys={int(foreign_keys)}", "temp_store=MEMORY")
+
+    @sa.event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin where we say so, not where the driver guesses
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _open(path: Path) -> int:
+    """A handle on the file *path*, made with a mode of our own choice before SQLite or the umask choose one."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        reason = f"{path}: {error.strerror}"
+        raise StoreUnavailableError(
+            reason, hint="name a file in store.url that this user can create and write"
+        ) from error
+
+
+class SqliteDatabase:
+    """The file *path*, whose tables are there; use it within one running event loop."""
+
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        self._path = path
+        self._units: SimpleQueue[_Unit | None] = SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._write_engine = create_engine(path, begin="BEGIN IMMEDIATE", busy_timeout_s=busy_timeout_s)
+        self._read_engine = create_engine(path, begin="BEGIN", busy_timeout_s=busy_timeout_s)
+        self._reader = ThreadPoolExecutor(1, "cambwatch-read")
+        self.trouble: str | None = None
+        """Why the last write failed; None after one that succeeded."""
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._writer = threading.Thread(target=self._write_groups, name="cambwatch-write", daemon=True)
+        self._writer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Finish what was handed in, then close the file."""
+        self._closed = True
+        self._units.put(None)
+        if self._writer is not None:
+            await asyncio.to_thread(self._writer.join)
+        await asyncio.to_thread(self._reader.shutdown)
+        self._write_engine.dispose()
+        self._read_engine.dispose()
+
+    async def write(self, work: Work[T]) -> T:
+        """
+        Run *work* with its neighbours in one transaction; see Database.
+
+        Cancelling the wait does not call the work back.
+        """
+        if self._closed:
+            raise StoreUnavailableError(f"{self._path} is closed", hint="cambwatch is stopping")
+        unit = _Unit(work, asyncio.get_running_loop().create_future())
+        self._units.put(unit)
+        result: T = await unit.done
+        return result
+
+    async def read(self, work: Work[T]) -> T:
+        """Run *work* beside the writer; see Database."""
+        if self._closed:
+            raise StoreUnavailableError(f"{self._path} is closed", hint="cambwatch is stopping")
+
+        def run() -> T:
+            with translated(self._path), self._read_engine.connect() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._reader, run)
+
+    def _write_groups(self) -> None:
+        while (first := self._units.get()) is not None:
+            group = [first]
+            stop = False
+            while len(group) < LARGEST_GROUP and not self._units.empty():
+                unit = self._units.get()
+                if unit is None:
+                    stop = True
+                    break
+                group.append(unit)
+            self._write_group(group)
+            if stop:
+                return
+
+    def _write_group(self, group: Sequence[_Unit]) -> None:
+        error = self._transact(group)
+        if error is not None and len(group) > 1 and group[0].begun:
+            # One unit must not take its neighbours with it: each gets a transaction of its own.
+            for unit in group:
+                unit.error = self._transact([unit])
+        elif error is not None:
+            # Where no transaction even began, such as on a locked file, each of its own would wait as long in vain.
+            for unit in group:
+                unit.error = error
+        assert self._loop is not None  # noqa: S101 - set before the thread starts
+        try:
+            self._loop.call_soon_threadsafe(self._settle, group)
+        except RuntimeError:  # the loop has gone, and everybody who waited with it
+            return
+
+    def _transact(self, units: Sequence[_Unit]) -> BaseException | None:
+        try:
+            with translated(self._path), self._write_engine.begin() as connection:
+                for unit in units:
+                    unit.begun = True
+                    unit.result = unit.work(connection)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the unit
+            return error
+        return None
+
+    def _settle(self, group: Sequence[_Unit]) -> None:
+        for unit in group:
+            if unit.error is None:
+                self.trouble = None
+            elif isinstance(unit.error, StoreUnavailableError):
+                self.trouble = str(unit.error)
+            unit.settle()
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn the driver's trouble with the file into ours; a broken rule of the schema, or a bug, stays what it is."""
+    try:
+        yield
+    except (IntegrityError, DataError, ProgrammingError, InterfaceError):
+        raise
+    except DBAPIError as error:
+        reason = str(error.orig)
+        raise StoreUnavailableError(reason, hint=_hint(reason, path)) from error
+
+
+def _hint(reason: str, path: Path) -> str:
+    words = reason.lower()
+    if "full" in words:
+        return f"make room on the file system of {path}; it goes on by itself"
+    if "readonly" in words or "read-only" in words or "unable to open" in words:
+        return f"make {path} and its folder writable for this user"
+    if "malformed" in words or "not a database" in words:
+        return f"{path} is damaged: stop cambwatch, put it aside and restore a backup"
+    if "locked" in words:
+        return f"another program holds {path}"
+    return f"look at the disk of {path}"

@@ -1,0 +1,83 @@
+"""Brings a database to the schema of this version, or refuses it untouched."""
+
+import sqlite3
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
+from cambwatch.adapters.store.sqlite import create_engine, translated
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def migrate(path: Path, *, migrations: Path = MIGRATIONS) -> None:
+    """
+    Apply the steps in *migrations* that the SQLite file *path* lacks, all or none; creates the file.
+
+    Raises StoreTooNewError, without having changed a byte, for a database that has
+    taken a step unknown here, and StoreUnavailableError for what is no database of ours.
+    """
+    known = _known_steps(migrations)
+    taken = _taken_step(path)
+    if taken is not None and taken not in known:
+        raise StoreTooNewError(
+            f"{path} was written by a newer cambwatch (step {taken}, this one knows {known[-1]}): "
+            "install that version again, or restore a backup from before it"
+        )
+    if taken == known[-1]:
+        return
+    # Imported here: it takes a third of a second, and most starts need no step.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    # Without foreign keys: a step that rebuilds a table drops the old one, and its rows' dependants would go with it.
+    engine = create_engine(path, begin="BEGIN EXCLUSIVE", foreign_keys=False)
+    try:
+        with translated(path), engine.begin() as connection:
+            config = Config(attributes={"connection": connection})
+            config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
+
+
+def _known_steps(migrations: Path) -> list[str]:
+    """The revisions of this version, oldest first: each file's name starts with its own."""
+    return sorted(step.name.split("_")[0] for step in (migrations / "versions").glob("[0-9]*.py"))
+
+
+def _taken_step(path: Path) -> str | None:
+    """The last step that the file *path* has taken; None for a new file. Leaves no trace."""
+    if path.is_dir():
+        raise StoreUnavailableError(f"{path} is a folder", hint="name a file in store.url")
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    with translated(path):
+        try:
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?{_reading(path)}", uri=True)
+            try:
+                names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+                if not names:
+                    return None
+                if "alembic_version" not in names:
+                    raise StoreUnavailableError(
+                        f"{path} is a database of another program", hint="name another file in store.url"
+                    )
+                row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            finally:
+                connection.close()
+        except sqlite3.DatabaseError as error:
+            raise sa.exc.DBAPIError("", None, error) from error
+    return None if row is None else str(row[0])
+
+
+def _reading(path: Path) -> str:
+    """
+    How to open *path* so that nothing is left beside it.
+
+    Even a reader leaves an empty log behind, unless it is told that nobody writes,
+    which our lock says. A log from before, of a process that was killed, has to be read.
+    """
+    log = path.with_name(path.name + "-wal")
+    return "mode=ro" if log.exists() and log.stat().st_size else "mode=ro&immutable=1"

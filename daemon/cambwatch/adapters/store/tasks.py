@@ -1,0 +1,190 @@
+"""Every statement about tasks, one function per intention."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from cambwatch.adapters.store import rows
+from cambwatch.adapters.store.database import Database
+from cambwatch.adapters.store.labels import has_label
+from cambwatch.adapters.store.owing import complete_group, group_state, owe
+from cambwatch.adapters.store.registering import by_key, register
+from cambwatch.adapters.store.rows import us
+from cambwatch.adapters.store.schema import WAITING, WATCHED, deliveries, events, tasks
+from cambwatch.core.events import GroupComplete, TaskEnded
+from cambwatch.core.model import (
+    WATCHED_ANEW,
+    Delivery,
+    DeliveryState,
+    GroupState,
+    Registered,
+    Registration,
+    Status,
+    Task,
+    TaskFilter,
+    TaskKey,
+)
+
+HearGroup = Callable[[GroupComplete], Sequence[str]]
+"""Which destinations hear that a group is complete; pure, because it runs inside the transaction."""
+
+# Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
+_WATCHED = sa.select(tasks).where(WATCHED).order_by(tasks.c.id)
+_PENDING = sa.update(tasks).where(tasks.c.id == sa.bindparam("number"), WATCHED)
+_CLOSE = _PENDING.where(tasks.c.registrations == sa.bindparam("watch"))
+_CANCEL = (
+    sa.update(deliveries)
+    .where(deliveries.c.event_id.in_(sa.select(events.c.id).where(events.c.task == sa.bindparam("number"))), WAITING)
+    .returning(deliveries.c.id)
+)
+
+
+class TaskStore:
+    """The watched tasks, and those that were."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def register(
+        self, wishes: Sequence[Registration], *, now: datetime, anew: Collection[Status] = WATCHED_ANEW
+    ) -> list[Registered]:
+        """
+        Watch all of *wishes*, or none; the answers are in their order.
+
+        A task that is known is left as it is, unless it ended with one of *anew*: then
+        it is watched anew, as the wish says.
+        """
+        return await self._database.write(lambda connection: register(connection, wishes, now=now, anew=anew))
+
+    async def watched(self) -> list[Task]:
+        """All pending tasks, oldest first."""
+
+        def work(connection: sa.Connection) -> list[Task]:
+            return [rows.task(row) for row in connection.execute(_WATCHED).all()]
+
+        return await self._database.read(work)
+
+    async def conclude(
+        self, ended: Task, event: TaskEnded, *, notify: Sequence[str], hear_group: HearGroup
+    ) -> list[str]:
+        """
+        Close the task as *ended* says and owe *event* to all of *notify*, or do neither.
+
+        The last open task of a group also owes the group's completion to those whom
+        *hear_group* names. Returns the destinations that are owed something now;
+        raises LookupError when the task was closed or watched anew meanwhile.
+        """
+
+        def work(connection: sa.Connection) -> list[str] | None:
+            close = {
+                "number": ended.id,
+                "watch": ended.registrations,
+                "status": ended.status.value,
+                "run_id": ended.run_id,
+                "exception_reason": ended.exception_reason,
+                "message": ended.message,
+                "result": ended.result,
+                "polls": ended.polls,
+                "first_polled_at": None if ended.first_polled_at is None else us(ended.first_polled_at),
+                "finished_at": us(event.finished_at),
+            }
+            if connection.execute(_CLOSE, close).rowcount != 1:
+                return None
+            owed = owe(connection, event, task=ended.id, destinations=notify, at=event.finished_at)
+            if ended.group is not None:
+                owed += complete_group(connection, ended.group, hear_group, at=event.finished_at)
+            return owed
+
+        owed = await self._database.write(work)
+        if owed is None:
+            raise LookupError(f"task {ended.id} is not pending any more")
+        return owed
+
+    async def remove(self, key: TaskKey, *, hear_group: HearGroup, now: datetime) -> tuple[Task, list[str]] | None:
+        """
+        Stop watching, and cancel what is still owed of the task's end.
+
+        Returns the task as it was before and the ids of the cancelled deliveries;
+        None for a task that nobody registered. A task that Camb has ended keeps its status.
+        """
+
+        def work(connection: sa.Connection) -> tuple[Task, list[str]] | None:
+            found = by_key(connection, [key]).get(key)
+            if found is None:
+                return None
+            if found.status is Status.PENDING:
+                close = {"number": found.id, "status": Status.REMOVED.value, "finished_at": us(now)}
+                connection.execute(_PENDING, close)
+                if found.group is not None:
+                    complete_group(connection, found.group, hear_group, at=now)
+            cancel = {
+                "number": found.id,
+                "state": DeliveryState.CANCELLED.value,
+                "next_attempt_at": None,
+                "finished_at": us(now),
+            }
+            return found, list(connection.execute(_CANCEL, cancel).scalars())
+
+        return await self._database.write(work)
+
+    async def note_polls(self, polled: Sequence[tuple[int, int, datetime | None]]) -> None:
+        """Write down (id, polls, first_polled_at) of tasks that are still pending, at the end of a process."""
+
+        def work(connection: sa.Connection) -> None:
+            connection.execute(
+                _PENDING,
+                [
+                    {"number": number, "polls": polls, "first_polled_at": None if first is None else us(first)}
+                    for number, polls, first in polled
+                ],
+            )
+
+        if polled:
+            await self._database.write(work)
+
+    async def task(self, key: TaskKey) -> Task | None:
+        """The task that *key* names, if anybody registered it."""
+        return (await self._database.read(lambda connection: by_key(connection, [key]))).get(key)
+
+    async def page(self, wanted: TaskFilter, *, limit: int, before: int | None) -> list[Task]:
+        """Up to *limit* tasks, newest first, whose id is lower than *before*."""
+
+        def work(connection: sa.Connection) -> list[Task]:
+            query = sa.select(tasks).order_by(tasks.c.id.desc()).limit(limit)
+            if wanted.statuses:
+                query = query.where(tasks.c.status.in_([status.value for status in wanted.statuses]))
+            if wanted.kinds:
+                query = query.where(tasks.c.kind.in_(wanted.kinds))
+            if wanted.group is not None:
+                query = query.where(tasks.c.group == wanted.group)
+            if wanted.account is not None:
+                query = query.where(tasks.c.account == wanted.account)
+            for name, value in wanted.labels.items():
+                query = query.where(has_label(name, value))
+            if before is not None:
+                query = query.where(tasks.c.id < before)
+            return [rows.task(row) for row in connection.execute(query)]
+
+        return await self._database.read(work)
+
+    async def group(self, group: str) -> GroupState | None:
+        """Where the tasks of *group* stand; None for a group without tasks."""
+        return await self._database.read(lambda connection: group_state(connection, group))
+
+    async def deliveries_of(self, numbers: Sequence[int]) -> Mapping[int, list[Delivery]]:
+        """What is or was owed of the ends of the tasks with these ids, oldest first."""
+
+        def work(connection: sa.Connection) -> Mapping[int, list[Delivery]]:
+            found: dict[int, list[Delivery]] = {number: [] for number in numbers}
+            query = (
+                sa.select(deliveries, events.c.task)
+                .join(events)
+                .where(events.c.task.in_(numbers))
+                .order_by(deliveries.c.created_at, deliveries.c.destination)
+            )
+            for row in connection.execute(query):
+                found[row.task].append(rows.delivery(row))
+            return found
+
+        return await self._database.read(work)
