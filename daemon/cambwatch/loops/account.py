@@ -1,0 +1,150 @@
+"""
+The tasks of one account, and when the account lets us ask for the next.
+
+Holds a heap of due times, the budget, the pause of a refused key. Decides nothing
+about tasks and asks nothing itself; time is an argument, in seconds of a clock
+that only grows.
+"""
+
+import heapq
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+from cambwatch.core.cadence import TokenBucket
+from cambwatch.core.lifecycle import Progress
+from cambwatch.core.model import Task
+
+PROBE_FIRST_S = 5.0  # after a refusal, until the key is tried again
+PROBE_MAX_S = 300.0
+TROUBLE_AFTER = 3  # answers in a row that say nothing, before we say so
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """A task that is being watched; *due_s* is None while it is asked for."""
+
+    task: Task
+    progress: Progress
+    due_s: float | None = None
+    asked_again: bool = False  # somebody wants an answer newer than the one under way
+
+
+class Flip(StrEnum):
+    """What an answer changed about the account, worth one line in the log."""
+
+    PAUSED = "paused"
+    RESUMED = "resumed"
+    UNREACHABLE = "unreachable"
+    RECOVERED = "recovered"
+
+
+class AccountLane:
+    """Who of one account's tasks is asked for next, and when."""
+
+    def __init__(self, *, per_second: float, concurrency: int, now_s: float) -> None:
+        # A tenth of a second's worth at once: enough that a wake-up can serve several, too little for a burst.
+        self._bucket = TokenBucket(per_second, burst=max(1.0, per_second / 10), now_s=now_s)
+        self._concurrency = concurrency
+        self._heap: list[tuple[float, int, Watch]] = []
+        self._entries = 0
+        self._in_flight = 0
+        self._silent_until_s = -inf  # Camb asked for that
+        self._probe_at_s = -inf  # while the key is refused
+        self._probes = 0  # since the key was refused
+        self._unanswered = 0  # answers in a row, over all tasks, that say nothing
+        self.refused: int | None = None
+        """The HTTP status with which Camb refuses the key; None while it does not."""
+        self.trouble: str | None = None
+        """Why Camb does not answer this account; None while it does."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being asked."""
+        return self._in_flight == 0
+
+    def put(self, watch: Watch, *, due_s: float) -> None:
+        """Make *watch* due at *due_s*, whatever it was before."""
+        watch.due_s = due_s
+        self._entries += 1
+        heapq.heappush(self._heap, (due_s, self._entries, watch))
+
+    def drop(self, watch: Watch) -> None:
+        """Forget when *watch* was due; its entry is passed over when it comes up."""
+        watch.due_s = None
+
+    def take(self, now_s: float) -> Watch | None:
+        """The watch to ask for now, out of the heap and out of the budget; None if there is none or it may not be."""
+        if self._full or self._not_before_s > now_s:
+            return None
+        due_s = self._due_s()
+        if due_s is None or due_s > now_s or not self._bucket.take(now_s):
+            return None
+        _, _, watch = heapq.heappop(self._heap)
+        watch.due_s = None
+        self._in_flight += 1
+        if self.refused is not None:
+            self._probes += 1
+            self._pause(now_s)  # here too, because the probe may bring no answer at all
+        return watch
+
+    def reserve(self, now_s: float) -> float:
+        """Spend the budget on a request besides the polls, before them; returns the seconds to wait first."""
+        return max(self._bucket.reserve(now_s), self._not_before_s - now_s)
+
+    def wake_s(self, now_s: float) -> float | None:
+        """When take() can next give something, unless an answer comes in before; None: not without one."""
+        due_s = self._due_s()
+        if due_s is None or self._full:
+            return None
+        return max(due_s, self._not_before_s, self._bucket.ready_s, now_s)
+
+    def answered(self) -> Flip | None:
+        """Camb answered a poll with something that shows the key is good."""
+        self._in_flight -= 1
+        was_refused, was_trouble = self.refused, self.trouble
+        self.refused, self.trouble, self._probes, self._unanswered = None, None, 0, 0
+        if was_refused is not None:
+            self._probe_at_s = -inf
+            return Flip.RESUMED
+        return Flip.RECOVERED if was_trouble is not None else None
+
+    def unanswered(self, why: str, *, hold_until_s: float | None = None) -> Flip | None:
+        """A poll brought nothing; with *hold_until_s* Camb asked for silence until then."""
+        self._in_flight -= 1
+        self._unanswered += 1
+        if hold_until_s is not None:
+            self._silent_until_s = max(self._silent_until_s, hold_until_s)
+        if self._unanswered >= TROUBLE_AFTER and self.trouble is None:
+            self.trouble = why
+            return Flip.UNREACHABLE
+        return None
+
+    def was_refused(self, http_status: int, *, now_s: float) -> Flip | None:
+        """Camb refused the key: nothing is asked but a probe now and then, each with the task that is due next."""
+        self._in_flight -= 1
+        flip = Flip.PAUSED if self.refused is None else None
+        self.refused, self.trouble, self._unanswered = http_status, None, 0
+        self._pause(now_s)
+        return flip
+
+    @property
+    def _full(self) -> bool:
+        return self._in_flight >= (1 if self.refused is not None else self._concurrency)
+
+    @property
+    def _not_before_s(self) -> float:
+        return max(self._silent_until_s, self._probe_at_s)
+
+    def _pause(self, now_s: float) -> None:
+        """Hold the next probe back, the longer the more there were; answers that come in late only shift it."""
+        self._probe_at_s = now_s + min(PROBE_FIRST_S * 2 ** min(self._probes, 16), PROBE_MAX_S)
+
+    def _due_s(self) -> float | None:
+        """When the first watch is due; clears what was dropped or made due anew."""
+        while self._heap:
+            due_s, _, watch = self._heap[0]
+            if watch.due_s == due_s:
+                return due_s
+            heapq.heappop(self._heap)
+        return None

@@ -1,0 +1,44 @@
+"""Who waits here for the end of a task."""
+
+import asyncio
+
+from cambwatch.core.model import Task
+
+
+class Endings:
+    """Tells those who wait, within this process, that a task ended."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, set[asyncio.Future[None]]] = {}
+
+    def expect(self, number: int) -> asyncio.Future[None]:
+        """
+        A future that is done when the task with the id *number* ends, from this call on.
+
+        Cancel it when nobody waits any more. Ask the store after this call, not
+        before: an end between the two would be missed.
+        """
+        future = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(number, set())
+        waiting.add(future)
+
+        def forget(_: asyncio.Future[None]) -> None:
+            waiting.discard(future)
+            if not waiting and self._waiting.get(number) is waiting:
+                del self._waiting[number]
+
+        future.add_done_callback(forget)
+        return future
+
+    def tell(self, task: Task) -> None:
+        """*task* has ended, and that is committed."""
+        for future in tuple(self._waiting.get(task.id, ())):
+            if not future.done():
+                future.set_result(None)
+
+    def tell_all(self) -> None:
+        """Nothing more will be told: whoever waits should look once more."""
+        for waiting in tuple(self._waiting.values()):
+            for future in tuple(waiting):
+                if not future.done():
+                    future.set_result(None)

@@ -1,0 +1,268 @@
+"""Asks Camb for every watched task when it is due, and does what the answer means."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Protocol, assert_never
+
+import structlog
+
+from cambwatch.core.accounts import Account
+from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.lifecycle import Progress, next_step, unconfirmed
+from cambwatch.core.model import (
+    Conclude,
+    Confirm,
+    Fault,
+    Forbidden,
+    PauseAccount,
+    Pending,
+    PollAgain,
+    Report,
+    Status,
+    Step,
+    Task,
+    TaskKey,
+    Unavailable,
+)
+from cambwatch.loops.account import AccountLane, Flip, Watch
+from cambwatch.loops.clock import Clock
+from cambwatch.loops.conclusion import Concluder
+from cambwatch.loops.scheduler import Alarm
+
+POSTPONED_S = 300.0  # after a bug in handling one task: it must not become a hot loop
+SHORTEST_WAKE_S = 0.005  # between two wake-ups: what falls due in between is served together
+
+log = structlog.get_logger()
+
+
+class StatusSource(Protocol):
+    """Where the status of a task is asked."""
+
+    async def status(self, key: TaskKey) -> Report: ...
+
+
+class Poller:
+    """
+    The tasks that are watched, in memory, and the polls under way.
+
+    A poll that leaves its task pending touches nothing but memory.
+    """
+
+    def __init__(
+        self,
+        source: StatusSource,
+        concluder: Concluder,
+        *,
+        accounts: Mapping[str, Account],
+        policy: Callable[[str], PollPolicy],
+        clock: Clock,
+        kick: asyncio.Event,
+        alarm: Alarm,
+    ) -> None:
+        self._source = source
+        self._concluder = concluder
+        self._policy = policy
+        self._clock = clock
+        self._kick = kick
+        self._alarm = alarm
+        self._watches: dict[int, Watch] = {}
+        self._polls: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.lanes = {
+            name: AccountLane(
+                per_second=account.requests_per_second,
+                concurrency=account.concurrency,
+                now_s=clock.monotonic(),
+            )
+            for name, account in accounts.items()
+        }
+
+    def watch(self, tasks: Iterable[Task], *, spread: bool = False) -> None:
+        """
+        Begin to ask for *tasks*, which are pending.
+
+        At once, or with *spread* over the interval of each, so that a restart is no burst.
+        A task of an account that the configuration does not have waits until it has.
+        """
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        orphans: dict[str, int] = {}
+        for task in tasks:
+            lane = self.lanes.get(task.key.account)
+            if lane is None:
+                orphans[task.key.account] = orphans.get(task.key.account, 0) + 1
+                continue
+            self.forget(task.id)
+            progress = Progress(known_at=now, polls=task.polls, first_polled_at=task.first_polled_at)
+            watch = self._watches[task.id] = Watch(task, progress)
+            pause = self._policy(task.key.kind).pause() * self._clock.chance() if spread else timedelta(0)
+            left = max(task.deadline_at - now, timedelta(0))
+            lane.put(watch, due_s=now_s + min(pause, left).total_seconds())
+        for account, count in orphans.items():
+            log.warning("task.stranded", account=account, tasks=count, hint="no such account in the configuration")
+        self._kick.set()
+
+    def forget(self, number: int) -> None:
+        """Ask no more for the task with the id *number*; an answer that is under way changes nothing."""
+        watch = self._watches.pop(number, None)
+        if watch is not None:
+            self.lanes[watch.task.key.account].drop(watch)
+
+    def ask_now(self, number: int) -> bool:
+        """Make a task due at once; False if it is not watched."""
+        watch = self._watches.get(number)
+        if watch is None:
+            return False
+        if watch.due_s is None:
+            watch.asked_again = True  # the answer under way may be older than the wish
+        else:
+            self.lanes[watch.task.key.account].put(watch, due_s=self._clock.monotonic())
+        self._kick.set()
+        return True
+
+    def seen(self, task: Task) -> tuple[Task, datetime | None]:
+        """*task* with what its polls have shown so far, and when it is asked next (None: now, or not watched)."""
+        watch = self._watches.get(task.id)
+        if watch is None or watch.task.registrations != task.registrations:
+            return task, None
+        live = replace(task, polls=watch.progress.polls, first_polled_at=watch.progress.first_polled_at)
+        if watch.due_s is None:
+            return live, None
+        return live, self._clock.now() + timedelta(seconds=watch.due_s - self._clock.monotonic())
+
+    def polled(self) -> list[tuple[int, int, datetime | None]]:
+        """(id, polls, first_polled_at) of the watched tasks whose polls are not written down."""
+        return [
+            (watch.task.id, watch.progress.polls, watch.progress.first_polled_at)
+            for watch in self._watches.values()
+            if watch.progress.polls != watch.task.polls
+        ]
+
+    @property
+    def watching(self) -> int:
+        """How many tasks are watched."""
+        return len(self._watches)
+
+    async def run(self) -> None:
+        """Poll what is due until stop() is called; polls under way then go on, see drain()."""
+        while not self._stopping:
+            self._kick.clear()
+            self._start_due()
+            await self._kick.wait()
+
+    def stop(self) -> None:
+        """Start no more polls."""
+        self._stopping = True
+        self._kick.set()
+
+    async def drain(self) -> None:
+        """Return when no poll is under way; cancelling this cancels them, and their tasks stay pending."""
+        while self._polls:
+            await asyncio.gather(*self._polls)
+
+    def _start_due(self) -> None:
+        now_s = self._clock.monotonic()
+        wakes = []
+        for name, lane in self.lanes.items():
+            while (watch := lane.take(now_s)) is not None:
+                poll = asyncio.create_task(self._poll(watch, lane), name=f"poll {name}")
+                self._polls.add(poll)
+                poll.add_done_callback(self._polls.discard)
+            wake_s = lane.wake_s(now_s)
+            if wake_s is not None:
+                wakes.append(wake_s)
+        self._alarm.set(max(min(wakes) - now_s, SHORTEST_WAKE_S) if wakes else None)
+
+    async def _poll(self, watch: Watch, lane: AccountLane) -> None:
+        task = watch.task
+        asked_at = self._clock.now()
+        try:
+            report = await self._source.status(task.key)
+        except BaseException:
+            lane.unanswered("cancelled")
+            raise
+        now = self._clock.now()
+        self._take_in_account(task.key.account, lane, report)
+        pause_s = POSTPONED_S
+        try:
+            new_word = isinstance(report, Pending) and report.word not in {None, watch.progress.word}
+            watch.progress.note(report, asked_at=asked_at, now=now)
+            if new_word and isinstance(report, Pending):
+                watch.progress.word = report.word
+                log.warning("task.word_unknown", kind=task.key.kind, task_id=task.key.task_id, word=report.word)
+            step = next_step(
+                task, watch.progress, report, policy=self._policy(task.key.kind), now=now, chance=self._clock.chance()
+            )
+            log.debug("task.polled", kind=task.key.kind, task_id=task.key.task_id, report=report, step=step)
+            pause_s = await self._act(watch, lane, step)
+        except Exception:  # one task's trouble, such as a full disk, must not end the others' watch
+            log.exception("task.postponed", kind=task.key.kind, task_id=task.key.task_id, seconds=pause_s)
+        self._put_back(watch, lane, pause_s)
+
+    async def _act(self, watch: Watch, lane: AccountLane, step: Step) -> float:
+        """Do *step*; returns the seconds until the task is to be asked for again, negative: never."""
+        match step:
+            case PollAgain(pause):
+                return pause.total_seconds()
+            case PauseAccount(_, pause):
+                return pause.total_seconds()
+            case Conclude():
+                await self._concluder.conclude(watch.task, watch.progress, step, lane)
+                return -1
+            case Confirm(run_id):
+                return await self._confirm(watch, lane, run_id)
+        assert_never(step)
+
+    async def _confirm(self, watch: Watch, lane: AccountLane, run_id: int) -> float:
+        success = Conclude(Status.SUCCESS, run_id)
+        if not self._concluder.confirmable(watch.task, run_id):
+            # Camb's documentation shows a run without a status as the answer of a finished task.
+            await self._concluder.conclude(watch.task, watch.progress, success, lane)
+            return -1
+        result = await self._concluder.fetch(watch.task, run_id, lane)
+        if result is None:
+            policy = self._policy(watch.task.key.kind)
+            return await self._act(watch, lane, unconfirmed(watch.task, policy=policy, now=self._clock.now()))
+        await self._concluder.conclude(watch.task, watch.progress, success, lane, result=result)
+        return -1
+
+    def _put_back(self, watch: Watch, lane: AccountLane, pause_s: float) -> None:
+        if self._watches.get(watch.task.id) is not watch:
+            return  # forgotten meanwhile, or watched anew
+        if pause_s < 0:
+            del self._watches[watch.task.id]
+            return
+        due_s = self._clock.monotonic() + (0 if watch.asked_again else pause_s)
+        watch.asked_again = False
+        lane.put(watch, due_s=due_s)
+        if not self._stopping:
+            self._start_due()
+
+    def _take_in_account(self, name: str, lane: AccountLane, report: Report) -> None:
+        """What *report* says about the account, and the line in the log where that changed."""
+        match report:
+            case Forbidden(http_status):
+                flip = lane.was_refused(http_status, now_s=self._clock.monotonic())
+            case Unavailable(fault, wish, detail):
+                hold = fault is Fault.RATE_LIMITED and wish is not None
+                until_s = self._clock.monotonic() + wish.total_seconds() if hold and wish else None
+                flip = lane.unanswered(detail or fault, hold_until_s=until_s)
+            case _:
+                flip = lane.answered()
+        match flip:
+            case Flip.PAUSED:
+                log.error(
+                    "account.paused",
+                    account=name,
+                    http_status=lane.refused,
+                    hint="Camb refuses this API key: check camb.api_key; its tasks stay watched",
+                )
+            case Flip.UNREACHABLE:
+                log.warning("camb.unreachable", account=name, reason=lane.trouble)
+            case Flip.RESUMED:
+                log.warning("account.resumed", account=name)
+            case Flip.RECOVERED:
+                log.info("camb.recovered", account=name)
+            case None:
+                return
