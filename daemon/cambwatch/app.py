@@ -1,0 +1,206 @@
+"""The one place where everything is wired: settings in, a running daemon, and in good order out again."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+import cambwatch
+from cambwatch.adapters import systemd
+from cambwatch.adapters.camb import Camb
+from cambwatch.adapters.store.deliveries import DeliveryStore
+from cambwatch.adapters.store.sqlite import SqliteDatabase, sole_process
+from cambwatch.adapters.store.steps import migrate
+from cambwatch.adapters.store.tasks import TaskStore
+from cambwatch.adapters.webhook import Webhook
+from cambwatch.config import Config, UnixListen
+from cambwatch.core.events import Event
+from cambwatch.core.routing import hear
+from cambwatch.loops.conclusion import Concluder
+from cambwatch.loops.deliverer import Deliverer
+from cambwatch.loops.endings import Endings
+from cambwatch.loops.poller import Poller
+from cambwatch.loops.scheduler import Scheduler
+from cambwatch.web import server
+from cambwatch.web.bodies import Registrar
+from cambwatch.web.guard import guard
+from cambwatch.web.tasks import TaskEndpoints
+
+GRACE_S = 10.0  # for what is in flight when we are told to stop
+USER_AGENT = f"cambwatch/{cambwatch.__version__}"
+SOCKET_MODE = 0o660
+
+log = structlog.get_logger()
+
+
+class SystemClock:
+    """The machine's clocks and dice."""
+
+    def __init__(self) -> None:
+        self._dice = random.Random()  # noqa: S311 - spreads load, guards nothing
+
+    def now(self) -> datetime:
+        """The instant."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+        return time.monotonic()
+
+    def chance(self) -> float:
+        """A number in [0, 1)."""
+        return self._dice.random()
+
+
+async def run(config: Config, *, stop: asyncio.Event, ready: Callable[[str], None] = lambda _address: None) -> None:
+    """
+    Watch, poll and deliver until *stop* is set; then finish what is in flight, in at most GRACE_S.
+
+    Calls *ready* with the intake's address as soon as it answers. Raises
+    StoreBusyError, StoreTooNewError or StoreUnavailableError when the database cannot
+    be had, OSError when the address cannot; then nothing was polled.
+    """
+    path = Path(config.store.url.removeprefix("sqlite:///"))
+    with sole_process(path):
+        migrate(path)
+        clock = SystemClock()
+        async with (
+            SqliteDatabase(path) as database,
+            Scheduler(now=clock.now) as scheduler,
+            Camb(config.accounts, user_agent=USER_AGENT, now=clock.now) as camb,
+            Webhook(config.destinations, user_agent=USER_AGENT, now=clock.now) as webhook,
+        ):
+            await _work(config, database, scheduler, camb, webhook, clock=clock, stop=stop, ready=ready)
+    log.info("service.stopped")
+
+
+async def _work(
+    config: Config,
+    database: SqliteDatabase,
+    scheduler: Scheduler,
+    camb: Camb,
+    webhook: Webhook,
+    *,
+    clock: SystemClock,
+    stop: asyncio.Event,
+    ready: Callable[[str], None],
+) -> None:
+    # One straight line on purpose: split, it would only hand a wide state from helper to helper.
+    tasks = TaskStore(database)
+    deliveries = DeliveryStore(database)
+    endings = Endings()
+
+    def hear_of(event: Event, notify: tuple[str, ...] | None) -> tuple[str, ...]:
+        return hear(event, routes=config.routes, destinations=config.destinations, notify=notify)
+
+    deliverer = Deliverer(config.destinations, deliveries, webhook, clock=clock, scheduler=scheduler)
+    concluder = Concluder(
+        camb,
+        tasks,
+        hear=hear_of,
+        owed=deliverer.wake,
+        endings=endings,
+        clock=clock,
+        repeat_alt_format=config.results.repeat_alt_format if config.results.fetch else None,
+    )
+    kick = asyncio.Event()
+    poller = Poller(
+        camb,
+        concluder,
+        accounts=config.accounts,
+        policy=config.poll_policy,
+        clock=clock,
+        kick=kick,
+        alarm=scheduler.alarm("poller", kick),
+    )
+    endpoints = TaskEndpoints(
+        tasks,
+        poller,
+        Registrar(
+            accounts=config.accounts,
+            destinations=config.destinations,
+            deadline=lambda kind: config.poll_policy(kind).deadline,
+        ),
+        endings=endings,
+        desk=concluder,
+        cancelled=deliverer.forget,
+        woken=partial(deliverer.wake, config.destinations),
+        now=clock.now,
+    )
+
+    def reasons() -> list[str]:
+        paused = [
+            f"account {name}: Camb refuses its API key (HTTP {lane.refused}); its tasks stay watched"
+            for name, lane in poller.lanes.items()
+            if lane.refused is not None
+        ]
+        return paused + ([f"database: {database.trouble}"] if database.trouble else [])
+
+    def pace(kind: str) -> tuple[timedelta, timedelta]:
+        policy = config.poll_policy(kind)
+        return policy.interval, policy.deadline
+
+    intake = server.application(
+        server.endpoints(endpoints, reasons=reasons, pace=pace),
+        guard=guard(
+            allowed_hosts=config.http.allowed_hosts,
+            token=config.http.bearer,
+            unix=isinstance(config.http.listen, UnixListen),
+        ),
+    )
+
+    poller.watch(await tasks.watched(), spread=True)
+    registered = await tasks.register(config.registrations, now=clock.now(), anew=())
+    new = [one.task for one in registered if one.new]
+    poller.watch(new)
+    for task in new:
+        log.info("task.registered", kind=task.key.kind, task_id=task.key.task_id, account=task.key.account,
+                 name=task.name, source="yaml")  # fmt: skip
+    for name, count in (await deliveries.waiting()).items():
+        if name not in config.destinations:
+            log.warning("deliveries.stranded", destination=name, waiting=count,
+                        hint="no such destination in the configuration; they wait until it is there again")  # fmt: skip
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(poller.run(), name="poller")
+        group.create_task(deliverer.run(), name="deliverer")
+        async with _listening(config, intake) as address:
+            log.info("service.started", address=address, watching=poller.watching,
+                     destinations=list(config.destinations), accounts=list(config.accounts))  # fmt: skip
+            systemd.notify("READY=1", f"STATUS=watching {poller.watching} tasks")
+            ready(address)
+            await stop.wait()  # a crash of a loop cancels this wait
+            log.info("service.stopping")
+            systemd.notify("STOPPING=1")
+            poller.stop()
+            deliverer.stop()
+            endings.tell_all()  # whoever waits for an end hears how it stands
+        try:
+            async with asyncio.timeout(GRACE_S):
+                await poller.drain()
+                await deliverer.drain()
+        except TimeoutError:
+            log.warning("service.cut_short", hint="what was in flight is done again after the next start")
+    await tasks.note_polls(poller.polled())
+
+
+@asynccontextmanager
+async def _listening(config: Config, intake: web.Application) -> AsyncIterator[str]:
+    listen = config.http.listen
+    if isinstance(listen, UnixListen):
+        path = Path(listen.path)
+        if path.is_socket():
+            path.unlink()  # ours from before: the lock on the database says that its process is gone
+        async with server.serve(intake, lambda runner: web.UnixSite(runner, listen.path)):
+            path.chmod(SOCKET_MODE)  # the usual umask has kept others out until here
+            yield str(listen)
+    else:
+        async with server.serve(intake, lambda runner: web.TCPSite(runner, listen.host, listen.port)) as name:
+            yield name

@@ -1,0 +1,79 @@
+"""JSON as the intake takes it: nothing that two programs could read differently, or that cannot be written again."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from http import HTTPStatus
+from math import isfinite
+from typing import Any
+from urllib.parse import quote
+
+from pydantic_core import from_json
+
+from cambwatch.core.model import Json
+from cambwatch.web.problems import Mistake, ProblemError, unprocessable
+
+
+def read_json(body: bytes) -> Json:
+    """
+    The document in *body*: UTF-8, no lone surrogates, at most 200 levels deep, no number that becomes infinite.
+
+    Raises ProblemError; where a name stands twice in an object, and the RFC leaves
+    open which of them counts, with a pointer to it.
+    """
+    try:
+        document = from_json(body, allow_inf_nan=False)
+        repeats: list[_Repeating] = []
+        # The first reader is the stricter one, only the second one is told of every member.
+        again = json.loads(body, object_pairs_hook=lambda members: _object(members, repeats), parse_float=_finite)
+    except ValueError as error:
+        detail = f"is not JSON: {error}"
+        raise ProblemError(
+            HTTPStatus.BAD_REQUEST, f"the body {detail}", errors=[Mistake(pointer="#", detail=detail)]
+        ) from None
+    if repeats:
+        raise unprocessable([Mistake(pointer=at, detail="stands here more than once") for at in _pointers(again, "#")])
+    return document
+
+
+def escaped(step: str) -> str:
+    """A step of a JSON pointer in a URI fragment (RFC 6901, 6), cut to a length that is still of use."""
+    return quote(step[:200].replace("~", "~0").replace("/", "~1"), safe="~!$&'()*+,;=:@")
+
+
+class _Repeating(dict[str, Any]):
+    """An object that has *repeated* more than once."""
+
+    repeated: str
+
+
+def _object(members: list[tuple[str, Any]], repeats: list[_Repeating]) -> dict[str, Any]:
+    read = dict(members)
+    if len(read) == len(members):
+        return read
+    counts = Counter(name for name, _ in members)
+    marked = _Repeating(read)
+    marked.repeated = counts.most_common(1)[0][0]
+    repeats.append(marked)
+    return marked
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):
+        raise ValueError(f"{digits[:40]} is out of range")
+    return number
+
+
+def _pointers(value: Any, at: str) -> Iterator[str]:
+    match value:
+        case dict():
+            if isinstance(value, _Repeating):
+                yield f"{at}/{escaped(value.repeated)}"
+            inner = ((escaped(name), one) for name, one in value.items())
+        case list():
+            inner = ((str(index), one) for index, one in enumerate(value))
+        case _:
+            return
+    for step, one in inner:
+        yield from _pointers(one, f"{at}/{step}")

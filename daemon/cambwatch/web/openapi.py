@@ -1,0 +1,144 @@
+"""The API described as OpenAPI 3.1, made of the same rows as the router."""
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+import cambwatch
+from cambwatch.web.bodies import LARGEST_ARRAY, Wish
+from cambwatch.web.problems import Problem
+from cambwatch.web.queries import Parameter
+
+_PARTS = {
+    "kind": ("the name of a kind of task, or an alias", "text-to-voice"),
+    "task_id": ("as Camb answered it, percent-encoded", "c8b8e3cd-ad17-4458-83ad-349432da117b"),
+    "group": ("the group of the tasks, percent-encoded", "season-1"),
+}
+_REF = "#/components/schemas/{model}"
+
+
+class Row(Protocol):
+    """What an endpoint tells of itself."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def summary(self) -> str: ...
+    @property
+    def answers(self) -> dict[HTTPStatus, type[BaseModel] | None]: ...
+    @property
+    def problems(self) -> Sequence[HTTPStatus]: ...
+    @property
+    def parameters(self) -> Sequence[Parameter]: ...
+    @property
+    def takes_registrations(self) -> bool: ...
+    @property
+    def tags(self) -> Sequence[str]: ...
+
+
+def document(rows: Sequence[Row]) -> dict[str, Any]:
+    """The OpenAPI document of *rows*."""
+    models = {model for row in rows for model in row.answers.values() if model is not None} | {Problem}
+    named = sorted(models, key=lambda model: model.__name__)
+    _, answers = models_json_schema([(model, "serialization") for model in named], ref_template=_REF)
+    _, wishes = models_json_schema([(Wish, "validation")], ref_template=_REF)
+    paths: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        paths.setdefault(row.path, {})[row.method.lower()] = _operation(row)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "cambwatch",
+            "version": cambwatch.__version__,
+            "description": "Registers tasks of Camb.ai to be watched, and tells where they stand.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "paths": paths,
+        "components": {
+            "schemas": {**answers["$defs"], **wishes["$defs"]},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "where http.token is set"}
+            },
+        },
+        "security": [{}, {"token": []}],
+    }
+
+
+def _operation(row: Row) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": re.sub(r"\W+", "_", f"{row.method.lower()}{row.path}").strip("_"),
+        "summary": row.summary,
+        "tags": list(row.tags),
+        "parameters": [*map(_path_parameter, re.findall(r"{(\w+)}", row.path)), *map(_query_parameter, row.parameters)],
+        "responses": {str(int(status)): _answer(status, model, row) for status, model in row.answers.items()},
+    }
+    refusals = (*row.problems, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST)
+    for status in refusals:
+        operation["responses"].setdefault(str(int(status)), _problem(status))
+    if row.takes_registrations:
+        wish = {"$ref": _REF.format(model=Wish.__name__)}
+        several = {"type": "array", "items": wish, "minItems": 1, "maxItems": LARGEST_ARRAY}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": {"anyOf": [wish, several]}}},
+        }
+    elif row.method == "POST":
+        operation["requestBody"] = {"content": {"application/json": {"schema": {}}}}
+    return operation
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    description, example = _PARTS[name]
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "description": description,
+        "example": example,
+        "schema": {"type": "string"},
+    }
+
+
+def _query_parameter(parameter: Parameter) -> dict[str, Any]:
+    schema = dict(parameter.schema)
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.description,
+        "example": [parameter.example] if parameter.repeated else parameter.example,
+        "schema": {"type": "array", "items": schema} if parameter.repeated else schema,
+    }
+
+
+def _answer(status: HTTPStatus, model: type[BaseModel] | None, row: Row) -> dict[str, Any]:
+    if status is HTTPStatus.NO_CONTENT:
+        return {"description": status.phrase}
+    schema: dict[str, Any] = {"type": "object"} if model is None else {"$ref": _REF.format(model=model.__name__)}
+    described: dict[str, Any] = {
+        "description": status.phrase,
+        "content": {"application/json": {"schema": schema}},
+    }
+    match status:
+        case HTTPStatus.CREATED if row.takes_registrations:
+            described["description"] = (
+                "Watched from now on. A task is answered with itself; an array with its tasks, in its order, "
+                "under `items`, those that were known already among them"
+            )
+            described["content"]["application/json"]["schema"] = {
+                "anyOf": [schema, {"$ref": _REF.format(model="TaskPage")}]
+            }
+            described["headers"] = {"Location": {"description": "of a single task", "schema": {"type": "string"}}}
+        case HTTPStatus.OK if row.takes_registrations:
+            described["description"] = "Known already, and left as it is"
+    return described
+
+
+def _problem(status: HTTPStatus) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model=Problem.__name__)}
+    return {"description": status.phrase, "content": {"application/problem+json": {"schema": schema}}}

@@ -1,0 +1,197 @@
+"""The intake's routes, what each of them takes and answers, and the server that listens."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from pydantic import BaseModel
+
+from cambwatch.core.kinds import KINDS
+from cambwatch.web import queries
+from cambwatch.web.openapi import document
+from cambwatch.web.problems import problems
+from cambwatch.web.queries import Parameter, check_known
+from cambwatch.web.tasks import TaskEndpoints, answer
+from cambwatch.web.views import GroupView, KindPage, Readiness, TaskPage, TaskView, kind_view
+
+LARGEST_BODY = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row of the API: the router and /openapi.json are both made of these."""
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: dict[HTTPStatus, type[BaseModel] | None]
+    problems: Sequence[HTTPStatus] = ()
+    parameters: Sequence[Parameter] = ()
+    takes_registrations: bool = False
+    tags: Sequence[str] = field(default=("tasks",))
+
+
+def endpoints(
+    tasks: TaskEndpoints, *, reasons: Callable[[], list[str]], pace: Callable[[str], tuple[timedelta, timedelta]]
+) -> list[Endpoint]:
+    """
+    Everything that can be asked for.
+
+    *reasons* says why the daemon is not ready (empty: it is), *pace* the interval and
+    the deadline of a kind.
+    """
+
+    async def healthz(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_request: web.Request) -> web.StreamResponse:
+        why = reasons()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK
+        return answer(Readiness(ready=not why, reasons=why), status=status)
+
+    async def kinds(_request: web.Request) -> web.StreamResponse:
+        views = []
+        for kind in KINDS.values():
+            interval, deadline = pace(kind.name)
+            views.append(kind_view(kind, interval_s=interval.total_seconds(), deadline_s=deadline.total_seconds()))
+        return answer(KindPage(items=views))
+
+    stored = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
+    one = (HTTPStatus.NOT_FOUND, *stored)
+    path = "/v1/tasks/{kind}/{task_id}"
+    rows = [
+        Endpoint(
+            "POST",
+            "/v1/tasks",
+            tasks.register,
+            "Watch a task, or an array of at most 1000, all or none; answers when it is on disk",
+            {HTTPStatus.CREATED: TaskView, HTTPStatus.OK: TaskView},
+            problems=(
+                HTTPStatus.BAD_REQUEST,
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+            ),
+            takes_registrations=True,
+        ),
+        Endpoint(
+            "GET",
+            "/v1/tasks",
+            tasks.page,
+            "Tasks, newest first",
+            {HTTPStatus.OK: TaskPage},
+            problems=stored,
+            parameters=(
+                queries.STATUS,
+                queries.KIND,
+                queries.GROUP,
+                queries.LABEL,
+                queries.ACCOUNT,
+                queries.LIMIT,
+                queries.CURSOR,
+            ),
+        ),
+        Endpoint(
+            "GET",
+            path,
+            tasks.task,
+            "A task; with `wait`, as soon as it has ended or the time is up",
+            {HTTPStatus.OK: TaskView},
+            problems=one,
+            parameters=(queries.ACCOUNT, queries.WAIT),
+        ),
+        Endpoint(
+            "DELETE",
+            path,
+            tasks.remove,
+            "Watch a task no longer; nobody is told",
+            {HTTPStatus.NO_CONTENT: None},
+            problems=one,
+            parameters=(queries.ACCOUNT,),
+        ),
+        Endpoint(
+            "POST",
+            path + "/poll",
+            tasks.poll,
+            "Ask Camb for a task now",
+            {HTTPStatus.ACCEPTED: TaskView},
+            problems=(*one, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+            parameters=(queries.ACCOUNT,),
+        ),
+        Endpoint(
+            "GET",
+            "/v1/groups/{group}",
+            tasks.group,
+            "Where the tasks of a group stand",
+            {HTTPStatus.OK: GroupView},
+            problems=one,
+        ),
+        Endpoint("GET", "/v1/kinds", kinds, "What can be watched", {HTTPStatus.OK: KindPage}),
+        Endpoint("GET", "/healthz", healthz, "Whether the process answers", {HTTPStatus.OK: None}, tags=("service",)),
+        Endpoint(
+            "GET",
+            "/readyz",
+            readyz,
+            "Whether it does its job, and if not, why",
+            {HTTPStatus.OK: Readiness, HTTPStatus.SERVICE_UNAVAILABLE: Readiness},
+            tags=("service",),
+        ),
+    ]
+
+    async def openapi(_request: web.Request) -> web.StreamResponse:
+        return web.json_response(described)
+
+    rows.append(Endpoint("GET", "/openapi.json", openapi, "This description", {HTTPStatus.OK: None}, tags=("service",)))
+    described = document(rows)
+    return rows
+
+
+def application(rows: Sequence[Endpoint], *, guard: Middleware) -> web.Application:
+    """The intake as an aiohttp application."""
+    app = web.Application(middlewares=[problems, guard], client_max_size=LARGEST_BODY)
+    for row in rows:
+        handler = _checked(row)
+        app.router.add_route(row.method, row.path, handler)
+        if row.method == "GET":
+            app.router.add_route("HEAD", row.path, handler)  # the server leaves the body away
+    return app
+
+
+def _checked(row: Endpoint) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        check_known(request, row.parameters)
+        return await row.handler(request)
+
+    return handle
+
+
+@asynccontextmanager
+async def serve(app: web.Application, site: Callable[[web.AppRunner], web.BaseSite]) -> AsyncIterator[str]:
+    """
+    Listen for the length of the block; yields the address, as a URL.
+
+    At the end no new request is taken, and those under way get three seconds.
+    Raises OSError when the address cannot be had.
+    """
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        # A caller who hangs up must not undo half of what it asked for: what is on disk is also watched.
+        handler_cancellation=False,
+        auto_decompress=False,  # the guard refuses compressed bodies
+        shutdown_timeout=3,
+    )
+    await runner.setup()
+    try:
+        listening = site(runner)
+        await listening.start()
+        yield listening.name
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,176 @@
+"""A task, a delivery, a group, a kind: as the API shows them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from cambwatch.core.guidance import guide
+from cambwatch.core.instants import rfc3339
+from cambwatch.core.kinds import Kind
+from cambwatch.core.model import Delivery, DeliveryState, GroupState, Outcome, Status, Task
+
+_AT = "RFC 3339, UTC, milliseconds"
+
+
+class DeliveryView(BaseModel):
+    """One event owed to one destination."""
+
+    id: str = Field(description="the webhook-id")
+    destination: str
+    state: DeliveryState
+    attempts: int
+    outcome: Outcome | None = Field(description="of the last attempt")
+    http_status: int | None = Field(description="of the last attempt")
+    detail: str | None = Field(description="of the last attempt: the receiver's words, or what went wrong")
+    created_at: str
+    next_attempt_at: str | None
+    finished_at: str | None
+
+
+class TaskView(BaseModel):
+    """A task that is or was watched."""
+
+    account: str
+    kind: str
+    task_id: str
+    name: str | None
+    labels: dict[str, str]
+    group: str | None
+    notify: list[str] | None
+    status: Status
+    run_id: int | None
+    exception_reason: str | None
+    message: str | None
+    icon: str
+    action: str
+    registered_at: str = Field(description=_AT)
+    first_polled_at: str | None = Field(description=_AT)
+    finished_at: str | None = Field(description=_AT)
+    next_poll_at: str | None = Field(description=f"{_AT}; null while it is asked for and when it has ended")
+    polls: int = Field(description="while it is pending: since the daemon started, with what was written down before")
+    deadline_at: str = Field(description=_AT)
+    result_endpoint: str | None
+    result: Any
+    deliveries: list[DeliveryView]
+
+
+class TaskPage(BaseModel):
+    """Part of a listing, newest first."""
+
+    items: list[TaskView]
+    next_cursor: str | None = Field(description="for `cursor` of the next request; null at the end")
+
+
+class GroupView(BaseModel):
+    """Where the tasks of a group stand."""
+
+    group: str
+    counts: dict[str, int] = Field(description="a number for each status that occurs")
+    tasks: int
+    group_size: int | None
+    complete: bool
+
+
+class KindView(BaseModel):
+    """A kind of task."""
+
+    kind: str
+    title: str
+    aliases: list[str]
+    status_path: str
+    result_paths: list[str]
+    needs_extra: list[str] = Field(description="fields of `extra` without which the result cannot be read")
+    interval_seconds: float
+    deadline_seconds: float
+
+
+class KindPage(BaseModel):
+    """All kinds."""
+
+    items: list[KindView]
+
+
+class Readiness(BaseModel):
+    """Whether the daemon does its job, and if not, why."""
+
+    ready: bool
+    reasons: list[str]
+
+
+def instant(at: datetime | None) -> str | None:
+    """*at* on the wire."""
+    return None if at is None else rfc3339(at)
+
+
+def delivery_view(delivery: Delivery) -> DeliveryView:
+    """*delivery* as the API shows it."""
+    return DeliveryView(
+        id=delivery.id,
+        destination=delivery.destination,
+        state=delivery.state,
+        attempts=delivery.attempts,
+        outcome=delivery.outcome,
+        http_status=delivery.http_status,
+        detail=delivery.detail,
+        created_at=rfc3339(delivery.created_at),
+        next_attempt_at=instant(delivery.next_attempt_at),
+        finished_at=instant(delivery.finished_at),
+    )
+
+
+def task_view(
+    task: Task, *, next_poll_at: datetime | None, result_endpoint: str | None, deliveries: Sequence[Delivery]
+) -> TaskView:
+    """*task* as the API shows it."""
+    guidance = guide(task.key.kind, task.status, task.exception_reason)
+    return TaskView(
+        account=task.key.account,
+        kind=task.key.kind,
+        task_id=task.key.task_id,
+        name=task.name,
+        labels=dict(task.labels),
+        group=task.group,
+        notify=None if task.notify is None else list(task.notify),
+        status=task.status,
+        run_id=task.run_id,
+        exception_reason=task.exception_reason,
+        message=task.message,
+        icon=guidance.icon,
+        action=guidance.action,
+        registered_at=rfc3339(task.registered_at),
+        first_polled_at=instant(task.first_polled_at),
+        finished_at=instant(task.finished_at),
+        next_poll_at=instant(next_poll_at),
+        polls=task.polls,
+        deadline_at=rfc3339(task.deadline_at),
+        result_endpoint=result_endpoint,
+        result=task.result,
+        deliveries=[delivery_view(delivery) for delivery in deliveries],
+    )
+
+
+def group_view(state: GroupState) -> GroupView:
+    """*state* as the API shows it."""
+    return GroupView(
+        group=state.group,
+        counts={status.value: count for status, count in state.counts.items()},
+        tasks=state.tasks,
+        group_size=state.size,
+        complete=state.complete,
+    )
+
+
+def kind_view(kind: Kind, *, interval_s: float, deadline_s: float) -> KindView:
+    """*kind* as the API shows it."""
+    return KindView(
+        kind=kind.name,
+        title=kind.title,
+        aliases=list(kind.aliases),
+        status_path=kind.status_path,
+        result_paths=[call.path for call in kind.results],
+        needs_extra=list(dict.fromkeys(name for call in kind.results for name in call.needs)),
+        interval_seconds=interval_s,
+        deadline_seconds=deadline_s,
+    )
