@@ -106,11 +106,9 @@ def next_step(
             return Conclude(Status.NOT_FOUND, message=detail)
         case Pending(word) if overdue:
             return Conclude(Status.EXPIRED, message=None if word is None else f"The last status was {word}")
-        case Unknown(detail) | Invalid(detail) if overdue:
-            return Conclude(Status.NOT_FOUND, message=detail)
-        case Pending():
-            return PollAgain(_until_deadline(task, policy.pause(), now))
-        case Unknown() | Invalid():
+        case Unknown(detail) | Invalid(detail) if overdue:  # too early to say that it is not there
+            return Conclude(Status.EXPIRED, message=f"The last answer was: {detail or 'unknown task'}")
+        case Pending() | Unknown() | Invalid():
             return PollAgain(_until_deadline(task, policy.pause(), now))
         case Unavailable(fault, wish, detail):
             if now >= _last_call(task):

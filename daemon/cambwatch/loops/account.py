@@ -90,7 +90,15 @@ class AccountLane:
 
     def reserve(self, now_s: float) -> float:
         """Spend the budget on a request besides the polls, before them; returns the seconds to wait first."""
-        return max(self._bucket.reserve(now_s), self._not_before_s - now_s)
+        return max(self._bucket.reserve(now_s), self.silence_s(now_s))
+
+    def silence_s(self, now_s: float) -> float:
+        """For how long, as things stand, nothing may be asked at all; 0 when it may."""
+        return max(self._not_before_s - now_s, 0.0)
+
+    def hold(self, until_s: float) -> None:
+        """Camb asked for silence until then, in an answer to something else than a poll."""
+        self._silent_until_s = max(self._silent_until_s, until_s)
 
     def wake_s(self, now_s: float) -> float | None:
         """When take() can next give something, unless an answer comes in before; None: not without one."""
@@ -114,7 +122,7 @@ class AccountLane:
         self._in_flight -= 1
         self._unanswered += 1
         if hold_until_s is not None:
-            self._silent_until_s = max(self._silent_until_s, hold_until_s)
+            self.hold(hold_until_s)
         if self._unanswered >= TROUBLE_AFTER and self.trouble is None:
             self.trouble = why
             return Flip.UNREACHABLE

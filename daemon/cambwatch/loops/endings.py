@@ -24,7 +24,7 @@ class Endings:
 
         def forget(_: asyncio.Future[None]) -> None:
             waiting.discard(future)
-            if not waiting and self._waiting.get(number) is waiting:
+            if not waiting:
                 del self._waiting[number]
 
         future.add_done_callback(forget)

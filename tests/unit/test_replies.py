@@ -1,0 +1,335 @@
+"""What an answer of Camb means: its shapes, its words, its HTTP status."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from cambwatch.core.kinds import KINDS, Kind
+from cambwatch.core.model import (
+    Ended,
+    Fault,
+    Forbidden,
+    Invalid,
+    Pending,
+    Report,
+    Status,
+    Unavailable,
+    Unconfirmed,
+    Unknown,
+)
+from cambwatch.core.replies import read_answer, read_status
+
+NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+DUB = KINDS["dub"]
+STORY = KINDS["translated-story"]
+DONE = Ended(Status.SUCCESS, 123)
+
+
+def answer(http_status: int, document: object, *, kind: Kind = DUB, wish: str | None = None) -> Report:
+    return read_answer(kind, http_status, json.dumps(document).encode(), wish=wish, now=NOW)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(
+    ("document", "report"),
+    [
+        # An object, with what else may be there or not.
+        ({"status": "PENDING"}, Pending()),
+        ({"status": "PENDING", "run_id": None}, Pending()),
+        ({"status": "PENDING", "run_id": 123}, Pending()),  # a run is allocated long before it is done
+        ({"status": "PENDING", "run_id": 123, "message": "done?", "exception_reason": "NONE"}, Pending()),
+        ({"status": "SUCCESS", "run_id": 123}, DONE),
+        ({"status": "SUCCESS", "run_id": 123, "exception_reason": None, "message": None}, DONE),
+        ({"status": "SUCCESS", "run_id": 123, "exception_reason": "NONE", "unheard_of": [{}]}, DONE),
+        ({"status": "SUCCESS"}, Ended(Status.SUCCESS)),
+        ({"status": "ERROR"}, Ended(Status.ERROR)),
+        ({"status": "TIMEOUT", "run_id": None}, Ended(Status.TIMEOUT)),
+        ({"status": "PAYMENT_REQUIRED"}, Ended(Status.PAYMENT_REQUIRED)),
+        (
+            {"status": "ERROR", "run_id": 123, "exception_reason": "PAYMENT_REQUIRED", "message": "No credits"},
+            Ended(Status.ERROR, 123, "PAYMENT_REQUIRED", "No credits"),
+        ),
+        # A bare text.
+        ("PENDING", Pending()),
+        ("SUCCESS", Ended(Status.SUCCESS)),
+        ("ERROR", Ended(Status.ERROR)),
+        ("TIMEOUT", Ended(Status.TIMEOUT)),
+        ("PAYMENT_REQUIRED", Ended(Status.PAYMENT_REQUIRED)),
+        # A list of runs.
+        ([], Pending()),
+        ([{"run_id": 123, "project_details": {"studio_url": "https://studio.example/1"}}], DONE),
+        ([{"run_id": 123}, {"run_id": 124}], DONE),
+        ([{"run_id": "123", "project_details": None}], DONE),
+        ([{"run_id": None}], Pending()),
+        ([{"status": "ERROR", "run_id": 123, "message": "Bad"}], Ended(Status.ERROR, 123, None, "Bad")),
+        ([{"status": "PENDING", "run_id": 123}], Pending()),
+        # The status inside of the message.
+        ({"message": {"status": "PENDING"}}, Pending()),
+        ({"message": {"status": "SUCCESS"}, "run_id": 123}, DONE),
+        ({"message": {"status": "SUCCESS", "run_id": 123}}, DONE),
+        ({"message": {"status": "ERROR", "message": "Bad"}}, Ended(Status.ERROR, None, None, "Bad")),
+        ({"status": None, "message": {"status": "TIMEOUT"}}, Ended(Status.TIMEOUT)),
+    ],
+)
+def test_every_shape_of_a_status_is_understood(kind: Kind, document: object, report: Report) -> None:
+    """For every kind, because the sources disagree about which kind has which."""
+    assert answer(200, document, kind=kind) == report
+
+
+@pytest.mark.parametrize(
+    ("document", "report"),
+    [
+        ({"run_id": 123}, Unconfirmed(123)),
+        ({"run_id": "123"}, Unconfirmed(123)),
+        ({"run_id": 123, "status": None}, Unconfirmed(123)),
+        ({"run_id": 123, "status": "PENDING"}, Pending()),
+        ({"run_id": 123, "status": "SUCCESS"}, DONE),
+        ({"run_id": None}, Pending()),
+        ({"run_id": 0}, Pending()),
+        ({"run_id": "soon"}, Pending()),
+    ],
+)
+def test_a_run_without_a_status_finishes_a_translated_story_once_confirmed(document: object, report: Report) -> None:
+    """Its status may come without a status word."""
+    assert read_status(STORY, document) == report
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind is not STORY], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "document", [{"run_id": 123}, {"run_id": "123"}, {"run_id": None}, {"run_id": 123, "status": None}]
+)
+def test_a_run_without_a_status_finishes_nothing_else(kind: Kind, document: object) -> None:
+    """The test of completion is the status, not the run."""
+    assert read_status(kind, document) == Pending()
+
+
+@pytest.mark.parametrize(
+    ("word", "status"),
+    [
+        ("SUCCESS", Status.SUCCESS),
+        ("success", Status.SUCCESS),
+        ("Success", Status.SUCCESS),
+        (" SUCCESS\n", Status.SUCCESS),
+        ("error", Status.ERROR),
+        ("FAILED", Status.ERROR),
+        ("failure", Status.ERROR),
+        ("Revoked", Status.ERROR),
+        ("timeout", Status.TIMEOUT),
+        ("payment_required", Status.PAYMENT_REQUIRED),
+    ],
+)
+def test_case_does_not_matter(word: str, status: Status) -> None:
+    """In an object or bare; older clients waited for a few words more."""
+    assert read_status(DUB, {"status": word}) == Ended(status)
+    assert read_status(DUB, word) == Ended(status)
+
+
+@pytest.mark.parametrize("word", ["pending", "Pending", " PENDING "])
+def test_pending_is_pending_in_any_case(word: str) -> None:
+    """And no unknown word."""
+    assert read_status(DUB, word) == Pending()
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("PROCESSING", "PROCESSING"),
+        ("COMPLETED", "COMPLETED"),
+        ("EXPIRED", "EXPIRED"),  # our own words are none of Camb's
+        ("NOT_FOUND", "NOT_FOUND"),
+        ("REMOVED", "REMOVED"),
+        ("SUCCESS!", "SUCCESS!"),
+        ("", "(empty)"),
+        (" \n", "(empty)"),
+        ("a\nb\tc", "a b c"),
+        ("\ud800", "?"),
+        ("x" * 5000, "x" * 100),
+    ],
+)
+def test_unknown_words_keep_the_task_pending(word: str, shown: str) -> None:
+    """And are handed on in a form that a log can take."""
+    assert read_status(DUB, {"status": word, "run_id": 123}) == Pending(word=shown)
+
+
+@pytest.mark.parametrize(
+    ("value", "run_id"),
+    [
+        (1, 1),
+        (123, 123),
+        (2**63 - 1, 2**63 - 1),
+        ("123", 123),
+        (" 123 ", 123),
+        ("00123", 123),
+        (None, None),
+        (0, None),
+        (-1, None),
+        (2**63, None),
+        (10**30, None),
+        ("9" * 5000, None),
+        ("", None),
+        ("-1", None),
+        ("1.0", None),
+        ("٣", None),
+        ("²", None),
+        ("0x1f", None),
+        ("abc", None),
+        (1.0, None),
+        (True, None),
+        ([1], None),
+        ({"id": 1}, None),
+    ],
+)
+def test_run_ids_are_positive_integers(value: object, run_id: int | None) -> None:
+    """Also as digits in a text; anything else is no run_id, and the end is the end all the same."""
+    assert read_status(DUB, {"status": "SUCCESS", "run_id": value}) == Ended(Status.SUCCESS, run_id)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("SOURCE_TOO_LONG", "SOURCE_TOO_LONG"),
+        ("NEVER_HEARD_OF", "NEVER_HEARD_OF"),
+        ("NONE", None),
+        ("none", None),
+        (" None ", None),
+        ("", None),
+        (" ", None),
+        (None, None),
+        ({"message": "SOURCE_TOO_LONG"}, "SOURCE_TOO_LONG"),
+        (7, "7"),
+        ("x" * 5000, "x" * 100),
+    ],
+)
+def test_a_reason_is_a_word_or_none(value: object, reason: str | None) -> None:
+    """The text NONE means that there is none."""
+    assert read_status(DUB, {"status": "ERROR", "exception_reason": value}) == Ended(Status.ERROR, None, reason)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("Source too long", "Source too long"),
+        ("  two\n lines\t", "two lines"),
+        ("", None),
+        (" \n", None),
+        (None, None),
+        ({"message": "inner"}, "inner"),
+        ({"msg": "inner"}, "inner"),
+        ({"detail": "inner"}, "inner"),
+        ({"error": "inner"}, "inner"),
+        ({"code": 5}, '{"code": 5}'),
+        (["a", 1], '["a", 1]'),
+        (5, "5"),
+        ({}, "{}"),
+        ("nul\0bell\a", "nulbell"),
+        ("right\u202eleft", "rightleft"),
+        ("half \ud83d", "half ?"),
+        ("whole \ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"), "whole 😀"),
+        ("x" * 2000, "x" * 2000),
+        ("x" * 2001, "x" * 1999 + "…"),
+    ],
+)
+def test_a_message_is_one_line_for_people(value: object, message: str | None) -> None:
+    """Whether it comes as a text or as an object, and never longer than a message can be."""
+    assert read_status(DUB, {"status": "ERROR", "message": value}) == Ended(Status.ERROR, None, None, message)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        True,
+        5,
+        1.5,
+        {},
+        {"task_id": "x"},
+        {"status": 5},
+        {"status": True},
+        {"status": ["SUCCESS"]},
+        {"status": {}},
+        {"status": 200, "run_id": 123},
+        {"status": None},
+        [None],
+        ["SUCCESS"],
+        [[]],
+        [{}],
+        [[{"run_id": 1}]],
+        {"message": "SUCCESS"},
+        {"message": {"status": 5}},
+        {"detail": "Not Found"},
+        {"error": "oops", "status": 500},
+    ],
+)
+def test_json_without_a_shape_of_a_status_is_malformed(document: object) -> None:
+    """It says nothing about the task, so it must not end it."""
+    for kind in (DUB, STORY, KINDS["project-setup"]):
+        report = answer(200, document, kind=kind)
+        assert isinstance(report, Unavailable)
+        assert report.fault is Fault.MALFORMED
+
+
+FAULTS = {408: Fault.TIMEOUT, 409: Fault.SERVER_ERROR, 425: Fault.SERVER_ERROR, 429: Fault.RATE_LIMITED}
+
+
+@pytest.mark.parametrize("http_status", range(100, 600))
+def test_every_http_status_has_its_meaning(http_status: int) -> None:
+    """A body that says SUCCESS is believed where the request succeeded, and nowhere else."""
+    report = answer(http_status, {"status": "SUCCESS", "run_id": 123}, wish="7")
+    match http_status:
+        case _ if 200 <= http_status < 300:
+            assert report == DONE
+        case 401 | 403:
+            assert report == Forbidden(http_status)
+        case 404 | 410:
+            assert report == Unknown()
+        case 422:
+            assert report == Invalid()
+        case _:
+            unexpected = Fault.SERVER_ERROR if http_status >= 500 else Fault.UNEXPECTED
+            fault = FAULTS.get(http_status, unexpected)
+            assert report == Unavailable(fault, timedelta(seconds=7), f"HTTP {http_status}")
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"detail": "Task not found"}, "Task not found"),
+        ({"error": "Invalid API key", "status": 401}, "Invalid API key"),
+        ({"message": "Slow down"}, "Slow down"),
+        ({"detail": [{"loc": ["path", "task_id"], "msg": "not a UUID", "type": "uuid"}]}, "not a UUID"),
+        ({"detail": {"msg": "inner"}}, "inner"),
+        ({"detail": []}, "[]"),
+        ({"detail": None}, None),
+        ({"other": "x"}, None),
+        ("Task not found", None),
+        ([], None),
+        (None, None),
+    ],
+)
+def test_error_answers_are_told_in_their_own_words(document: object, words: str | None) -> None:
+    """In each form that Camb's framework has for them."""
+    assert answer(404, document) == Unknown(words)
+    assert answer(422, document) == Invalid(words)
+    assert answer(500, document) == Unavailable(
+        Fault.SERVER_ERROR, detail=f"HTTP 500: {words}" if words else "HTTP 500"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wish", "span"),
+    [
+        (None, None),
+        ("5", timedelta(seconds=5)),
+        ("Sun, 22 Nov 2026 06:02:00 GMT", timedelta(minutes=2)),
+        ("999999", timedelta(hours=24)),
+        ("-5", None),
+        ("soon", None),
+    ],
+)
+@pytest.mark.parametrize("http_status", [408, 409, 425, 429, 500, 502, 503, 504])
+def test_a_retry_after_is_handed_on(http_status: int, wish: str | None, span: timedelta | None) -> None:
+    """With every answer that asks to come again."""
+    report = answer(http_status, None, wish=wish)
+    assert isinstance(report, Unavailable)
+    assert report.retry_after == span
