@@ -1,7 +1,8 @@
 """How a watch begins: a row for a task that nobody knew, a fresh start for one that is watched anew."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,11 +16,12 @@ AT_ONCE = 500  # task_ids in one statement
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 _ADD = sa.insert(tasks)
 _AGAIN = sa.update(tasks).where(tasks.c.id == sa.bindparam("number"))
-_OF_KIND = sa.select(tasks).where(
-    tasks.c.account == sa.bindparam("account"), tasks.c.kind == sa.bindparam("kind")
-)
-_ONE = _OF_KIND.where(tasks.c.task_id == sa.bindparam("task_id"))
-_SEVERAL = _OF_KIND.where(tasks.c.task_id.in_(sa.bindparam("task_ids", expanding=True)))
+_OF_KIND = sa.and_(tasks.c.account == sa.bindparam("account"), tasks.c.kind == sa.bindparam("kind"))
+_ONE = sa.and_(_OF_KIND, tasks.c.task_id == sa.bindparam("task_id"))
+_SEVERAL = sa.and_(_OF_KIND, tasks.c.task_id.in_(sa.bindparam("task_ids", expanding=True)))
+_TASKS = (sa.select(tasks).where(_ONE), sa.select(tasks).where(_SEVERAL))
+_KEYED = sa.select(tasks.c.account, tasks.c.kind, tasks.c.task_id, tasks.c.id)
+_NUMBERS = (_KEYED.where(_ONE), _KEYED.where(_SEVERAL))
 
 
 def register(
@@ -33,16 +35,14 @@ def register(
     fresh = [key for key in first if key not in known]
     again = [key for key, task in known.items() if task.status in anew]
     if fresh:
-        connection.execute(_ADD, [_columns(first[key], now) | {"registrations": 1} for key in fresh])
-    if again:
-        connection.execute(
-            _AGAIN,
-            [
-                _columns(first[key], now) | {"number": known[key].id, "registrations": known[key].registrations + 1}
-                for key in again
-            ],
-        )
-    known |= by_key(connection, [*fresh, *again])
+        connection.execute(_ADD, [_columns(first[key], now, registrations=1) for key in fresh])
+        for row in _look(connection, _NUMBERS, fresh):
+            key = TaskKey(row.account, row.kind, row.task_id)
+            known[key] = _task(first[key], now, number=row.id, registrations=1)
+    for key in again:
+        number, registrations = known[key].id, known[key].registrations + 1
+        connection.execute(_AGAIN, _columns(first[key], now, registrations=registrations) | {"number": number})
+        known[key] = _task(first[key], now, number=number, registrations=registrations)
     unheard = {*fresh, *again}
     answers = []
     for wish in wishes:
@@ -53,31 +53,36 @@ def register(
 
 def by_key(connection: sa.Connection, keys: Iterable[TaskKey]) -> dict[TaskKey, Task]:
     """Those of the tasks named by *keys* that anybody registered."""
+    found = (rows.task(row) for row in _look(connection, _TASKS, keys))
+    return {task.key: task for task in found}
+
+
+def _look(
+    connection: sa.Connection, statements: tuple[sa.Select[Any], sa.Select[Any]], keys: Iterable[TaskKey]
+) -> Iterator[sa.Row[Any]]:
+    """The rows that *keys* name, by *statements*: one that finds one task, one that finds several."""
+    one, several = statements
     wanted: dict[tuple[str, str], list[str]] = {}
-    for key in dict.fromkeys(keys):
+    for key in keys:
         wanted.setdefault((key.account, key.kind), []).append(key.task_id)
-    found = {}
     # Not `(account, kind, task_id) IN (...)`: for that SQLite reads the whole table.
     for (account, kind), task_ids in wanted.items():
+        of_kind = {"account": account, "kind": kind}
         for start in range(0, len(task_ids), AT_ONCE):
             some = task_ids[start : start + AT_ONCE]
-            of_kind = {"account": account, "kind": kind}
             if len(some) == 1:
-                result = connection.execute(_ONE, {**of_kind, "task_id": some[0]})
+                yield from connection.execute(one, {**of_kind, "task_id": some[0]})
             else:
-                result = connection.execute(_SEVERAL, {**of_kind, "task_ids": some})
-            for row in result.all():
-                task = rows.task(row)
-                found[task.key] = task
-    return found
+                yield from connection.execute(several, {**of_kind, "task_ids": some})
 
 
-def _columns(wish: Registration, now: datetime) -> dict[str, object]:
-    """All columns but `id` and `registrations`, as they are when a watch begins."""
+def _columns(wish: Registration, now: datetime, *, registrations: int) -> dict[str, object]:
+    """All columns but `id`, as they are when a watch begins."""
     return {
         "account": wish.key.account,
         "kind": wish.key.kind,
         "task_id": wish.key.task_id,
+        "registrations": registrations,
         "status": Status.PENDING.value,
         "name": wish.name,
         "labels": dict(wish.labels),
@@ -95,3 +100,21 @@ def _columns(wish: Registration, now: datetime) -> dict[str, object]:
         "deadline_at": us(now + wish.deadline),
         "finished_at": None,
     }
+
+
+def _task(wish: Registration, now: datetime, *, number: int, registrations: int) -> Task:
+    """The task that _columns() wrote: reading a thousand back would take as long as writing them."""
+    return Task(
+        id=number,
+        key=wish.key,
+        registrations=registrations,
+        status=Status.PENDING,
+        registered_at=now,
+        deadline_at=now + wish.deadline,
+        name=wish.name,
+        labels=wish.labels,
+        notify=wish.notify,
+        group=wish.group,
+        group_size=wish.group_size,
+        extra=wish.extra,
+    )

@@ -1,5 +1,6 @@
 """Where rows become values of the core, and instants microseconds."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ from cambwatch.core.model import Delivery, DeliveryState, Outcome, Status, Task,
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_STATUSES = {status.value: status for status in Status}
 
 
 def us(at: datetime) -> int:
@@ -32,9 +34,9 @@ def task(row: Any) -> Task:
     ) = row  # fmt: skip
     return Task(
         id=number,
-        key=TaskKey(account, kind, task_id),
+        key=TaskKey(sys.intern(account), sys.intern(kind), task_id),  # one text for all that share it
         registrations=registrations,
-        status=Status(status),
+        status=_STATUSES[status],
         registered_at=instant(registered_at),
         deadline_at=instant(deadline_at),
         name=name,

@@ -9,6 +9,7 @@ that thread: an async driver would cross threads for every single statement.
 
 import asyncio
 import fcntl
+import json
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -27,6 +28,12 @@ from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableEr
 
 LARGEST_GROUP = 500  # units of work in one transaction
 BUSY_TIMEOUT_S = 5.0  # another program, such as a backup, may hold the file for a moment
+
+_TO_JSON = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _from_json(text: str) -> Any:
+    return {} if text == "{}" else json.loads(text)  # most tasks have no labels and no extra
 
 
 @dataclass(slots=True)
@@ -55,7 +62,7 @@ def sole_process(database: Path) -> Iterator[None]:
     and StoreUnavailableError where no file can be.
     """
     real = database.resolve()  # one lock for one database, by whatever link it is reached
-    handle = _open(real.with_name(real.name + ".lock"))
+    handle = open_private(real.with_name(real.name + ".lock"))
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,6 +79,21 @@ def sole_process(database: Path) -> Iterator[None]:
         os.close(handle)  # lets go of the lock; the file stays, because removing it would race
 
 
+def open_private(path: Path) -> int:
+    """
+    A handle on the file *path*, which is made for this user alone if there is none.
+
+    Raises StoreUnavailableError where no file can be, or where it cannot be written.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        reason = f"{path}: {error.strerror}"
+        raise StoreUnavailableError(
+            reason, hint="name a file in store.url that this user can create and write"
+        ) from error
+
+
 def create_engine(
     path: Path, *, begin: str, busy_timeout_s: float = BUSY_TIMEOUT_S, foreign_keys: bool = True
 ) -> sa.Engine:
@@ -80,10 +102,12 @@ def create_engine(
 
     Creates the file, for nobody but this user. Raises StoreUnavailableError where it cannot be.
     """
-    os.close(_open(path))
+    os.close(open_private(path))  # before SQLite chooses a mode
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path.absolute())),
         poolclass=StaticPool,
+        json_serializer=_TO_JSON,
+        json_deserializer=_from_json,
         connect_args={"check_same_thread": False, "timeout": busy_timeout_s},
     )
     pragmas = ("journal_mode=WAL", "synchronous=FULL", f"foreign_keys={int(foreign_keys)}", "temp_store=MEMORY")
@@ -99,17 +123,6 @@ def create_engine(
         connection.exec_driver_sql(begin)
 
     return engine
-
-
-def _open(path: Path) -> int:
-    """A handle on the file *path*, made with a mode of our own choice before SQLite or the umask choose one."""
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        reason = f"{path}: {error.strerror}"
-        raise StoreUnavailableError(
-            reason, hint="name a file in store.url that this user can create and write"
-        ) from error
 
 
 class SqliteDatabase:

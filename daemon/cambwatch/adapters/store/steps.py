@@ -1,14 +1,17 @@
 """Brings a database to the schema of this version, or refuses it untouched."""
 
+import os
 import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
-from cambwatch.adapters.store.sqlite import create_engine, translated
+from cambwatch.adapters.store.sqlite import create_engine, open_private, translated
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+
+_HEADER = b"SQLite format 3\0"
 
 
 def migrate(path: Path, *, migrations: Path = MIGRATIONS) -> None:
@@ -48,11 +51,16 @@ def _known_steps(migrations: Path) -> list[str]:
 
 
 def _taken_step(path: Path) -> str | None:
-    """The last step that the file *path* has taken; None for a new file. Leaves no trace."""
-    if path.is_dir():
-        raise StoreUnavailableError(f"{path} is a folder", hint="name a file in store.url")
-    if not path.exists() or path.stat().st_size == 0:
+    """The last step that the file *path* has taken; None for a new file. Leaves no other trace."""
+    handle = open_private(path)
+    try:
+        header = os.read(handle, len(_HEADER))
+    finally:
+        os.close(handle)
+    if not header:
         return None
+    if header != _HEADER:  # SQLite itself would take a text of a few bytes for an empty database, and write over it
+        raise StoreUnavailableError(f"{path} is no database", hint="name another file in store.url")
     with translated(path):
         try:
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?{_reading(path)}", uri=True)

@@ -61,7 +61,7 @@ class TaskStore:
         """All pending tasks, oldest first."""
 
         def work(connection: sa.Connection) -> list[Task]:
-            return [rows.task(row) for row in connection.execute(_WATCHED).all()]
+            return [rows.task(row) for row in connection.execute(_WATCHED)]
 
         return await self._database.read(work)
 

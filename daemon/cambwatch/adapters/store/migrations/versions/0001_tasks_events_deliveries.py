@@ -21,7 +21,7 @@ def upgrade() -> None:
     """From an empty database."""
     op.create_table(
         "tasks",
-        sa.Column("id", BIG, primary_key=True, autoincrement=True),
+        sa.Column("id", BIG, autoincrement=True),
         sa.Column("account", sa.Text, nullable=False),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("task_id", sa.Text, nullable=False),
@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("first_polled_at", sa.BigInteger),
         sa.Column("deadline_at", sa.BigInteger, nullable=False),
         sa.Column("finished_at", sa.BigInteger),
+        sa.PrimaryKeyConstraint("id", name="pk_tasks"),
         sa.UniqueConstraint("task_id", "kind", "account", name="uq_tasks_task_id_kind_account"),
         sa.CheckConstraint(f"status IN ({STATUSES})", name="ck_tasks_status"),
         sa.CheckConstraint("(status = 'PENDING') = (finished_at IS NULL)", name="ck_tasks_finished_iff_terminal"),
@@ -55,17 +56,18 @@ def upgrade() -> None:
     op.create_index("ix_tasks_group", "tasks", ["group", "status"], sqlite_where=grouped, postgresql_where=grouped)
     op.create_table(
         "events",
-        sa.Column("id", BIG, primary_key=True, autoincrement=True),
+        sa.Column("id", BIG, autoincrement=True),
         sa.Column("task", BIG, sa.ForeignKey("tasks.id", name="fk_events_task", ondelete="CASCADE")),
         sa.Column("origin", sa.Text, nullable=False),
         sa.Column("document", sa.JSON, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_events"),
         sa.UniqueConstraint("origin", name="uq_events_origin"),
     )
     op.create_index("ix_events_task", "events", ["task"])
     op.create_table(
         "deliveries",
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("id", sa.Text),
         sa.Column(
             "event_id",
             BIG,
@@ -81,6 +83,7 @@ def upgrade() -> None:
         sa.Column("outcome", sa.Text),
         sa.Column("http_status", sa.Integer),
         sa.Column("detail", sa.Text),
+        sa.PrimaryKeyConstraint("id", name="pk_deliveries"),
         sa.CheckConstraint(f"state IN ({STATES})", name="ck_deliveries_state"),
         sa.CheckConstraint(f"outcome IN ({OUTCOMES})", name="ck_deliveries_outcome"),
         sa.CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="ck_deliveries_due_iff_pending"),

@@ -1,0 +1,55 @@
+"""The databases that every promise of the store is kept on: a further one is a further word in `database`."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from cambwatch.adapters.store.database import Database
+from cambwatch.adapters.store.deliveries import DeliveryStore
+from cambwatch.adapters.store.sqlite import SqliteDatabase
+from cambwatch.adapters.store.steps import migrate
+from cambwatch.adapters.store.tasks import TaskStore
+
+
+@pytest.fixture(scope="session")
+def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables and no rows, to be copied: a copy is faster than the steps."""
+    path = tmp_path_factory.mktemp("migrated") / "cambwatch.db"
+    migrate(path)
+    return path
+
+
+@pytest.fixture
+def path(_migrated: Path, tmp_path: Path) -> Path:
+    """A SQLite file with all tables and no rows."""
+    path = tmp_path / "cambwatch.db"
+    shutil.copy(_migrated, path)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture
+async def sqlite(path: Path) -> AsyncIterator[SqliteDatabase]:
+    """For the promises that only this database makes."""
+    async with SqliteDatabase(path) as database:
+        yield database
+
+
+@pytest.fixture(params=["sqlite"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """A database with all tables and no rows."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def tasks(database: Database) -> TaskStore:
+    """The tasks in `database`."""
+    return TaskStore(database)
+
+
+@pytest.fixture
+def deliveries(database: Database) -> DeliveryStore:
+    """The deliveries in `database`."""
+    return DeliveryStore(database)

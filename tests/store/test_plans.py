@@ -1,0 +1,199 @@
+"""How SQLite finds what is asked for: by an index, however many tasks there are."""
+
+import sqlite3
+from collections.abc import Awaitable
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from store_samples import NOW, conclude, nobody, watch, wish
+
+from cambwatch.adapters.store.deliveries import DeliveryStore
+from cambwatch.adapters.store.sqlite import SqliteDatabase
+from cambwatch.adapters.store.tasks import TaskStore
+from cambwatch.core.events import GroupComplete
+from cambwatch.core.model import Attempt, Delivered, Delivery, DeliveryState, Outcome, Status, TaskFilter, TaskKey
+
+SORTED = "USE TEMP B-TREE FOR ORDER BY"
+NEWEST_FIRST = "SCAN tasks"  # by its number, from the end, for as long as the page is not full
+OF_TASK = "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (task_id=? AND kind=? AND account=?)"
+BY_ID = "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"
+OPEN_IN_GROUP = "SEARCH tasks USING INDEX ix_tasks_group (group=? AND status=?)"
+
+
+class Plans:
+    """Runs what it is given, and tells how each of its statements was carried out."""
+
+    def __init__(self, database: SqliteDatabase) -> None:
+        self.tasks = TaskStore(database)
+        self.deliveries = DeliveryStore(database)
+        self._database = database
+
+    async def of(self, work: Awaitable[object]) -> list[list[str]]:
+        """
+        For each statement but those that add rows, the lines of its plan.
+
+        Without what differs between versions of SQLite: whether an index holds all
+        that is asked for, and how an inner query is called.
+        """
+        ran: list[tuple[str, object]] = []
+
+        def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+                ran.append((statement, parameters))
+
+        engines = (self._database._read_engine, self._database._write_engine)
+        for engine in engines:
+            sa.event.listen(engine, "before_cursor_execute", note)
+        await work
+        for engine in engines:
+            sa.event.remove(engine, "before_cursor_execute", note)
+        other = sqlite3.connect(self._database._path)
+        try:
+            return [
+                [
+                    line[3].replace("COVERING ", "")
+                    for line in other.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+                    if "SUBQUERY" not in line[3]
+                ]
+                for statement, parameters in ran
+            ]
+        finally:
+            other.close()
+
+
+@pytest.fixture
+def plans(sqlite: SqliteDatabase) -> Plans:
+    """Without rows: what SQLite chooses then does not depend on what it has counted."""
+    return Plans(sqlite)
+
+
+async def test_due(plans: Plans) -> None:
+    """In the order of the index, up to now."""
+    assert await plans.of(plans.deliveries.due("hook", now=NOW, limit=9, besides=())) == [
+        [
+            "SEARCH deliveries USING INDEX ix_deliveries_due (destination=? AND next_attempt_at<?)",
+            "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)",
+        ]
+    ]
+
+
+async def test_next_due(plans: Plans) -> None:
+    """One look into the index."""
+    assert await plans.of(plans.deliveries.next_due_at("hook", after=NOW)) == [
+        ["SEARCH deliveries USING INDEX ix_deliveries_due (destination=? AND next_attempt_at>?)"]
+    ]
+
+
+async def test_waiting(plans: Plans) -> None:
+    """Through the index that holds what waits, past what was delivered in all the years."""
+    assert await plans.of(plans.deliveries.waiting()) == [["SCAN deliveries USING INDEX ix_deliveries_due"]]
+
+
+async def test_record(plans: Plans) -> None:
+    """By the webhook-id."""
+    delivery = Delivery("msg_1", 1, "hook", DeliveryState.PENDING, 0, NOW, NOW)
+    record = plans.deliveries.record(delivery, Attempt(1, Outcome.ACCEPTED, took_ms=1), Delivered(), now=NOW)
+    assert await plans.of(record) == [["SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1 (id=?)"]]
+
+
+async def test_watched(plans: Plans) -> None:
+    """Those that are pending, in order, past all that have ended."""
+    assert await plans.of(plans.tasks.watched()) == [["SEARCH tasks USING INDEX ix_tasks_status (status=?)"]]
+
+
+async def test_task(plans: Plans) -> None:
+    """By its key."""
+    assert await plans.of(plans.tasks.task(TaskKey("default", "dub", "one"))) == [[OF_TASK]]
+
+
+async def test_register(plans: Plans) -> None:
+    """By the keys, one or a thousand: SQLite does not look into an index for `(a, b, c) IN (...)`."""
+    assert await plans.of(plans.tasks.register([wish("one")], now=NOW)) == [[OF_TASK], [OF_TASK]]
+    wishes = [wish(f"t{n}", kind=("dub", "tts")[n % 2]) for n in range(1000)]
+    lines = await plans.of(plans.tasks.register(wishes, now=NOW))
+    assert {line for [line] in lines} == {OF_TASK}
+
+
+ONE, TWO = frozenset({Status.ERROR}), frozenset({Status.ERROR, Status.TIMEOUT})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first_page", "next_page"),
+    [
+        (TaskFilter(), [NEWEST_FIRST], ["SEARCH tasks USING INTEGER PRIMARY KEY (rowid<?)"]),
+        (
+            TaskFilter(statuses=ONE),
+            ["SEARCH tasks USING INDEX ix_tasks_status (status=?)"],
+            ["SEARCH tasks USING INDEX ix_tasks_status (status=? AND id<?)"],
+        ),
+        (
+            TaskFilter(statuses=TWO),
+            ["SEARCH tasks USING INDEX ix_tasks_status (status=?)", SORTED],
+            ["SEARCH tasks USING INDEX ix_tasks_status (status=? AND id<?)", SORTED],
+        ),
+        (
+            TaskFilter(group="g"),
+            ["SEARCH tasks USING INDEX ix_tasks_group (group=?)", SORTED],
+            ["SEARCH tasks USING INDEX ix_tasks_group (group=?)", SORTED],
+        ),
+        (
+            TaskFilter(account="default", kinds=frozenset({"dub"})),
+            [NEWEST_FIRST],
+            ["SEARCH tasks USING INTEGER PRIMARY KEY (rowid<?)"],
+        ),
+    ],
+)
+async def test_page(plans: Plans, wanted: TaskFilter, first_page: list[str], next_page: list[str]) -> None:
+    """Never by reading and sorting all tasks of an account; a group, and what ended badly, is few enough to sort."""
+    assert await plans.of(plans.tasks.page(wanted, limit=50, before=None)) == [first_page]
+    assert await plans.of(plans.tasks.page(wanted, limit=50, before=10**6)) == [next_page]
+
+
+async def test_conclude(plans: Plans) -> None:
+    """By the number of the task; whether its group is still open is one look into an index."""
+    one, _ = await watch(plans.tasks, "one", "two", group="g")
+    assert await plans.of(conclude(plans.tasks, one)) == [[BY_ID], [OPEN_IN_GROUP]]
+
+
+async def test_completing_a_group(plans: Plans) -> None:
+    """Only the last task of a group has its tasks counted, and only those."""
+    (last,) = await watch(plans.tasks, "one", group="g")
+    heard: list[GroupComplete] = []
+    assert await plans.of(conclude(plans.tasks, last, hear_group=lambda event: heard.append(event) or ())) == [
+        [BY_ID],
+        [OPEN_IN_GROUP],
+        ["SEARCH tasks USING INDEX ix_tasks_group (group=?)"],
+        ["SEARCH events USING INDEX sqlite_autoindex_events_1 (origin=?)"],
+    ]
+    assert heard
+
+
+async def test_remove(plans: Plans) -> None:
+    """By the key, and what is owed by the events of the task."""
+    (task,) = await watch(plans.tasks, "one")
+    assert await plans.of(plans.tasks.remove(task.key, hear_group=nobody, now=NOW)) == [
+        [OF_TASK],
+        [BY_ID],
+        [
+            "SEARCH deliveries USING INDEX ix_deliveries_event_id (event_id=?)",
+            "SEARCH events USING INDEX ix_events_task (task=?)",
+        ],
+    ]
+
+
+async def test_deliveries_of(plans: Plans) -> None:
+    """By the events of the tasks."""
+    (lines,) = await plans.of(plans.tasks.deliveries_of([1, 2, 3]))
+    assert lines == [
+        "SEARCH events USING INDEX ix_events_task (task=?)",
+        "SEARCH deliveries USING INDEX ix_deliveries_event_id (event_id=?)",
+        SORTED,
+    ]
+
+
+async def test_note_polls(plans: Plans) -> None:
+    """By the numbers of the tasks."""
+    (task,) = await watch(plans.tasks, "one", now=NOW - timedelta(hours=1))
+    ran = plans.tasks.note_polls([(task.id, 3, NOW)])
+    assert await plans.of(ran) == [[BY_ID]]
