@@ -71,6 +71,7 @@ async def test_due_fills_its_limit_besides_what_is_under_way(tasks: TaskStore, d
     assert await deliveries.due("hook", now=LATER, limit=2, besides=()) == every[:2]
     assert await deliveries.due("hook", now=LATER, limit=2, besides=under_way) == every[3:5]
     assert await deliveries.due("hook", now=LATER, limit=9, besides={"msg_unknown"}) == every
+    assert await deliveries.due("hook", now=LATER, limit=2, besides={"msg_unknown"}) == every[:2]
 
 
 async def test_the_next_is_due_after_what_is_due(tasks: TaskStore, deliveries: DeliveryStore) -> None:

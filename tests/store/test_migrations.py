@@ -226,7 +226,7 @@ op.execute("DROP TABLE deliveries")
 op.execute("INSERT INTO nowhere VALUES (1)")
 """,
     """
-with op.batch_alter_table("tasks") as tasks:
+with op.batch_alter_table("tasks", recreate="always") as tasks:
     tasks.add_column(sa.Column("more", sa.Text))
 op.execute("UPDATE tasks SET polls = -1")
 """,
@@ -256,7 +256,7 @@ def test_a_first_step_that_fails_leaves_an_empty_file(place: Path, tmp_path: Pat
 async def test_a_step_that_rebuilds_a_table_loses_nothing_of_the_others(used: Path, tmp_path: Path) -> None:
     """SQLite drops the old table, which must not take the events of its tasks along."""
     body = """
-with op.batch_alter_table("tasks") as tasks:
+with op.batch_alter_table("tasks", recreate="always") as tasks:
     tasks.add_column(sa.Column("more", sa.Text))
 """
     before = _rows(used)

@@ -13,6 +13,7 @@ from store_samples import (
     TERMINAL,
     conclude,
     count,
+    ending,
     instants,
     json_values,
     nobody,
@@ -122,7 +123,13 @@ async def test_what_camb_has_ended_is_left_as_it_is(tasks: TaskStore, status: St
 async def test_what_ended_without_cambs_last_word_is_watched_anew(tasks: TaskStore, status: Status) -> None:
     """With the same id, as the new wish says, and with nothing left of the watch before."""
     (task,) = await watch(tasks, "one", name="first", labels={"a": "b"}, notify=("hook",), group="g", group_size=3)
-    await _end(tasks, task, status)
+    await tasks.note_polls([(task.id, 3, NOW)])
+    if status is not Status.REMOVED:
+        traces = {"run_id": 5, "exception_reason": "r", "message": "m", "result": {"a": 1}, "polls": 3}
+        ended, event = ending(task, status, first_polled_at=NOW, **traces)
+        await tasks.conclude(ended, event, notify=("hook",), hear_group=nobody)
+    else:
+        await _end(tasks, task, status)
     (again,) = await tasks.register([wish("one", name="second")], now=LATER)
     assert again.new
     assert again.task == Task(

@@ -271,6 +271,8 @@ def test_a_second_process_is_refused_until_the_first_is_gone(path: Path) -> None
     """It hears who holds the file; a kill leaves nothing to tidy up, and the lock file stays."""
     link = path.with_name("link.db")
     link.symlink_to(path)
+    lock = path.with_name(path.name + ".lock")
+    lock.write_text("9" * 15)  # of a process long gone
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)],
         stdin=subprocess.PIPE,
@@ -287,7 +289,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(path: Path) -> None
     for _ in range(2):
         with sole_process(path), pytest.raises(StoreBusyError, match=rf"\(process {os.getpid()}\)"), sole_process(path):
             pytest.fail("twice on one file")
-    assert path.with_name(path.name + ".lock").read_text() == f"{os.getpid()}\n"
+    assert lock.read_text() == f"{os.getpid()}\n"
 
 
 @pytest.mark.parametrize("name", ["missing/cambwatch.db", "file/cambwatch.db", "x" * 300])

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from store_samples import conclude, count, nobody, watch
 
-from cambwatch.adapters.store.database import StoreUnavailableError
+from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableError
 from cambwatch.adapters.store.sqlite import SqliteDatabase, create_engine, sole_process
 from cambwatch.adapters.store.steps import migrate
 from cambwatch.adapters.store.tasks import TaskStore
@@ -139,6 +139,20 @@ async def test_a_disk_that_was_full_is_used_again(small_disk: Path) -> None:
     async with SqliteDatabase(path) as database:
         assert [task.key.task_id for task in await TaskStore(database).watched()] == acknowledged
         assert await database.read(lambda c: c.exec_driver_sql("PRAGMA integrity_check").scalar()) == "ok"
+
+
+def test_a_full_disk_does_not_keep_the_lock_from_being_taken(small_disk: Path) -> None:
+    """Only the number of its holder is not known then."""
+    path = small_disk / "cambwatch.db"
+    path.touch()
+    free = os.statvfs(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_bsize))
+    with (
+        sole_process(path),
+        pytest.raises(StoreBusyError, match=r"\(process unknown\)"),
+        sole_process(path),
+    ):
+        pytest.fail("twice on one file")
 
 
 async def test_a_database_that_turned_read_only_says_so(sqlite: SqliteDatabase) -> None:
