@@ -189,7 +189,7 @@ async def latency(client: aiohttp.ClientSession, folder: Path, count: int, per_s
         listening("/{kind}/{task_id}", camb.status, "GET") as camb_url,
         listening("/hook", receiver.post, "POST") as hook_url,
     ):
-        daemon = Daemon(folder, camb_url, hook_url, interval="500ms", per_second=10_000)
+        daemon = Daemon(folder, camb_url, hook_url, interval="2s", per_second=10_000)
         await daemon.start(client)
         await register(client, daemon.url, "steady", count)
         receiver.expected = count

@@ -15,6 +15,7 @@ from aiohttp import web
 import cambwatch
 from cambwatch.adapters import systemd
 from cambwatch.adapters.camb import Camb
+from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase, sole_process
 from cambwatch.adapters.store.steps import migrate
@@ -168,27 +169,30 @@ async def _work(
             log.warning("deliveries.stranded", destination=name, waiting=count,
                         hint="no such destination in the configuration; they wait until it is there again")  # fmt: skip
 
-    async with asyncio.TaskGroup() as group:
+    # In this order: where the address is taken, nothing has begun, and OSError is not wrapped into a group.
+    async with _listening(config, intake) as address, asyncio.TaskGroup() as group:
         group.create_task(poller.run(), name="poller")
         group.create_task(deliverer.run(), name="deliverer")
-        async with _listening(config, intake) as address:
-            log.info("service.started", address=address, watching=poller.watching,
-                     destinations=list(config.destinations), accounts=list(config.accounts))  # fmt: skip
-            systemd.notify("READY=1", f"STATUS=watching {poller.watching} tasks")
-            ready(address)
-            await stop.wait()  # a crash of a loop cancels this wait
-            log.info("service.stopping")
-            systemd.notify("STOPPING=1")
-            poller.stop()
-            deliverer.stop()
-            endings.tell_all()  # whoever waits for an end hears how it stands
-        try:
-            async with asyncio.timeout(GRACE_S):
-                await poller.drain()
-                await deliverer.drain()
-        except TimeoutError:
-            log.warning("service.cut_short", hint="what was in flight is done again after the next start")
-    await tasks.note_polls(poller.polled())
+        log.info("service.started", address=address, watching=poller.watching,
+                 destinations=list(config.destinations), accounts=list(config.accounts))  # fmt: skip
+        systemd.notify("READY=1", f"STATUS=watching {poller.watching} tasks")
+        ready(address)
+        await stop.wait()  # a crash of a loop cancels this wait
+        log.info("service.stopping")
+        systemd.notify("STOPPING=1")
+        poller.stop()
+        deliverer.stop()
+        endings.tell_all()  # whoever waits for an end hears how it stands
+        until_s = asyncio.get_running_loop().time() + GRACE_S
+    try:
+        async with asyncio.timeout_at(until_s):
+            await asyncio.gather(poller.drain(), deliverer.drain())  # both are cut, should the time be up
+    except TimeoutError:
+        log.warning("service.cut_short", hint="what was in flight is done again after the next start")
+    try:
+        await tasks.note_polls(poller.polled())
+    except StoreUnavailableError as error:  # only counts are lost, and we were told to stop
+        log.warning("polls.unrecorded", error=str(error))
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
@@ -13,16 +13,12 @@ from typing import Annotated, Any, NoReturn
 
 import structlog
 import typer
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
 import cambwatch
-from cambwatch import app as daemon
 from cambwatch import config as configuration
-from cambwatch import demo as demonstration
 from cambwatch.adapters import logs
-from cambwatch.adapters.store.database import StoreBusyError, StoreTooNewError, StoreUnavailableError
 from cambwatch.client import Intake, RefusedError, UnreachableError
 from cambwatch.core.instants import parse_span
 from cambwatch.simulator.command import simulate
@@ -79,13 +75,23 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 @app.command()
 def run(config: ConfigPath = None) -> None:
     """Watch tasks, poll Camb, and deliver; until SIGTERM or SIGINT."""
+    # Imported here, as in demo(): what the daemon is made of takes a third of the time in which other commands start.
+    import uvloop  # noqa: PLC0415
+
+    from cambwatch import app as daemon  # noqa: PLC0415
+    from cambwatch.adapters.store.database import (  # noqa: PLC0415
+        StoreBusyError,
+        StoreTooNewError,
+        StoreUnavailableError,
+    )
+
     loaded = _load(config)
     settings = loaded.config
     logs.configure(level=settings.log.level, format=settings.log.format, secrets=loaded.secrets)
     for warning in loaded.warnings:
         log.warning("config.doubtful", hint=warning)
     try:
-        uvloop.run(_until_signal(settings))
+        uvloop.run(_until_signal(lambda stop: daemon.run(settings, stop=stop)))
     except StoreBusyError as error:
         _end(Exit.BUSY, str(error))
     except StoreTooNewError as error:
@@ -96,7 +102,8 @@ def run(config: ConfigPath = None) -> None:
         _end(Exit.ADDRESS, f"cannot listen at {settings.http.listen}: {error.strerror or error}")
 
 
-async def _until_signal(settings: configuration.Config) -> None:
+async def _until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Do *work*, which ends when its event is set: that is what SIGTERM and SIGINT do."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -108,7 +115,7 @@ async def _until_signal(settings: configuration.Config) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
-    await daemon.run(settings, stop=stop)
+    await work(stop)
 
 
 @app.command()
@@ -117,6 +124,8 @@ def demo(
     serve: Annotated[bool, typer.Option("--serve", help="Stay up when all is delivered.")] = False,
 ) -> None:
     """Show the whole job in seconds, on loopback: simulator, daemon and two receivers. Needs no key."""
+    from cambwatch import demo as demonstration  # noqa: PLC0415
+
     raise typer.Exit(demonstration.show(serve=serve))
 
 

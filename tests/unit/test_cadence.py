@@ -126,3 +126,11 @@ def test_a_bucket_tells_when_it_gives(
     assert bucket.wait_s(now_s) == max(ready_s - now_s, 0)
     assert not bucket.take(math.nextafter(ready_s, -math.inf))
     assert bucket.take(max(ready_s, now_s + later_s))
+
+
+@given(st.floats(0, 1, exclude_max=True))
+def test_tasks_registered_together_drift_apart(chance: float) -> None:
+    """The first pause alone is drawn by lot, between the shortest interval allowed and the one that was asked for."""
+    policy = PollPolicy(interval=timedelta(seconds=5), min_interval=timedelta(seconds=1))
+
+    assert policy.min_interval <= policy.first_pause(chance=chance) <= policy.interval

@@ -82,3 +82,11 @@ async def test_nothing_is_kept_of_those_who_left() -> None:
     await asyncio.wait([told, cancelled])
     await asyncio.sleep(0)  # lets their callbacks run
     assert endings._waiting == {}
+
+
+async def test_who_asks_after_the_last_word_does_not_wait() -> None:
+    """A daemon that stops tells everybody to look once more, also those who come a moment later."""
+    endings = Endings()
+    endings.tell_all()
+
+    assert endings.expect(1).done()

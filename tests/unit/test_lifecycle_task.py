@@ -289,7 +289,9 @@ class WatchedTask(RuleBasedStateMachine):
             # No poll passes over the deadline, nor over the last call, unless Camb wished it.
             limit = self.last_call if overdue else self.task.deadline_at
             assert asked_next <= max(limit, self.now + (wish or timedelta(0)))
-            assert step.pause >= min(self.policy.interval, limit - self.now)
+            drawn = self.progress.polls == 1 and isinstance(report, Pending | Unknown | Invalid)
+            shortest = min(self.policy.min_interval, self.policy.interval) if drawn else self.policy.interval
+            assert step.pause >= min(shortest, limit - self.now)
         self.go_on(step)
 
     @precondition(lambda self: self.watched and self.progress.polls > 3)

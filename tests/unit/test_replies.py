@@ -223,6 +223,8 @@ def test_a_reason_is_a_word_or_none(value: object, reason: str | None) -> None:
         (5, "5"),
         ({}, "{}"),
         ("nul\0bell\a", "nulbell"),
+        ("0\x85\x1b", "0"),
+        ("\x1b \x1b", None),
         ("right\u202eleft", "rightleft"),
         ("half \ud83d", "half ?"),
         ("whole \ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"), "whole 😀"),

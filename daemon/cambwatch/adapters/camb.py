@@ -35,8 +35,8 @@ class Camb:
     async def __aenter__(self) -> Self:
         for name, account in self._accounts.items():
             self._sessions[name] = aiohttp.ClientSession(
-                # As many as may ask at once; one more for the result of what they hear.
-                connector=aiohttp.TCPConnector(limit=account.concurrency + 1, ttl_dns_cache=60),
+                # Polls and results together: who comes when all are under way waits in line here.
+                connector=aiohttp.TCPConnector(limit=account.concurrency, ttl_dns_cache=60),
                 headers={
                     "x-api-key": account.api_key.reveal(),
                     "user-agent": self._user_agent,
@@ -79,9 +79,10 @@ class Camb:
             return replies.unavailable(http_status, body, wish=wish, now=self._now())
         return replies.parse(body, longest=LONGEST_RESULT)
 
-    def endpoint(self, account: str, request: ResultRequest) -> str:
-        """The absolute URL of *request*."""
-        return self._accounts[account].base_url + request.target
+    def endpoint(self, account: str, request: ResultRequest) -> str | None:
+        """The absolute URL of *request*; None for an account that the configuration does not have any more."""
+        known = self._accounts.get(account)
+        return None if known is None else known.base_url + request.target
 
     async def _ask(
         self, account: str, request: ResultRequest, *, largest: int
@@ -90,7 +91,7 @@ class Camb:
         try:
             async with self._sessions[account].request(
                 request.method,
-                URL(self.endpoint(account, request), encoded=True),
+                URL(self._accounts[account].base_url + request.target, encoded=True),
                 json=dict(request.body) or None,
                 allow_redirects=False,
             ) as response:

@@ -8,8 +8,10 @@ written, so that no call and no traceback has to think of it.
 import logging
 import re
 import sys
-from collections.abc import Iterable
-from typing import Any, TextIO
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Any, TextIO, cast
+from urllib.parse import unquote, urlsplit
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -18,8 +20,12 @@ from cambwatch.core.secret import Secret
 
 SHORTEST_SECRET = 6  # characters; a shorter one would be found in half of all words
 
-_URL = re.compile(
-    r"(?P<origin>[a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/@\"'<>]*@)?(?P<host>[^\s/?#\"'<>)\]}]*)(?P<rest>[/?#][^\s\"'<>)\]}]*)?"
+# What may belong to a URL is cut with it: a bracket or a quote too many is better than the end of a signature too few.
+# Slashes may be escaped, as many receivers do in the JSON with which they answer.
+_URL = (
+    r"(?<![a-zA-Z0-9+.-])(?P<origin>[a-zA-Z0-9+.-]+:\\?/\\?/)(?:[^\s/?#@\"<>]*@)?"
+    r"(?P<host>\[[^\s\]]*\](?::[0-9]+)?|[^\s/?#\"'<>()\[\]{},\\]*)"
+    r"(?P<rest>[/?#\\](?:[^\s\"'<>]|'(?![\s,:)\]}]|$))*)?"
 )
 
 
@@ -27,9 +33,10 @@ class Redaction:
     """Cuts *secrets*, and of every URL all but scheme and host, out of the texts of an event."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        texts = {text for secret in secrets if len(text := secret.reveal()) >= SHORTEST_SECRET}
+        texts = {form for secret in secrets for form in _forms(secret.reveal()) if len(form) >= SHORTEST_SECRET}
         longest_first = sorted(texts, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if texts else None
+        # In one pass, so that neither hides from the other: a secret may hold a URL, and a URL a secret.
+        self._hidden = re.compile("|".join([*map(re.escape, longest_first), _URL]))
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """A structlog processor."""
@@ -37,11 +44,7 @@ class Redaction:
 
     def text(self, words: str) -> str:
         """*words* without what must not be seen."""
-        if self._known is not None:
-            words = self._known.sub("<secret>", words)
-        if "://" in words:
-            words = _URL.sub(_origin_only, words)
-        return words
+        return self._hidden.sub(_cut, words)
 
     def _clean(self, value: Any) -> Any:
         match value:
@@ -50,14 +53,45 @@ class Redaction:
             case bool() | int() | float() | None:
                 return value
             case dict():
-                return {self._clean(name): self._clean(inner) for name, inner in value.items()}
+                return {self.text(str(name)): self._clean(inner) for name, inner in value.items()}
             case list() | tuple() | set() | frozenset():
                 return [self._clean(inner) for inner in value]
         return self.text(str(value))
 
 
-def _origin_only(url: re.Match[str]) -> str:
-    return f"{url['origin']}{url['host']}{'' if url['rest'] in {None, '/'} else '/…'}"
+def _forms(secret: str) -> Iterator[str]:
+    """*secret*, and of a URL also its path and its query: a server that refuses a request likes to show them."""
+    yield secret
+    if "://" in secret:
+        parts = urlsplit(secret)
+        yield from (parts.path, unquote(parts.path), parts.query, unquote(parts.query))
+
+
+def _cut(found: re.Match[str]) -> str:
+    if found["origin"] is None:
+        return "<secret>"
+    return f"{found['origin']}{found['host']}{'' if found['rest'] in {None, '/'} else '/…'}"
+
+
+class _Lines:
+    """Writes to *stream* what can be written: a log on a full disk loses lines, and must not stop the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
+def _in_reading_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """When, how grave, what, and then its story."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
+    return first | dict(event)
 
 
 def configure(*, level: str, format: str, secrets: Iterable[Secret], stream: TextIO = sys.stderr) -> None:  # noqa: A002
@@ -78,17 +112,19 @@ def configure(*, level: str, format: str, secrets: Iterable[Secret], stream: Tex
     ending: list[structlog.typing.Processor] = [
         structlog.processors.format_exc_info,
         redaction,
-        structlog.dev.ConsoleRenderer(colors=stream.isatty())
+        _in_reading_order,
+        # Plain tracebacks, because what is made of exceptions comes before the redaction, and it is a text.
+        structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if console
         else structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
     ]
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lines(stream))),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(_Lines(stream))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

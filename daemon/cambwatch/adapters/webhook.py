@@ -23,7 +23,16 @@ EXCERPT = 1000  # characters of it that are kept
 
 
 class RefusedAddressError(OSError):
-    """The receiver's name leads to an address that its destination may not reach."""
+    """
+    The receiver's name leads to *address*, which its destination may not reach.
+
+    The text never differs: of several errors with one text the dialler raises the
+    first, of others a summary in which this class is lost.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__("not a public address")
+        self.address = address
 
 
 class Webhook:
@@ -91,7 +100,11 @@ class Webhook:
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             refused = _cause(error, RefusedAddressError)
             if refused is not None:
-                return attempt(Outcome.POLICY, detail=str(refused))
+                return attempt(
+                    Outcome.POLICY,
+                    detail=f"{refused.address} is not a public address; "
+                    "set allow_private: true on this destination if that is meant",
+                )
             return attempt(Outcome.TRANSIENT, detail=_without_url(error))
         except ValueError:  # yarl's word on a URL; its text would show the URL, which is a secret
             return attempt(Outcome.POLICY, detail="the URL of this destination is not one that can be posted to")
@@ -101,9 +114,7 @@ def _public_socket(info: tuple[Any, ...]) -> socket.socket:
     """The socket for an address out of getaddrinfo, if it may be dialled; raises RefusedAddressError."""
     family, kind, protocol, _, address = info
     if not is_public(address[0]):
-        raise RefusedAddressError(
-            f"{address[0]} is not a public address; set allow_private: true on this destination if that is meant"
-        )
+        raise RefusedAddressError(address[0])
     return socket.socket(family, kind, protocol)
 
 

@@ -25,6 +25,14 @@ class PollPolicy:
         """The pause after an answer that leaves the task pending: the same at every age."""
         return self.interval
 
+    def first_pause(self, *, chance: float) -> timedelta:
+        """
+        The pause after the first answer: anything from the interval down to *min_interval*, by *chance* in [0, 1).
+
+        Tasks that were registered together would else be asked for together ever after.
+        """
+        return self.interval - max(self.interval - self.min_interval, timedelta(0)) * chance
+
     def pause_after_trouble(self, failures: int, *, chance: float) -> timedelta:
         """
         The pause after the *failures*-th answer in a row that says nothing about the task.

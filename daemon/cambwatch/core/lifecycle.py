@@ -109,7 +109,8 @@ def next_step(
         case Unknown(detail) | Invalid(detail) if overdue:  # too early to say that it is not there
             return Conclude(Status.EXPIRED, message=f"The last answer was: {detail or 'unknown task'}")
         case Pending() | Unknown() | Invalid():
-            return PollAgain(_until_deadline(task, policy.pause(), now))
+            pause = policy.first_pause(chance=chance) if progress.polls == 1 else policy.pause()
+            return PollAgain(_until_deadline(task, pause, now))
         case Unavailable(fault, wish, detail):
             if now >= _last_call(task):
                 return Conclude(Status.EXPIRED, message=f"Camb could not be asked at the deadline ({detail or fault})")

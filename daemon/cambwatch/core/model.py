@@ -10,7 +10,6 @@ Json = Any
 """What a JSON document may hold; only passed on, never looked into without a check."""
 
 
-
 class Status(StrEnum):
     """
     Where a task stands. The first five are Camb's own words, the rest are ours.

@@ -138,8 +138,8 @@ def text(value: Json) -> str | None:
             except RecursionError:  # what could just be read may be too deep to be written
                 return None
     # Lone surrogates can come out of JSON escapes but go into no database and no UTF-8.
-    line = " ".join(words.encode("utf-8", "replace").decode("utf-8").split())
-    line = "".join(c for c in line if c.isprintable())
+    known = words.encode("utf-8", "replace").decode("utf-8")
+    line = " ".join("".join(c for c in known if c.isprintable() or c.isspace()).split())
     if not line:
         return None
     return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -10,7 +11,7 @@ import structlog
 from cambwatch.core.events import Event, GroupComplete, TaskEnded
 from cambwatch.core.kinds import KINDS
 from cambwatch.core.lifecycle import Progress
-from cambwatch.core.model import Conclude, Json, Status, Task, Unavailable
+from cambwatch.core.model import Conclude, Fault, Json, Status, Task, Unavailable
 from cambwatch.core.result_requests import ResultRequest, result_requests
 from cambwatch.core.results import links, trimmed
 from cambwatch.loops.account import AccountLane
@@ -35,7 +36,7 @@ class ResultSource(Protocol):
     """Where results are read."""
 
     async def result(self, account: str, request: ResultRequest) -> tuple[Json] | Unavailable: ...
-    def endpoint(self, account: str, request: ResultRequest) -> str: ...
+    def endpoint(self, account: str, request: ResultRequest) -> str | None: ...
 
 
 class TaskBook(Protocol):
@@ -69,31 +70,18 @@ class Concluder:
         self._clock = clock
         self._repeat_alt_format = repeat_alt_format
 
-    async def fetch(self, task: Task, run_id: int | None, lane: AccountLane) -> tuple[Json] | None:
-        """
-        The result of a run, in a tuple of one; None where there is none to read or it could not be read in time.
-
-        Several documents are merged into one object. Spends the account's budget.
-        """
-        requests = self._requests(task, run_id)
-        documents: list[tuple[Json] | None] = []
-        try:
-            async with asyncio.timeout(RESULT_TIME_S):
-                for request in requests:
-                    document = await self._read(task, request, lane)
-                    documents.append(document)  # kept, should the time be up before the next one
-        except TimeoutError:
-            log.warning("result.missed", kind=task.key.kind, task_id=task.key.task_id, reason="not in time")
-        read = [document[0] for document in documents if document is not None]
-        if not read:
-            return None
-        if len(read) > 1 and all(isinstance(document, dict) for document in read):
-            return ({name: value for document in read for name, value in document.items()},)
-        return (read[0],)
-
     def confirmable(self, task: Task, run_id: int) -> bool:
         """Whether the result of a run can be asked for at all."""
         return bool(self._requests(task, run_id))
+
+    async def confirm(self, task: Task, run_id: int, lane: AccountLane) -> tuple[Json] | None:
+        """
+        The result of a run, in a tuple of one, if it is there: that is how the task is known to have ended.
+
+        Asks once, because the next poll asks again. Spends the account's budget.
+        """
+        result, _ = await self._fetch(task, run_id, lane, tries=1)
+        return result
 
     async def conclude(
         self, task: Task, progress: Progress, step: Conclude, lane: AccountLane, *, result: tuple[Json] | None = None
@@ -104,9 +92,14 @@ class Concluder:
         False when the task was closed meanwhile by somebody else. Raises what the
         store raises; then nothing was written, and the task is to be asked for again.
         """
-        if step.status is Status.SUCCESS and result is None and self._repeat_alt_format is not None:
-            result = await self.fetch(task, step.run_id, lane)
-        event = self._event(task, progress, step, None if result is None else result[0])
+        finished_at = self._clock.now()
+        if self._repeat_alt_format is None:
+            result = None
+        elif step.status is Status.SUCCESS and result is None:
+            result, missed = await self._fetch(task, step.run_id, lane, tries=RESULT_TRIES)
+            if missed is not None:
+                log.warning("result.missed", kind=task.key.kind, task_id=task.key.task_id, reason=missed)
+        event = self._event(task, progress, step, finished_at, None if result is None else result[0])
         ended = replace(
             task,
             status=event.status,
@@ -152,22 +145,58 @@ class Concluder:
             KINDS[task.key.kind], run_id, task.extra, repeat_alt_format=bool(self._repeat_alt_format)
         )
 
-    async def _read(self, task: Task, request: ResultRequest, lane: AccountLane) -> tuple[Json] | None:
+    async def _fetch(
+        self, task: Task, run_id: int | None, lane: AccountLane, *, tries: int
+    ) -> tuple[tuple[Json] | None, str | None]:
+        """
+        The result of a run, in a tuple of one, and why something of it is missing; each None where there is nothing.
+
+        Several documents are merged into one object. What could not be had by the end
+        of RESULT_TIME_S is not waited for; nor is what Camb will not give before.
+        """
+        read: list[Json] = []
+        missed: str | None = None
+        until_s = self._clock.monotonic() + RESULT_TIME_S
+        try:
+            async with asyncio.timeout(RESULT_TIME_S):
+                for request in self._requests(task, run_id):
+                    answer = await self._read(task.key.account, request, lane, tries=tries, until_s=until_s)
+                    if isinstance(answer, Unavailable):
+                        missed = missed or answer.detail or answer.fault
+                    else:
+                        read.append(answer[0])
+        except TimeoutError:
+            missed = "not in time"
+        if not read:
+            return None, missed
+        if len(read) > 1 and all(isinstance(document, dict) for document in read):
+            return ({name: value for document in read for name, value in document.items()},), missed
+        return (read[0],), missed
+
+    async def _read(
+        self, account: str, request: ResultRequest, lane: AccountLane, *, tries: int, until_s: float
+    ) -> tuple[Json] | Unavailable:
         number = 0
         while True:
             number += 1
-            await asyncio.sleep(lane.reserve(self._clock.monotonic()))
-            answer = await self._source.result(task.key.account, request)
+            wait_s = lane.reserve(self._clock.monotonic())
+            while wait_s > 0:
+                if self._clock.monotonic() + wait_s > until_s:
+                    return Unavailable(Fault.RATE_LIMITED, detail="the account may not ask in time")
+                await asyncio.sleep(wait_s)
+                wait_s = lane.silence_s(self._clock.monotonic())  # Camb may have asked for it meanwhile
+            answer = await self._source.result(account, request)
             if not isinstance(answer, Unavailable):
                 return answer
-            if number == RESULT_TRIES:
-                why = answer.detail or answer.fault
-                log.warning("result.missed", kind=task.key.kind, task_id=task.key.task_id, reason=why)
-                return None
-            wish = answer.retry_after
-            await asyncio.sleep(max(RESULT_PAUSE_S * number, wish.total_seconds() if wish else 0))
+            wish_s = answer.retry_after.total_seconds() if answer.retry_after else 0.0
+            if answer.fault is Fault.RATE_LIMITED:
+                lane.hold(self._clock.monotonic() + wish_s)
+            pause_s = max(RESULT_PAUSE_S * number, wish_s)
+            if number == tries or self._clock.monotonic() + pause_s > until_s:
+                return answer
+            await asyncio.sleep(pause_s)
 
-    def _event(self, task: Task, progress: Progress, step: Conclude, result: Json) -> TaskEnded:
+    def _event(self, task: Task, progress: Progress, step: Conclude, finished_at: datetime, result: Json) -> TaskEnded:
         return TaskEnded(
             account=task.key.account,
             kind=task.key.kind,
@@ -175,7 +204,7 @@ class Concluder:
             registrations=task.registrations,
             status=step.status,
             registered_at=task.registered_at,
-            finished_at=self._clock.now(),
+            finished_at=finished_at,
             name=task.name,
             labels=task.labels,
             group=task.group,

@@ -21,6 +21,7 @@ from cambwatch.loops.scheduler import Alarm, Scheduler
 WINDOW = 4  # deliveries read ahead, for each that may be under way
 RECORD_PAUSE_S = 1.0  # until an outcome that the store did not take is offered to it again
 RECORD_PAUSE_MAX_S = 30.0
+SHORTEST_PAUSE_S = 0.001  # a wish of nothing at all would ask the store again in the same breath
 
 log = structlog.get_logger()
 
@@ -103,11 +104,12 @@ class Lane:
         """Start what may start now; returns the seconds until more may, None if only a kick brings more."""
         while len(self._under_way) < self._destination.concurrency and not self._stopping:
             if not self._window:
-                await self._read_ahead()
+                read_at = self._clock.now()
+                await self._read_ahead(read_at)
                 if not self._window:
-                    now = self._clock.now()
-                    at = await self._book.next_due_at(self._destination.name, after=now)
-                    return None if at is None else max((at - now).total_seconds(), 0.001)
+                    # From the same instant on: what falls due while the store is read must not lie between the two.
+                    at = await self._book.next_due_at(self._destination.name, after=read_at)
+                    return None if at is None else max((at - self._clock.now()).total_seconds(), SHORTEST_PAUSE_S)
             now_s = self._clock.monotonic()
             wait_s = max(self._held_until_s - now_s, self._bucket.wait_s(now_s) if self._bucket else 0)
             if wait_s > 0:
@@ -124,13 +126,13 @@ class Lane:
         del self._under_way[delivery_id]
         self._kick.set()
 
-    async def _read_ahead(self) -> None:
+    async def _read_ahead(self, now: datetime) -> None:
         limit = WINDOW * self._destination.concurrency
         self._forgotten.clear()
         # A copy from before the read: what ends and is recorded while the store is
         # read may still look pending to it, and must not be posted twice.
         besides = frozenset(self._under_way)
-        due = await self._book.due(self._destination.name, now=self._clock.now(), limit=limit, besides=besides)
+        due = await self._book.due(self._destination.name, now=now, limit=limit, besides=besides)
         self._window.extend(one for one in due if one[0].id not in self._forgotten)
 
     async def _deliver(self, delivery: Delivery, event: Event) -> None:
@@ -143,7 +145,8 @@ class Lane:
             decided = verdict(delivery, attempt, self._destination, now=now, chance=self._clock.chance())
             if attempt.outcome is Outcome.RATE_LIMITED and isinstance(decided, RetryAt):
                 # The service limits the webhook, not the message: whatever else waits would make it worse.
-                self._held_until_s = self._clock.monotonic() + (decided.at - now).total_seconds()
+                until_s = self._clock.monotonic() + (decided.at - now).total_seconds()
+                self._held_until_s = max(self._held_until_s, until_s)
             log.info(
                 "delivery.attempted",
                 event_type=event.type,

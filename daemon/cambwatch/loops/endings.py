@@ -10,6 +10,7 @@ class Endings:
 
     def __init__(self) -> None:
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
+        self._over = False
 
     def expect(self, number: int) -> asyncio.Future[None]:
         """
@@ -19,6 +20,9 @@ class Endings:
         before: an end between the two would be missed.
         """
         future = asyncio.get_running_loop().create_future()
+        if self._over:
+            future.set_result(None)
+            return future
         waiting = self._waiting.setdefault(number, set())
         waiting.add(future)
 
@@ -37,7 +41,8 @@ class Endings:
                 future.set_result(None)
 
     def tell_all(self) -> None:
-        """Nothing more will be told: whoever waits should look once more."""
+        """Nothing more will be told, now or later: whoever waits should look once more."""
+        self._over = True
         for waiting in tuple(self._waiting.values()):
             for future in tuple(waiting):
                 if not future.done():

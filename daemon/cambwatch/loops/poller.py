@@ -8,6 +8,7 @@ from typing import Protocol, assert_never
 
 import structlog
 
+from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.accounts import Account
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.lifecycle import Progress, next_step, unconfirmed
@@ -16,6 +17,7 @@ from cambwatch.core.model import (
     Confirm,
     Fault,
     Forbidden,
+    Json,
     PauseAccount,
     Pending,
     PollAgain,
@@ -70,6 +72,7 @@ class Poller:
         self._watches: dict[int, Watch] = {}
         self._polls: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._unrecorded = False  # the store did not take the last end that it was given
         self.lanes = {
             name: AccountLane(
                 per_second=account.requests_per_second,
@@ -175,30 +178,42 @@ class Poller:
         self._alarm.set(max(min(wakes) - now_s, SHORTEST_WAKE_S) if wakes else None)
 
     async def _poll(self, watch: Watch, lane: AccountLane) -> None:
-        task = watch.task
-        asked_at = self._clock.now()
-        try:
-            report = await self._source.status(task.key)
-        except BaseException:
-            lane.unanswered("cancelled")
-            raise
-        now = self._clock.now()
-        self._take_in_account(task.key.account, lane, report)
+        key = watch.task.key
         pause_s = POSTPONED_S
         try:
-            new_word = isinstance(report, Pending) and report.word not in {None, watch.progress.word}
-            watch.progress.note(report, asked_at=asked_at, now=now)
-            if new_word and isinstance(report, Pending):
-                watch.progress.word = report.word
-                log.warning("task.word_unknown", kind=task.key.kind, task_id=task.key.task_id, word=report.word)
-            step = next_step(
-                task, watch.progress, report, policy=self._policy(task.key.kind), now=now, chance=self._clock.chance()
-            )
-            log.debug("task.polled", kind=task.key.kind, task_id=task.key.task_id, report=report, step=step)
+            report = await self._ask(watch, lane)
+            step = self._decide(watch, report)
+            log.debug("task.polled", kind=key.kind, task_id=key.task_id, report=report, step=step)
             pause_s = await self._act(watch, lane, step)
-        except Exception:  # one task's trouble, such as a full disk, must not end the others' watch
-            log.exception("task.postponed", kind=task.key.kind, task_id=task.key.task_id, seconds=pause_s)
+        except StoreUnavailableError as error:
+            # Asked again as if Camb still worked on it: that is no more load than before, and it needs no memory.
+            pause_s = self._policy(key.kind).pause().total_seconds()
+            if not self._unrecorded:
+                log.warning("conclusion.unrecorded", kind=key.kind, task_id=key.task_id, error=str(error))
+            self._unrecorded = True
+        except Exception:  # one task's trouble must not end the others' watch, nor its own
+            log.exception("task.postponed", kind=key.kind, task_id=key.task_id, seconds=pause_s)
         self._put_back(watch, lane, pause_s)
+
+    async def _ask(self, watch: Watch, lane: AccountLane) -> Report:
+        """What Camb says now; account and progress have taken it in."""
+        asked_at = self._clock.now()
+        try:
+            report = await self._source.status(watch.task.key)
+        except BaseException as error:
+            lane.unanswered(type(error).__name__)  # whatever went wrong, its place in the lane is free again
+            raise
+        self._take_in_account(watch.task.key.account, lane, report)
+        watch.progress.note(report, asked_at=asked_at, now=self._clock.now())
+        return report
+
+    def _decide(self, watch: Watch, report: Report) -> Step:
+        key = watch.task.key
+        if isinstance(report, Pending) and report.word is not None and watch.progress.word is None:
+            watch.progress.word = report.word
+            log.warning("task.word_unknown", kind=key.kind, task_id=key.task_id, word=report.word)
+        policy, now, chance = self._policy(key.kind), self._clock.now(), self._clock.chance()
+        return next_step(watch.task, watch.progress, report, policy=policy, now=now, chance=chance)
 
     async def _act(self, watch: Watch, lane: AccountLane, step: Step) -> float:
         """Do *step*; returns the seconds until the task is to be asked for again, negative: never."""
@@ -208,34 +223,45 @@ class Poller:
             case PauseAccount(_, pause):
                 return pause.total_seconds()
             case Conclude():
-                await self._concluder.conclude(watch.task, watch.progress, step, lane)
+                self._go_on()
+                await self._conclude(watch, lane, step)
                 return -1
             case Confirm(run_id):
+                self._go_on()
                 return await self._confirm(watch, lane, run_id)
         assert_never(step)
+
+    async def _conclude(
+        self, watch: Watch, lane: AccountLane, step: Conclude, *, result: tuple[Json] | None = None
+    ) -> None:
+        await self._concluder.conclude(watch.task, watch.progress, step, lane, result=result)
+        self._unrecorded = False
 
     async def _confirm(self, watch: Watch, lane: AccountLane, run_id: int) -> float:
         success = Conclude(Status.SUCCESS, run_id)
         if not self._concluder.confirmable(watch.task, run_id):
             # Camb's documentation shows a run without a status as the answer of a finished task.
-            await self._concluder.conclude(watch.task, watch.progress, success, lane)
+            await self._conclude(watch, lane, success)
             return -1
-        result = await self._concluder.fetch(watch.task, run_id, lane)
+        result = await self._concluder.confirm(watch.task, run_id, lane)
         if result is None:
             policy = self._policy(watch.task.key.kind)
             return await self._act(watch, lane, unconfirmed(watch.task, policy=policy, now=self._clock.now()))
-        await self._concluder.conclude(watch.task, watch.progress, success, lane, result=result)
+        await self._conclude(watch, lane, success, result=result)
         return -1
 
     def _put_back(self, watch: Watch, lane: AccountLane, pause_s: float) -> None:
-        if self._watches.get(watch.task.id) is not watch:
-            return  # forgotten meanwhile, or watched anew
-        if pause_s < 0:
-            del self._watches[watch.task.id]
-            return
-        due_s = self._clock.monotonic() + (0 if watch.asked_again else pause_s)
-        watch.asked_again = False
-        lane.put(watch, due_s=due_s)
+        if self._watches.get(watch.task.id) is watch:  # else it was forgotten meanwhile, or is watched anew
+            if pause_s < 0:
+                del self._watches[watch.task.id]
+            else:
+                due_s = self._clock.monotonic() + (0 if watch.asked_again else pause_s)
+                watch.asked_again = False
+                lane.put(watch, due_s=due_s)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """A poll has its answer: another may take its place, however long what follows from it takes."""
         if not self._stopping:
             self._start_due()
 

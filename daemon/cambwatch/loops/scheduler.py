@@ -7,16 +7,21 @@ that are under way. The loops keep their due times themselves.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
+import structlog
 from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+LOOK_S = 2.0  # between two looks at the machine's clock
+JUMP_S = 1.0  # by which it may wander in that time
+OVERDUE = timedelta(seconds=1)  # of an alarm, before it is taken to be lost
+
+log = structlog.get_logger()
 
 
 class _Unset(BaseTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
@@ -54,6 +59,14 @@ class Alarm:
 
     async def ring(self) -> None:
         """Called by the scheduler. A coroutine, because a plain function would run in a thread."""
+        self.wake()
+
+    def overdue(self, now: datetime) -> bool:
+        """Whether it should have rung long since."""
+        return self._at is not None and now - self._at > OVERDUE
+
+    def wake(self) -> None:
+        """Set the kick now, and forget what the alarm was set to."""
         self._at = None
         self._kick.set()
 
@@ -61,18 +74,26 @@ class Alarm:
 class Scheduler:
     """Hands out alarms and recurring duties; use as a context manager, inside the running loop."""
 
-    def __init__(self, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, *, now: Callable[[], datetime], look_s: float = LOOK_S) -> None:
         self._now = now
+        self._look_s = look_s
+        self._alarms: list[Alarm] = []
+        self._look: asyncio.TimerHandle | None = None
+        # With a low max_instances APScheduler skips a run, for ever, whenever the event loop is so busy that the run
+        # before is not yet ticked off; a ring takes no time, so any number may overlap.
         self._scheduler = AsyncIOScheduler(
-            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1_000_000}
         )
 
     async def __aenter__(self) -> Self:
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler.start()
+        loop = asyncio.get_running_loop()
+        self._look_again(loop, self._now().timestamp() - loop.time())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._look is not None:
+            self._look.cancel()
         self._scheduler.shutdown(wait=False)
 
     def alarm(self, name: str, kick: asyncio.Event) -> Alarm:
@@ -80,7 +101,28 @@ class Scheduler:
         job = self._scheduler.add_job(_nothing, _Unset(), id=name, name=name)
         alarm = Alarm(job, kick, self._now)
         job.modify(func=alarm.ring)
+        self._alarms.append(alarm)
         return alarm
+
+    def _look_at_clocks(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
+        """
+        Wake the loops that would oversleep: the net under APScheduler, which goes by the machine's clock.
+
+        Set back by an hour, that clock would let the loops sleep for the hour. They know
+        by one that only grows what is due, and set their alarms anew.
+        """
+        now = self._now()
+        new_offset_s = now.timestamp() - loop.time()
+        jumped = abs(new_offset_s - offset_s) > JUMP_S
+        if jumped:
+            log.warning("clock.jumped", seconds=round(new_offset_s - offset_s, 1))
+        for alarm in self._alarms:
+            if jumped or alarm.overdue(now):
+                alarm.wake()
+        self._look_again(loop, new_offset_s)
+
+    def _look_again(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
+        self._look = loop.call_later(self._look_s, self._look_at_clocks, loop, offset_s)
 
 
 async def _nothing() -> None:

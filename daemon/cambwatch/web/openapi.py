@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 import cambwatch
 from cambwatch.web.bodies import LARGEST_ARRAY, Wish
+from cambwatch.web.guard import OPEN_PATHS
 from cambwatch.web.problems import Problem
 from cambwatch.web.queries import Parameter
 
@@ -18,6 +19,8 @@ _PARTS = {
     "task_id": ("as Camb answered it, percent-encoded", "c8b8e3cd-ad17-4458-83ad-349432da117b"),
     "group": ("the group of the tasks, percent-encoded", "season-1"),
 }
+_OF_ALL = (HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
+"""What every path may answer: to a web page, to an unknown Host, to an unknown query parameter."""
 _REF = "#/components/schemas/{model}"
 
 
@@ -78,7 +81,11 @@ def _operation(row: Row) -> dict[str, Any]:
         "parameters": [*map(_path_parameter, re.findall(r"{(\w+)}", row.path)), *map(_query_parameter, row.parameters)],
         "responses": {str(int(status)): _answer(status, model, row) for status, model in row.answers.items()},
     }
-    refusals = (*row.problems, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST)
+    refusals = [*row.problems, *_OF_ALL]
+    if row.path in OPEN_PATHS:
+        operation["security"] = []
+    else:
+        refusals.append(HTTPStatus.UNAUTHORIZED)
     for status in refusals:
         operation["responses"].setdefault(str(int(status)), _problem(status))
     if row.takes_registrations:

@@ -1,5 +1,6 @@
 """The intake's routes, what each of them takes and answers, and the server that listens."""
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ def endpoints(
             views.append(kind_view(kind, interval_s=interval.total_seconds(), deadline_s=deadline.total_seconds()))
         return answer(KindPage(items=views))
 
-    stored = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
+    stored = (HTTPStatus.SERVICE_UNAVAILABLE,)  # where the database is asked
     one = (HTTPStatus.NOT_FOUND, *stored)
     path = "/v1/tasks/{kind}/{task_id}"
     rows = [
@@ -75,8 +76,7 @@ def endpoints(
                 HTTPStatus.BAD_REQUEST,
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                HTTPStatus.SERVICE_UNAVAILABLE,
+                *stored,
             ),
             takes_registrations=True,
         ),
@@ -157,9 +157,11 @@ def application(rows: Sequence[Endpoint], *, guard: Middleware) -> web.Applicati
     app = web.Application(middlewares=[problems, guard], client_max_size=LARGEST_BODY)
     for row in rows:
         handler = _checked(row)
-        app.router.add_route(row.method, row.path, handler)
+        # A part of a path may hold anything once it is decoded; by default braces would not be found.
+        path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", row.path)
+        app.router.add_route(row.method, path, handler)
         if row.method == "GET":
-            app.router.add_route("HEAD", row.path, handler)  # the server leaves the body away
+            app.router.add_route("HEAD", path, handler)  # the server leaves the body away
     return app
 
 

@@ -1,0 +1,153 @@
+"""Alarms ring in time and once; thousands of wishes cost nothing; nobody wakes up for nothing."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_JOB_MISSED, EVENT_JOB_MODIFIED
+from events import hook, settings, watch
+from structlog.testing import capture_logs
+
+from cambwatch.loops.scheduler import Scheduler
+
+
+class WallClock:
+    """The machine's clock, which the test may set."""
+
+    def __init__(self):
+        self.ahead = timedelta(0)
+
+    def __call__(self):
+        return datetime.now(UTC) + self.ahead
+
+
+@pytest.fixture
+async def scheduler():
+    level = logging.getLogger("apscheduler").level
+    async with Scheduler(now=lambda: datetime.now(UTC)) as made:
+        yield made
+    logging.getLogger("apscheduler").setLevel(level)
+
+
+def counted(scheduler, mask):
+    """The events of APScheduler of the kinds in *mask*, from now on."""
+    found = []
+    scheduler._scheduler.add_listener(found.append, mask)
+    return found
+
+
+async def rings(kick):
+    """When the kick comes, which is taken back; seconds of the loop's clock."""
+    async with asyncio.timeout(10):
+        await kick.wait()
+    kick.clear()
+    return asyncio.get_running_loop().time()
+
+
+async def test_an_alarm_rings_at_the_earliest_instant_it_was_set_to(scheduler):
+    """Later wishes, and wishes for nothing, leave that as it is; and it does not ring before."""
+    kick = asyncio.Event()
+    alarm = scheduler.alarm("it", kick)
+    now_s = asyncio.get_running_loop().time()
+    for pause_s in (60, 0.3, None, 0.2, 5):
+        alarm.set(pause_s)
+    assert not kick.is_set()
+    rung_s = await rings(kick)
+    assert 0.2 <= rung_s - now_s < 5
+
+
+async def test_an_alarm_that_has_rung_can_be_set_again(scheduler):
+    """Also to a later instant than before, and any number of times."""
+    kick = asyncio.Event()
+    alarm = scheduler.alarm("it", kick)
+    lost = counted(scheduler, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES | EVENT_JOB_ERROR)
+    for pause_s in (*[0.001] * 50, 0.1):
+        set_s = asyncio.get_running_loop().time()
+        alarm.set(pause_s)
+        assert await rings(kick) - set_s >= pause_s
+    assert lost == []
+
+
+@pytest.mark.parametrize("pause_s", [0, -1, -1e9])
+async def test_what_is_due_rings_at_once(scheduler, pause_s):
+    """Without a way through the scheduler."""
+    kick = asyncio.Event()
+    scheduler.alarm("it", kick).set(pause_s)
+    assert kick.is_set()
+
+
+async def test_alarms_do_not_ring_for_each_other(scheduler):
+    first, second = asyncio.Event(), asyncio.Event()
+    scheduler.alarm("first", first).set(3600)
+    scheduler.alarm("second", second).set(0.05)
+    await rings(second)
+    assert not first.is_set()
+
+
+async def test_thousands_of_wishes_move_the_job_a_few_times(scheduler):
+    """A job is moved only when the new instant is the earliest; moving it is what costs."""
+    kick = asyncio.Event()
+    alarm = scheduler.alarm("it", kick)
+    moved = counted(scheduler, EVENT_JOB_MODIFIED)
+    for number in range(10_000):
+        alarm.set(100 + number % 100)
+    assert len(moved) == 1
+
+
+async def test_a_stalled_loop_loses_no_ring(scheduler):
+    """However late the scheduler comes to look, there is no grace that is missed."""
+    kick = asyncio.Event()
+    lost = counted(scheduler, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES | EVENT_JOB_ERROR)
+    scheduler.alarm("it", kick).set(0.01)
+    until_s = asyncio.get_running_loop().time() + 1.2
+    while asyncio.get_running_loop().time() < until_s:
+        pass
+    await rings(kick)
+    assert lost == []
+
+
+async def test_a_clock_that_is_set_back_wakes_every_loop(monkeypatch):
+    """Each knows by another clock what is due; without this it would sleep on for as long as the clock was set back."""
+    monkeypatch.setattr("cambwatch.loops.scheduler.LOOK_S", 0.2)  # two seconds would be no other promise
+    clock = WallClock()
+    async with Scheduler(now=clock) as scheduler:
+        kicks = [asyncio.Event() for _ in range(3)]
+        for number, kick in enumerate(kicks):
+            scheduler.alarm(str(number), kick).set(3600)
+        clock.ahead = timedelta(hours=-1)
+        with capture_logs() as logs:
+            async with asyncio.timeout(10):
+                await asyncio.gather(*(kick.wait() for kick in kicks))
+    assert [(line["event"], line["seconds"]) for line in logs] == [("clock.jumped", -3600.0)]
+
+
+async def test_an_idle_daemon_sleeps(daemon, camb, receivers, until):
+    """A thousand tasks an hour from due: at most two rounds of the event loop a second, whatever asks for them."""
+    made = await daemon(
+        settings(polling={"interval": "1h", "max_interval": "2h"}, destinations={"hook": hook(receivers)})
+    )
+    tasks = [camb.add("dub", status="PENDING") for _ in range(1000)]
+    await watch(made.api, "dub", *tasks)
+    await until(lambda: all(camb.polls(task) for task in tasks))
+    loop = asyncio.get_running_loop()
+    # What follows from the last polls is over when nothing is ready for once.
+    rounds = 0
+    wait = loop._selector.select
+
+    def count(timeout=None):
+        nonlocal rounds
+        rounds += 1
+        return wait(timeout)
+
+    async def quiet():
+        nonlocal rounds
+        rounds = 0
+        await asyncio.sleep(2)
+        return rounds <= 2 * 2 + 2  # and two of the test itself
+
+    loop._selector.select = count
+    try:
+        await until(quiet, 20)
+    finally:
+        loop._selector.select = wait
