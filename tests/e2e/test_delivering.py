@@ -201,20 +201,19 @@ async def test_nothing_is_posted_twice_while_the_store_is_read(daemon, receivers
 
 async def test_a_removed_task_is_told_no_more(daemon, receivers, raw, until):
     """Neither what waits for its next attempt, nor what is already read into memory and waits for its turn."""
-    held = asyncio.Event()
-    receivers.script("/one", Reply(held=held), Reply())
+    receivers.script("/limited", Reply(429, b"", {"retry-after": "1"}), Reply())
     receivers.script("/fails", Reply(500))
     fails = hook(receivers, "/fails", retry={"first": "1h", "max": "1h"})
-    made = await daemon(laid(raw, one=hook(receivers, "/one", concurrency=1), fails=fails))
+    made = await daemon(laid(raw, limited=hook(receivers, "/limited"), fails=fails))
     await watch(made.api, "dub", "first")
-    await receivers.until(lambda: receivers.at("/one"))
+    await receivers.until(lambda: receivers.at("/limited"))
     await watch(made.api, "dub", "second", "third")
     await receivers.until(lambda: len(receivers.at("/fails")) == 3)
     assert (await made.api.ask("DELETE", "/v1/tasks/dub/second")).status == 204
     assert {one["state"] for one in (await deliveries(made, "second")).values()} == {"cancelled"}
-    held.set()
-    await hear(receivers, "third", path="/one")
-    assert "second" not in {request.document["data"]["task_id"] for request in receivers.at("/one")}
+    await hear(receivers, "first", "third", path="/limited")
+    await made.api.get("/healthz")  # a round trip, in which a post that should not be made would be
+    assert "second" not in {request.document["data"]["task_id"] for request in receivers.at("/limited")}
     assert {one["state"] for one in (await deliveries(made, "second")).values()} == {"cancelled"}
 
 

@@ -149,14 +149,17 @@ async def test_private_addresses_are_not_dialled(host, address):
     assert dialled == []
 
 
-async def test_a_name_with_several_private_addresses_is_refused_all_the_same(monkeypatch):
+@pytest.mark.parametrize(
+    "addresses", [("127.0.0.1", "::1"), ("127.0.0.1", "::1", "10.0.0.1"), ("10.0.0.1", "10.0.0.2")]
+)
+async def test_a_name_with_several_private_addresses_is_refused_all_the_same(monkeypatch, addresses):
     """The dialler sums up what it met, and the reason must not get lost in that."""
     real = asyncio.get_running_loop().getaddrinfo
 
     async def several(host, port, **more):
         if host != "two.example":
             return await real(host, port, **more)
-        return [item for each in ("127.0.0.1", "::1", "10.0.0.1") for item in await real(each, port, type=more["type"])]
+        return [item for each in addresses for item in await real(each, port, type=more["type"])]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", several)
     attempt = await post("https://two.example/", allow_private=False)

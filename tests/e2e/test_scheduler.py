@@ -107,11 +107,10 @@ async def test_a_stalled_loop_loses_no_ring(scheduler):
     assert lost == []
 
 
-async def test_a_clock_that_is_set_back_wakes_every_loop(monkeypatch):
+async def test_a_clock_that_is_set_back_wakes_every_loop():
     """Each knows by another clock what is due; without this it would sleep on for as long as the clock was set back."""
-    monkeypatch.setattr("cambwatch.loops.scheduler.LOOK_S", 0.2)  # two seconds would be no other promise
     clock = WallClock()
-    async with Scheduler(now=clock) as scheduler:
+    async with Scheduler(now=clock, look_s=0.1) as scheduler:
         kicks = [asyncio.Event() for _ in range(3)]
         for number, kick in enumerate(kicks):
             scheduler.alarm(str(number), kick).set(3600)
@@ -120,6 +119,18 @@ async def test_a_clock_that_is_set_back_wakes_every_loop(monkeypatch):
             async with asyncio.timeout(10):
                 await asyncio.gather(*(kick.wait() for kick in kicks))
     assert [(line["event"], line["seconds"]) for line in logs] == [("clock.jumped", -3600.0)]
+
+
+async def test_a_ring_that_was_lost_is_made_up_for():
+    """Should APScheduler forget a job, its loop is woken a little later, and only then."""
+    async with Scheduler(now=lambda: datetime.now(UTC), look_s=0.1) as scheduler:
+        lost, later = asyncio.Event(), asyncio.Event()
+        scheduler.alarm("lost", lost).set(0.01)
+        scheduler.alarm("later", later).set(3600)
+        scheduler._scheduler.remove_job("lost")
+        async with asyncio.timeout(10):
+            await lost.wait()
+        assert not later.is_set()
 
 
 async def test_an_idle_daemon_sleeps(daemon, camb, receivers, until):

@@ -1,0 +1,259 @@
+"""The loops with hand-written neighbours, for what real ones do too seldom: a bug, a slow store, a second thought."""
+
+# ruff: noqa: ARG002, ARG005 - the neighbours are called by the names of their Protocols and use what they need
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from cambwatch.core.accounts import Account
+from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.destinations import Destination
+from cambwatch.core.events import TaskEnded
+from cambwatch.core.model import Attempt, Delivery, DeliveryState, Ended, Outcome, Pending, Status, Task, TaskKey
+from cambwatch.core.secret import Secret
+from cambwatch.loops.conclusion import Concluder
+from cambwatch.loops.deliverer import Lane
+from cambwatch.loops.endings import Endings
+from cambwatch.loops.poller import Poller
+from cambwatch.loops.scheduler import Scheduler
+
+PATIENCE_S = 10
+
+
+class Clock:
+    """The machine's clocks, of which the test may set the one for instants ahead."""
+
+    def __init__(self):
+        self.ahead = timedelta(0)
+
+    def now(self):
+        return datetime.now(UTC) + self.ahead
+
+    def monotonic(self):
+        return time.monotonic()
+
+    def chance(self):
+        return 0.5
+
+
+class Book:
+    """One delivery that is owed, in a store whose reads can take a second of the clock."""
+
+    def __init__(self, clock, delivery, *, slow=False):
+        self.clock = clock
+        self.delivery = delivery
+        self.event = TaskEnded("default", "dub", "t", 1, Status.ERROR, clock.now(), clock.now())
+        self.slow = slow
+        self.trouble = None
+        self.recorded = asyncio.Event()
+
+    async def due(self, destination, *, now, limit, besides):
+        if self.trouble is not None:
+            trouble, self.trouble = self.trouble, None
+            raise trouble
+        due = self.delivery.next_attempt_at <= now and not self.recorded.is_set() and self.delivery.id not in besides
+        if self.slow:
+            self.clock.ahead += timedelta(seconds=1)
+        return [(self.delivery, self.event)] if due else []
+
+    async def next_due_at(self, destination, *, after):
+        return self.delivery.next_attempt_at if self.delivery.next_attempt_at > after else None
+
+    async def record(self, delivery, attempt, verdict, *, now):
+        if self.trouble is not None:
+            trouble, self.trouble = self.trouble, None
+            raise trouble
+        self.recorded.set()
+        return True
+
+
+class Sender:
+    """Counts the posts; each is accepted, or what *trouble* says."""
+
+    def __init__(self, trouble=None):
+        self.posts = 0
+        self.trouble = trouble
+
+    async def post(self, destination, message, *, number):
+        self.posts += 1
+        if self.trouble is not None:
+            raise self.trouble
+        return Attempt(number, Outcome.ACCEPTED, took_ms=1)
+
+
+def owed(at):
+    """A delivery that is due *at*."""
+    return Delivery("msg_1", 1, "hook", DeliveryState.PENDING, 0, at, at)
+
+
+async def run_lane(book, sender, *, until):
+    """Let a lane work until the event *until* is set."""
+    async with Scheduler(now=book.clock.now) as scheduler:
+        kick = asyncio.Event()
+        destination = Destination("hook", "webhook", Secret("https://hooks.example/"))
+        lane = Lane(destination, book, sender, clock=book.clock, kick=kick, alarm=scheduler.alarm("lane", kick))
+        working = asyncio.create_task(lane.run())
+        async with asyncio.timeout(PATIENCE_S):
+            await until.wait()
+            lane.stop()
+            await working
+            await lane.drain()
+
+
+async def test_what_falls_due_while_the_store_is_read_is_not_passed_over():
+    """Neither due yet when the store began to look, nor any more in the future when it was done."""
+    clock = Clock()
+    book = Book(clock, owed(clock.now() + timedelta(milliseconds=500)), slow=True)
+    sender = Sender()
+    await run_lane(book, sender, until=book.recorded)
+    assert sender.posts == 1
+
+
+async def test_a_store_that_cannot_be_read_is_read_again(monkeypatch):
+    """With one line in the log, and no end of the lane."""
+    monkeypatch.setattr("cambwatch.loops.deliverer.RECORD_PAUSE_S", 0.05)
+    clock = Clock()
+    book = Book(clock, owed(clock.now()))
+    book.trouble = OSError("disk I/O error")
+    with capture_logs() as logs:
+        await run_lane(book, Sender(), until=book.recorded)
+    assert [line["error"] for line in logs if line["event"] == "deliveries.unread"] == ["disk I/O error"]
+
+
+async def test_what_was_posted_is_not_posted_again_while_it_cannot_be_written_down(monkeypatch):
+    """It is offered to the store until it takes it."""
+    monkeypatch.setattr("cambwatch.loops.deliverer.RECORD_PAUSE_S", 0.05)
+    clock = Clock()
+    book = Book(clock, owed(clock.now()))
+    sender = Sender()
+
+    async def post(destination, message, *, number):
+        book.trouble = OSError("database or disk is full")
+        return await Sender.post(sender, destination, message, number=number)
+
+    sender.post = post
+    with capture_logs() as logs:
+        await run_lane(book, sender, until=book.recorded)
+    assert sender.posts == 1
+    assert [line["error"] for line in logs if line["event"] == "delivery.unrecorded"] == ["database or disk is full"]
+
+
+async def test_a_bug_with_one_delivery_is_an_attempt_that_failed():
+    """It is logged with its traceback, counts as trouble of ours, and is tried again later."""
+    clock = Clock()
+    book = Book(clock, owed(clock.now()))
+    with capture_logs() as logs:
+        await run_lane(book, Sender(KeyError("a bug")), until=book.recorded)
+    broken, attempted = (line for line in logs if line["event"].startswith("delivery."))
+    assert (broken["event"], broken["exc_info"], broken["log_level"]) == ("delivery.broken", True, "error")
+    assert (attempted["outcome"], attempted["verdict"]) == (Outcome.OURS, "RetryAt")
+
+
+class Source:
+    """A Camb that goes by a list of answers, of which some are bugs."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    async def status(self, key):
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def result(self, account, request):
+        raise AssertionError("nobody asks for the result of an ERROR")
+
+    def endpoint(self, account, request):
+        return None
+
+
+class Ends:
+    """Where ends are written down, with some trouble first."""
+
+    def __init__(self, *trouble):
+        self.trouble = list(trouble)
+        self.ended = asyncio.Event()
+        self.statuses = []
+
+    async def conclude(self, ended, event, *, notify, hear_group):
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.statuses.append(ended.status)
+        self.ended.set()
+        return list(notify)
+
+
+def task(number=1):
+    """A pending task, just registered."""
+    now = datetime.now(UTC)
+    return Task(number, TaskKey("default", "dub", f"t{number}"), 1, Status.PENDING, now, now + timedelta(hours=1))
+
+
+async def run_poller(source, ends):
+    """Let a poller work on one task until its end is written down; returns whether it is still watched then."""
+    clock = Clock()
+    policy = PollPolicy(interval=timedelta(milliseconds=10))
+    async with Scheduler(now=clock.now) as scheduler:
+        kick = asyncio.Event()
+        concluder = Concluder(
+            source,
+            ends,
+            hear=lambda event, notify: (),
+            owed=lambda destinations: None,
+            endings=Endings(),
+            clock=clock,
+            repeat_alt_format=None,
+        )
+        poller = Poller(
+            source,
+            concluder,
+            accounts={"default": Account("default", Secret("key"))},
+            policy=lambda kind: policy,
+            clock=clock,
+            kick=kick,
+            alarm=scheduler.alarm("poller", kick),
+        )
+        poller.watch([task()])
+        working = asyncio.create_task(poller.run())
+        async with asyncio.timeout(PATIENCE_S):
+            await ends.ended.wait()
+            poller.stop()
+            await working
+            await poller.drain()
+        assert all(lane.idle for lane in poller.lanes.values())
+        return poller.watching
+
+
+@pytest.mark.parametrize(
+    ("source", "ends"),
+    [
+        (Source(KeyError("a bug"), Pending(), Ended(Status.ERROR)), ()),
+        (Source(Ended(Status.ERROR)), (KeyError("a bug"),)),
+    ],
+    ids=["asking", "concluding"],
+)
+async def test_a_bug_with_one_task_does_not_end_its_watch(monkeypatch, source, ends):
+    """It is logged with its traceback and asked for again, after a while."""
+    monkeypatch.setattr("cambwatch.loops.poller.POSTPONED_S", 0.05)
+    book = Ends(*ends)
+    with capture_logs() as logs:
+        assert await run_poller(source, book) == 0
+    assert book.statuses == [Status.ERROR]
+    assert [line["exc_info"] for line in logs if line["event"] == "task.postponed"] == [True]
+
+
+async def test_a_task_that_somebody_else_has_closed_is_watched_no_more():
+    """Its end is told by whoever closed it."""
+    book = Ends(LookupError("not pending any more"))
+    clockwork = asyncio.create_task(run_poller(Source(Ended(Status.ERROR)), book))
+    async with asyncio.timeout(PATIENCE_S):
+        while book.trouble:  # noqa: ASYNC110 - a plain list has no event
+            await asyncio.sleep(0.005)
+    book.ended.set()
+    assert await clockwork == 0
+    assert book.statuses == []
