@@ -1,6 +1,7 @@
 """What is owed arrives: signed, under one id, as fast as its receiver wants it, and beside those who do not answer."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -133,6 +134,19 @@ async def test_slack_says_in_its_body_whether_it_took_the_message(daemon, receiv
     await watch(made.api, "dub", "t")
     assert (await in_state(made, until, "t", "delivered", "odd"))["attempts"] == 2
     assert (await in_state(made, until, "t", "dead", "gone"))["attempts"] == 1
+
+
+async def test_a_message_that_is_refused_for_its_form_is_said_plainly(daemon, receivers, raw):
+    """Once, and without blocks: a channel that reads plain words is better than one that reads nothing."""
+    receivers.script("/team", Reply(400, b"invalid_blocks"), Reply(200, b"ok"))
+    team = hook(receivers, "/team") | {"type": "slack", "rate": "100/s", "retry": {"first": "50ms"}}
+    made = await daemon(laid(raw, team=team))
+    await watch(made.api, "dub", "t")
+    await receivers.until(lambda: len(receivers.at("/team")) == 2)
+    rich, plain = (json.loads(request.body) for request in receivers.at("/team"))
+    assert "blocks" in rich
+    assert "blocks" not in plain
+    assert plain["text"]
 
 
 async def test_a_receiver_that_never_answers_delays_no_other(daemon, receivers, raw):

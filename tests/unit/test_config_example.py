@@ -13,7 +13,9 @@ from cambwatch.config import Config, load, schema
 from cambwatch.config.entries import DestinationEntry, RouteEntry, TaskEntry
 from cambwatch.config.explain import model_of
 from cambwatch.config.model import AccountEntry, Camb, Http, KindPolling, Log, Polling, Results, Store
+from cambwatch.config.templates import render, samples
 from cambwatch.core.destinations import Destination
+from cambwatch.core.formats import FORMATS
 from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Registration
 from cambwatch.core.secret import Secret
@@ -24,6 +26,10 @@ ENVIRON = {
     "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/a/b/c",
     "STUDIO_B_API_KEY": "def",
     "PIPELINE_SECRET": SECRET,
+    "DISCORD_WEBHOOK_URL": "https://discord.com/api/webhooks/1/a",
+    "TEAMS_WEBHOOK_URL": "https://a.b.environment.api.powerplatform.com/powerautomate/automations/direct/workflows/a?sig=b",
+    "GOOGLE_CHAT_WEBHOOK_URL": "https://chat.googleapis.com/v1/spaces/a/messages?key=b&token=c",
+    "MATTERMOST_WEBHOOK_URL": "https://mattermost.example.com/hooks/a",
 }
 BASIC = {name: ENVIRON[name] for name in ("CAMB_API_KEY", "SLACK_WEBHOOK_URL")}
 
@@ -124,6 +130,10 @@ def test_every_example_can_be_used(complete):
     assert (studio.concurrency, studio.timeout) == (default.concurrency, default.timeout)
     pipeline = complete.destinations["pipeline"]
     assert pipeline == Destination("pipeline", "webhook", pipeline.url, secrets=(Secret(SECRET),))
+    assert {destination.type for destination in complete.destinations.values()} == set(FORMATS)
+    bodies = [json.loads(render(complete.destinations["on-call"].template, event)) for _, event in samples()]
+    assert all(body.keys() == {"dedup_key", "severity", "text", "links"} for body in bodies)
+    assert {body["severity"] for body in bodies} == {"info", "error"}
     assert [route.notify for route in complete.routes] == [("pipeline",), ("team-slack",)]
     [task] = complete.registrations
     assert task == Registration(
@@ -155,7 +165,7 @@ def test_files_of_secrets_in_the_example_can_be_used(tmp_path):
         file = tmp_path / "secrets" / name
         file.write_text(content)
         file.chmod(0o600)
-    loaded = load(path, {})
+    loaded = load(path, {name: url for name, url in ENVIRON.items() if name.endswith("_URL") and name not in BASIC})
     assert loaded.warnings == ()
     assert loaded.config.http.bearer == Secret("ghi")
     assert [account.api_key.reveal() for account in loaded.config.accounts.values()] == ["abc", "def"]

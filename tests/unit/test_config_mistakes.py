@@ -38,12 +38,11 @@ CASES = [
         "3:41: destinations.hook.digest: not supported yet: it comes with a later version, leave it out",
     ),
     (
-        BEHIND_DESTINATION + "{type: webhook, url: https://a.b, template: x}",
-        "3:43: destinations.hook.template: not supported yet: it comes with a later version, leave it out",
-    ),
-    (
-        BEHIND_DESTINATION + "{type: teams, url: https://a.b}",
-        "3:16: destinations.hook.type: teams is not supported yet: it comes with a later version, use webhook or slack",
+        BEHIND_DESTINATION + "{type: apprise, url: https://a.b}",
+        (
+            "3:16: destinations.hook.type: apprise is not supported yet: it comes with a later version, "
+            "use webhook or slack or discord or teams or google_chat or mattermost"
+        ),
     ),
     (
         POLLING + "{strategy: learned}",

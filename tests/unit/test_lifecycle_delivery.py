@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from task_samples import START
 
 from cambwatch.core.destinations import Destination
-from cambwatch.core.lifecycle import SHORT_BUDGET, verdict
+from cambwatch.core.lifecycle import SHORT_BUDGET, in_plain_words, verdict
 from cambwatch.core.model import Attempt, Delivered, Delivery, DeliveryState, GiveUp, Outcome, RetryAt, Verdict
 from cambwatch.core.retry import JITTER, RetryPolicy
 from cambwatch.core.secret import Secret
@@ -69,10 +69,18 @@ def test_trouble_that_passes_is_tried_again_until_the_budget_ends(kind: str, out
     assert after(outcome, kind=kind, age=3 * DAY) == GiveUp()
 
 
-@pytest.mark.parametrize("outcome", [Outcome.PAYLOAD_REJECTED, Outcome.DESTINATION_GONE, Outcome.AUTH])
+@pytest.mark.parametrize("outcome", [Outcome.DESTINATION_GONE, Outcome.AUTH])
 def test_a_chat_service_means_its_refusals(outcome: Outcome) -> None:
     """The same message again would be refused again."""
     assert after(outcome, kind="slack") == GiveUp()
+
+
+def test_a_chat_message_that_was_refused_for_its_form_is_said_plainly_once() -> None:
+    """A message without ornaments is better than none; refused again, it is dead."""
+    assert after(Outcome.PAYLOAD_REJECTED, kind="slack") == RetryAt(START + 5 * SECOND)
+    assert in_plain_words(owed(attempts=1, outcome=Outcome.PAYLOAD_REJECTED))
+    assert not in_plain_words(owed(attempts=1, outcome=Outcome.TRANSIENT))
+    assert after(Outcome.PAYLOAD_REJECTED, kind="slack", number=2, before=Outcome.PAYLOAD_REJECTED) == GiveUp()
 
 
 @pytest.mark.parametrize("kind", ["webhook", "slack"])

@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from event_samples import TERMINAL, characters, complete, ended, events, nasty, receiver
+from event_samples import TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
-from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
 from cambwatch.core.destinations import Rate
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.formats.slack import fit, width
 from cambwatch.core.model import Json, Status
 from cambwatch.core.secret import Secret
 
@@ -109,18 +107,26 @@ def test_slack_cannot_refuse_the_message(event: Event) -> None:
         assert text.get("emoji", False) is False
 
 
-@given(st.one_of(st.text(characters), st.text("&<>a😀"), nasty), st.integers(1, 200))
-def test_fitting_cuts_by_rendered_size_and_never_inside_an_entity(words: str, longest: int) -> None:
-    """What is kept is a beginning of the text, and as much as there is room for."""
-    rendered = fit(words, longest)
-    assert width(rendered) <= longest
-    check_escaped(rendered, may_link=False)
-    kept = rendered.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
-    if kept != words:
-        assert kept.endswith("…")
-        assert words.startswith(kept[:-1])
-        following = {"&": 5, "<": 4, ">": 4}.get(words[len(kept) - 1], width(words[len(kept) - 1]))
-        assert width(rendered) + following > longest
+@given(events)
+@example(ended(name="&" * 2000, links=tuple(Link("<b>&|" * 30, f"https://a/{n}?&&&") for n in range(50))))
+def test_plain_form_is_text_alone(event: Event) -> None:
+    """Cut by rendered size as well, with nothing of a meaning but our own links."""
+    rendered = FORMATS["slack"].plain(event, receiver("slack"))
+    message = json.loads(rendered.body)
+    assert message.keys() == {"text"}
+    assert 1 <= units(message["text"]) <= 3000
+    check_escaped(message["text"], may_link=True)
+    assert rendered.headers == {"content-type": "application/json"}
+
+
+def test_plain_form_keeps_the_links_that_have_room() -> None:
+    """People still get at their result."""
+    links = tuple(Link(f"Part {n}", f"https://a/{n}?" + "x" * 900) for n in range(9))
+    rendered = FORMATS["slack"].plain(ended(links=links), receiver("slack"))
+    lines = json.loads(rendered.body)["text"].splitlines()
+    assert lines[:2] == ["✅ Dub 6a1f0c9e… succeeded after 41 s", "Download the result"]
+    assert [line[-8:] for line in lines[2:5]] == ["|Part 0>", "|Part 1>", "|Part 2>"]
+    assert lines[5:] == ["6 more in the result"]
 
 
 def test_success_has_everything_a_person_needs() -> None:

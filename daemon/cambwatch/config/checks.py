@@ -12,6 +12,7 @@ from cambwatch.config.nodes import Document
 from cambwatch.config.parts import Parts
 from cambwatch.config.problems import Finding, KeyPath, did_you_mean, path_text
 from cambwatch.config.readers import shown, write_span
+from cambwatch.config.templates import is_json, why_no_json
 from cambwatch.core import kinds
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.model import TaskKey
@@ -144,11 +145,7 @@ def _check_destination(base: KeyPath, destination: DestinationEntry) -> Iterator
     elif not destination.allow_private and (why := why_private(url.reveal())):
         yield Finding(at, f"{why}: needs allow_private: true")
     if destination.type != "webhook":
-        for name, given in (("secret", destination.secret), ("secret_file", destination.secret_file)):
-            if given:
-                yield Finding(
-                    (*base, name), f"signs requests of type webhook only, this is {destination.type}", at_key=True
-                )
+        yield from _check_chat(base, destination)
     if destination.secret and destination.secret_file:
         yield Finding((*base, "secret_file"), "give secret or secret_file, not both", at_key=True)
     sent: set[str] = set()
@@ -156,7 +153,26 @@ def _check_destination(base: KeyPath, destination: DestinationEntry) -> Iterator
         if (header := name.removesuffix("_file")) in sent:
             yield Finding((*base, "headers"), f"{header} is given twice", at_key=True)
         sent.add(header)
+    yield from _check_body(base, destination)
     yield from _check_retry((*base, "retry"), destination)
+
+
+def _check_chat(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
+    does = {"secret": "signs requests", "template": "makes the body"}
+    for name, words in does.items():
+        for key in (name, f"{name}_file"):
+            if getattr(destination, key):
+                yield Finding((*base, key), f"{words} of type webhook only, this is {destination.type}", at_key=True)
+
+
+def _check_body(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
+    template = destination.body_template if destination.type == "webhook" else None
+    if template is None:
+        if any(name.removesuffix("_file") == "content-type" for name in destination.headers):
+            message = "content-type is set by cambwatch itself, but for type webhook with a template"
+            yield Finding((*base, "headers"), message, at_key=True)
+    elif is_json(destination.headers) and (why := why_no_json(template)):
+        yield Finding((*base, "template" if destination.template else "template_file"), why)
 
 
 def _check_retry(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:

@@ -38,18 +38,21 @@ from cambwatch.config.secrets import (
     UrlInFile,
     UrlInPlace,
 )
+from cambwatch.config.templates import TemplateInFile, TemplateInPlace
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.destinations import Condition, Destination, Rate, Route
 from cambwatch.core.model import Registration, TaskKey
 from cambwatch.core.retry import RetryPolicy
 from cambwatch.core.secret import Secret
+from cambwatch.core.templates import BodyTemplate
 
-TYPES = ("webhook", "slack")
-LATER_TYPES = ("discord", "teams", "google_chat", "mattermost", "apprise")
-GIVE_UP_AFTER = MappingProxyType({"webhook": timedelta(days=3), "slack": timedelta(hours=24)})
+CHATS = ("slack", "discord", "teams", "google_chat", "mattermost")
+TYPES = ("webhook", *CHATS)
+LATER_TYPES = ("apprise",)
+GIVE_UP_AFTER = MappingProxyType({"webhook": timedelta(days=3)} | dict.fromkeys(CHATS, timedelta(hours=24)))
 """How long a delivery is worth it where `retry.give_up_after` does not say: old news clutters a chat."""
 
-_OURS = frozenset({"content-type", "content-length", "host", "user-agent"})
+_OURS = frozenset({"content-length", "host", "user-agent"})
 _HOP_BY_HOP = frozenset(
     {"connection", "expect", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -117,7 +120,7 @@ class Retry(Section):
         Field(2.0, description="each further pause is so many times longer")
     )
     max: Span = Field(timedelta(hours=1), description="no pause is longer")
-    give_up_after: SpanOrNone = Field(None, description="age of an event that is dropped; webhook 3d, slack 24h")
+    give_up_after: SpanOrNone = Field(None, description="age of an event that is dropped; webhook 3d, chats 24h")
 
 
 class DestinationEntry(Section):
@@ -138,6 +141,8 @@ class DestinationEntry(Section):
     headers: Annotated[dict[HeaderName, HeaderValue], BeforeValidator(_mark_files), OrNothing()] = Field(
         default_factory=dict, description="secret: further headers; name_file reads the value from a file"
     )
+    template: TemplateInPlace = Field(None, description="Jinja2 (sandboxed): the whole body, for type webhook")
+    template_file: TemplateInFile = Field(None, description="file that holds the template")
     timeout: Span = Field(timedelta(seconds=15), description="for one attempt, from dialling to the end of the answer")
     concurrency: Count = Field(4, description="requests at once")
     rate: Annotated[Rate | None, PlainValidator(or_none(_read_rate)), _RATE_SCHEMA] = Field(
@@ -156,6 +161,11 @@ class DestinationEntry(Section):
             raise LookupError("a destination without a URL")
         return found
 
+    @property
+    def body_template(self) -> BodyTemplate | None:
+        """The template, wherever it was written; None where the body is the notification."""
+        return self.template or self.template_file
+
     def as_core(self, name: str) -> Destination:
         """The destination as the loops know it."""
         retry = self.retry
@@ -165,6 +175,7 @@ class DestinationEntry(Section):
             url=self.target,
             secrets=self.secret + self.secret_file,
             headers=MappingProxyType({key.removesuffix(_FILE): value for key, value in self.headers.items()}),
+            template=self.body_template,
             timeout=self.timeout,
             concurrency=self.concurrency,
             rate=self.rate,

@@ -249,7 +249,8 @@ class Config(Section):
         if bearer := self.http.bearer:
             found.append(bearer)
         for destination in self.destinations.values():
-            found += [destination.url, *destination.secrets, *destination.headers.values()]
+            found += [destination.url, *destination.secrets]
+            found += [value for name, value in destination.headers.items() if name != "content-type"]
             found += secret_parts(destination)
         return tuple(dict.fromkeys(found))
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from cambwatch.core.model import Status
 from cambwatch.core.retry import RetryPolicy
 from cambwatch.core.secret import Secret
+from cambwatch.core.templates import BodyTemplate
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,9 @@ class Destination:
     A named receiver.
 
     *type* is a name of formats.FORMATS. With *secrets* every request is signed with
-    each of them, so that a receiver can change from one to the next. *timeout* covers
-    an attempt from the first byte of the dial to the last of the answer.
+    each of them, so that a receiver can change from one to the next. *template* makes
+    the whole body of type webhook, in place of the notification. *timeout* covers an
+    attempt from the first byte of the dial to the last of the answer.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Destination:
     url: Secret
     secrets: tuple[Secret, ...] = ()
     headers: Mapping[str, Secret] = field(default_factory=dict)
+    template: BodyTemplate | None = None
     timeout: timedelta = timedelta(seconds=15)
     concurrency: int = 4
     rate: Rate | None = None

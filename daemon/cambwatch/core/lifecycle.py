@@ -138,6 +138,11 @@ def _until_deadline(task: Task, pause: timedelta, now: datetime) -> timedelta:
     return min(pause, left) if left > timedelta(0) else pause
 
 
+def in_plain_words(delivery: Delivery) -> bool:
+    """Whether the next attempt is to say it plainly, because the service refused the form of the last."""
+    return delivery.outcome is Outcome.PAYLOAD_REJECTED
+
+
 def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, now: datetime, chance: float) -> Verdict:
     """
     Decide what becomes of *delivery* after *attempt*.
@@ -151,8 +156,10 @@ def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, n
             return Delivered()
         case Outcome.DESTINATION_GONE if not custom or attempt.http_status == 410:
             return GiveUp()
-        case Outcome.PAYLOAD_REJECTED | Outcome.AUTH if not custom:
+        case Outcome.AUTH if not custom:
             return GiveUp()
+        case Outcome.PAYLOAD_REJECTED if not custom and in_plain_words(delivery):
+            return GiveUp()  # the same would be refused again
         case Outcome.DESTINATION_GONE | Outcome.PAYLOAD_REJECTED | Outcome.AUTH | Outcome.POLICY:
             # The first refusal after other trouble always gets one more try, however old the event.
             refused_before = delivery.outcome in _REFUSALS

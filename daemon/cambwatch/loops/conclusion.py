@@ -114,7 +114,9 @@ class Concluder:
         notify = self._hear(event, task.notify)
         try:
             owed = await self._book.conclude(ended, event, notify=notify, hear_group=self.hear_group)
-        except LookupError:
+        except LookupError as error:
+            if isinstance(error, KeyError | IndexError):  # a bug, which says nothing about the task
+                raise
             return False
         log.info(
             "task.concluded",

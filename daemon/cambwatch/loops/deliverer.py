@@ -13,8 +13,9 @@ from cambwatch.core.cadence import TokenBucket
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import Event
 from cambwatch.core.formats import FORMATS, Message
-from cambwatch.core.lifecycle import verdict
+from cambwatch.core.lifecycle import in_plain_words, verdict
 from cambwatch.core.model import Attempt, Delivery, Outcome, RetryAt, Verdict
+from cambwatch.core.templates import TemplateError
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.scheduler import Alarm, Scheduler
 
@@ -161,8 +162,13 @@ class Lane:
 
     async def _attempt(self, delivery: Delivery, event: Event, number: int) -> Attempt:
         try:
-            message = self._format.render(event, self._destination, delivery_id=delivery.id, at=self._clock.now())
+            plain = self._format.plain(event, self._destination) if in_plain_words(delivery) else None
+            message = plain or self._format.render(
+                event, self._destination, delivery_id=delivery.id, at=self._clock.now()
+            )
             return await self._sender.post(self._destination, message, number=number)
+        except TemplateError as error:
+            return Attempt(number, Outcome.PAYLOAD_REJECTED, took_ms=0, detail=f"the template: {error}")
         except Exception as error:  # a bug with one event must not take the others' lane with it
             log.exception("delivery.broken")
             return Attempt(number, Outcome.OURS, took_ms=0, detail=f"{type(error).__name__}: {error}")

@@ -3,9 +3,18 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cambwatch.core.formats import slack, webhook
+from cambwatch.core.formats import discord, google_chat, mattermost, slack, teams, webhook
 from cambwatch.core.formats.message import Format, Message
 
 __all__ = ["FORMATS", "Format", "Message"]
 
-FORMATS: Mapping[str, Format] = MappingProxyType({"webhook": webhook.FORMAT, "slack": slack.FORMAT})
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "webhook": webhook.FORMAT,
+        "slack": slack.FORMAT,
+        "discord": discord.FORMAT,
+        "teams": teams.FORMAT,
+        "google_chat": google_chat.FORMAT,
+        "mattermost": mattermost.FORMAT,
+    }
+)

@@ -29,7 +29,18 @@ class Format(Protocol):
         """What the service allows, where the configuration says nothing; None is no limit."""
 
     def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
-        """The request of an attempt made at *at*; never one that the service refuses for its form."""
+        """
+        The request of an attempt made at *at*; never one that the service refuses for its form.
+
+        Raises TemplateError where the destination has a template, and it fails on *event*.
+        """
+
+    def plain(self, event: Event, destination: Destination) -> Message | None:
+        """
+        The same in words alone, for one more attempt where the service has refused the form of render().
+
+        None where there is no simpler form: the answer was meant for the content.
+        """
 
 
 def compact(document: Json) -> bytes:

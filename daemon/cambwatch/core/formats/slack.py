@@ -13,17 +13,14 @@ links, with `verbatim`, so that Slack makes no links and mentions of its own.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import assert_never
-from urllib.parse import quote, urlsplit
+from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
-from cambwatch.core.events import Event, GroupComplete, Link, TaskEnded
+from cambwatch.core.events import Event, Link
+from cambwatch.core.formats.fitting import Escapes, ascii_url, escape, fit, utf16, within
 from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.guidance import explanation, group_icon, guide, subject, summary, title
-from cambwatch.core.instants import in_words
-from cambwatch.core.model import Json, Status
-from cambwatch.core.replies import text as one_line
-from cambwatch.core.results import is_link
+from cambwatch.core.formats.telling import label_of, more, tell
+from cambwatch.core.model import Json
 
 HEADER = 150
 TEXT = 3000  # of a section, of the fallback, of a URL
@@ -34,8 +31,8 @@ CONTEXT = 10  # elements
 CONTEXT_TEXT = 150  # our own: ten longer ones are no footnote
 LINK_SECTIONS = 10  # our own: room for all links but unusually long ones
 
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_AS_IN_URL = "!#$%&'()*+,/:;=?@[]~"  # kept as they are; what is not ASCII, and < > | " \, is percent-encoded
+ESCAPES: Escapes = MappingProxyType({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+"""The three characters that Slack gives a meaning to; it decodes the entities in plain_text as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,60 +44,32 @@ class Slack:
     def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
         """The message; Slack has no use for *delivery_id* and *at*."""
         del delivery_id, at
-        match event:
-            case TaskEnded():
-                message = _task_message(event)
-            case GroupComplete():
-                message = _group_message(event)
-            case _:
-                assert_never(event)
+        telling = tell(event)
+        blocks = [{"type": "header", "text": _plain(telling.title, HEADER)}, _facts(telling.facts)]
+        if telling.told is not None:
+            blocks.append({"type": "section", "text": _plain(telling.told, TEXT)})
+        if telling.advice is not None:
+            blocks.append({"type": "section", "text": _mrkdwn(f"*What to do:* {_fit(telling.advice, TEXT - 20)}")})
+        blocks.extend(_links(telling.links))
+        if telling.notes:
+            blocks.append(_context(telling.notes))
+        message = {"text": _fit(telling.words, TEXT), "blocks": blocks}
         return Message(compact(message), headers_for(destination))
+
+    def plain(self, event: Event, destination: Destination) -> Message | None:
+        """Text alone, with the links for which there is room."""
+        telling = tell(event)
+        words = _fit(telling.words, TEXT // 2)
+        lines, left_out = within(map(_link, telling.links), TEXT - utf16(words) - 40, lambda line: utf16(line) + 1)
+        text = "\n".join([words, *lines, *([more(left_out)] if left_out else [])])
+        return Message(compact({"text": text}), headers_for(destination))
 
 
 FORMAT = Slack()
 
 
-def _task_message(event: TaskEnded) -> Json:
-    guidance = guide(event.kind, event.status, event.exception_reason)
-    facts = [
-        ("Kind", title(event.kind)),
-        ("Status", event.status.value),
-        ("Duration", in_words(event.finished_at - event.registered_at)),
-    ]
-    if event.account != "default":
-        facts.append(("Account", event.account))
-    blocks = [_header(f"{guidance.icon} {subject(event)}"), _facts(facts)]
-    if event.status is not Status.SUCCESS:
-        told = [words for words in (one_line(event.exception_reason), explanation(event)) if words]
-        if told:
-            blocks.append({"type": "section", "text": _plain(": ".join(told), TEXT)})
-    blocks.append({"type": "section", "text": _mrkdwn(f"*What to do:* {fit(guidance.words, TEXT - 20)}")})
-    blocks.extend(_links(event.links))
-    notes = [f"Task {event.task_id}"]
-    if event.group is not None:
-        notes.append(f"Group {event.group}")
-    notes.extend(f"{label}: {value}" for label, value in event.labels.items())
-    blocks.append(_context(notes))
-    return {"text": fit(f"{guidance.icon} {summary(event)}\n{guidance.words}", TEXT), "blocks": blocks}
-
-
-def _group_message(event: GroupComplete) -> Json:
-    line = summary(event)
-    facts = [("Tasks", str(event.tasks)), ("Duration", in_words(event.finished_at - event.registered_at))]
-    blocks = [
-        _header(f"{group_icon(event)} {one_line(event.group) or 'Group'}"),
-        {"type": "section", "text": _plain(line, TEXT)},
-        _facts(facts),
-    ]
-    return {"text": fit(f"{group_icon(event)} {line}", TEXT), "blocks": blocks}
-
-
-def _header(words: str) -> Json:
-    return {"type": "header", "text": _plain(words, HEADER)}
-
-
 def _facts(facts: Sequence[tuple[str, str]]) -> Json:
-    fields = [_mrkdwn(f"*{name}*\n{fit(one_line(value) or '?', FIELD - 20)}") for name, value in facts]
+    fields = [_mrkdwn(f"*{name}*\n{_fit(value, FIELD - 20)}") for name, value in facts]
     return {"type": "section", "fields": fields}
 
 
@@ -116,18 +85,15 @@ def _links(links: Sequence[Link]) -> Iterator[Json]:
     sections: list[str] = []
     left_out = 0
     for link in links:
-        url = _url(link.url)
-        if url is None:
+        url = ascii_url(link.url, TEXT)
+        line = _link(link)
+        if url is None or line is None:
             left_out += 1
-            continue
-        label = one_line(link.label) or "Download"
-        if len(buttons) < BUTTONS:
-            buttons.append({"type": "button", "text": _plain(label, BUTTON), "url": url})
-            continue
-        line = f"<{escape(url)}|{fit(label, BUTTON)}>"
-        if sections and width(sections[-1]) + 1 + width(line) <= TEXT:
+        elif len(buttons) < BUTTONS:
+            buttons.append({"type": "button", "text": _plain(label_of(link), BUTTON), "url": url})
+        elif sections and utf16(sections[-1]) + 1 + utf16(line) <= TEXT:
             sections[-1] += f"\n{line}"
-        elif width(line) <= TEXT and len(sections) < LINK_SECTIONS:
+        elif utf16(line) <= TEXT and len(sections) < LINK_SECTIONS:
             sections.append(line)
         else:
             left_out += 1
@@ -136,47 +102,21 @@ def _links(links: Sequence[Link]) -> Iterator[Json]:
     for section in sections:
         yield {"type": "section", "text": _mrkdwn(section)}
     if left_out:
-        yield {"type": "section", "text": _plain(f"{left_out} more in the result", TEXT)}
+        yield {"type": "section", "text": _plain(more(left_out), TEXT)}
 
 
-def _url(url: str) -> str | None:
-    """*url* in ASCII, as Slack takes it; None for what is no link, too long, or has a host that is not ASCII."""
-    if not is_link(url) or not urlsplit(url).netloc.isascii():
-        return None
-    safe = quote(url, safe=_AS_IN_URL)
-    return safe if len(safe) <= TEXT else None
+def _link(link: Link) -> str | None:
+    url = ascii_url(link.url, TEXT)
+    return None if url is None else f"<{escape(url, ESCAPES)}|{_fit(label_of(link), BUTTON)}>"
 
 
 def _plain(words: str, longest: int) -> Json:
-    # Slack decodes entities in plain_text as well, so that "&lt;" in a name needs escaping here, too.
-    return {"type": "plain_text", "text": fit(one_line(words) or "?", longest), "emoji": False}
+    return {"type": "plain_text", "text": _fit(words, longest), "emoji": False}
 
 
 def _mrkdwn(escaped: str) -> Json:
     return {"type": "mrkdwn", "text": escaped, "verbatim": True}
 
 
-def escape(words: str) -> str:
-    """*words* with the three characters escaped that Slack gives a meaning to."""
-    return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def width(words: str) -> int:
-    """The length of *words* in UTF-16 units."""
-    return len(words) + sum(character > "\uffff" for character in words)
-
-
-def fit(words: str, longest: int) -> str:
-    """*words* escaped, and cut with an ellipsis where that is wider than *longest*; no entity is cut in two."""
-    whole = escape(words)
-    if width(whole) <= longest:
-        return whole
-    kept: list[str] = []
-    room = longest - 1  # the ellipsis
-    for character in words:
-        piece = _ENTITIES.get(character, character)
-        room -= width(piece)
-        if room < 0:
-            break
-        kept.append(piece)
-    return "".join(kept) + "…"
+def _fit(words: str, longest: int) -> str:
+    return fit(words, longest, escapes=ESCAPES)

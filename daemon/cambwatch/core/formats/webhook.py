@@ -1,4 +1,4 @@
-"""The plain webhook: the notification itself as JSON, signed as Standard Webhooks 1.0.0 asks for."""
+"""The plain webhook: the notification as JSON or by a template, signed as Standard Webhooks 1.0.0 asks for."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,9 @@ class Webhook:
 
     def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
         """The request of an attempt made at *at*; the configured headers cannot take the place of the webhook's own."""
-        content = compact(body(event))
+        document = body(event)
+        template = destination.template
+        content = compact(document) if template is None else template.render({**document, "id": delivery_id})
         timestamp_s = int(at.timestamp())
         headers = headers_for(destination)
         headers["webhook-id"] = delivery_id
@@ -28,6 +30,11 @@ class Webhook:
                 destination.secrets, delivery_id=delivery_id, timestamp_s=timestamp_s, body=content
             )
         return Message(content, headers)
+
+    def plain(self, event: Event, destination: Destination) -> Message | None:
+        """None: a program gets all of an event or nothing."""
+        del event, destination
+        return None
 
 
 FORMAT = Webhook()

@@ -1,0 +1,104 @@
+"""
+Google Chat incoming webhooks: a card, with buttons for the links.
+
+The text of a message knows mentions (`<users/all>`), links and formatting, and has no
+escapes; the text of a card is a little HTML, which has. So what others have chosen stands
+in the card, and where it has to be text, look-alikes take the place of its brackets. A
+message may have 32,000 bytes, its text 4096 characters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from cambwatch.core.destinations import Destination, Rate
+from cambwatch.core.events import Event, Link
+from cambwatch.core.formats.fitting import Escapes, ascii_url, fit, utf16, within
+from cambwatch.core.formats.message import Message, compact, headers_for
+from cambwatch.core.formats.telling import label_of, more, tell
+from cambwatch.core.model import Json
+
+MESSAGE = 30_000  # bytes; our own, as all that follows but TEXT
+TEXT = 4096
+TITLE = 200  # UTF-16 units
+VALUE = 400
+TOLD = 6000
+NOTES = 2000
+LABEL = 80
+URL = 2048
+BUTTONS = 40
+
+HTML: Escapes = MappingProxyType({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+CHAT: Escapes = MappingProxyType({"<": "‹", ">": "›", "|": "¦"})
+
+
+@dataclass(frozen=True, slots=True)
+class GoogleChat:
+    """A space takes one message a second, whoever sends it."""
+
+    rate: Rate | None = Rate(1.0, burst=1)  # noqa: RUF009 - frozen
+
+    def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
+        """The message; Google Chat has no use for *delivery_id* and *at*."""
+        del delivery_id, at
+        telling = tell(event)
+        widgets = [
+            {"decoratedText": {"topLabel": name, "text": _html(value, VALUE), "wrapText": True}}
+            for name, value in telling.facts
+        ]
+        if telling.told is not None:
+            widgets.append(_paragraph(_html(telling.told, TOLD)))
+        if telling.advice is not None:
+            widgets.append(_paragraph(f"<b>What to do:</b> {_html(telling.advice, VALUE)}"))
+        notes = [_paragraph(_html(" · ".join(telling.notes), NOTES))] if telling.notes else []
+        header = {"title": fit(telling.title, TITLE)}
+        fallback = fit(telling.words, VALUE, escapes=CHAT)
+        room = MESSAGE - len(compact(_card(header, [*widgets, *notes], fallback)))
+        links = _links(telling.links, room)
+        return Message(compact(_card(header, [*widgets, *links, *notes], fallback)), headers_for(destination))
+
+    def plain(self, event: Event, destination: Destination) -> Message | None:
+        """Text alone, with the links for which there is room."""
+        telling = tell(event)
+        words = fit(telling.words, TEXT // 2, escapes=CHAT)
+        lines, left_out = within(map(_text_link, telling.links), TEXT - utf16(words) - 40, lambda line: utf16(line) + 1)
+        text = "\n".join([words, *lines, *([more(left_out)] if left_out else [])])
+        return Message(compact({"text": text}), headers_for(destination))
+
+
+FORMAT = GoogleChat()
+
+
+def _card(header: Json, widgets: Sequence[Json], fallback: str) -> Json:
+    card = {"header": header, "sections": [{"widgets": widgets}]}
+    return {"fallbackText": fallback, "cardsV2": [{"cardId": "event", "card": card}]}
+
+
+def _links(links: Sequence[Link], room: int) -> list[Json]:
+    """The first links as buttons, and a word about those that have no room."""
+    left = links[BUTTONS:]
+    rest = _paragraph(more(len(links)))
+    around = len(compact({"buttonList": {"buttons": []}})) + len(compact(rest)) + 10
+    buttons, left_out = within(map(_button, links[:BUTTONS]), room - around, lambda button: len(compact(button)) + 1)
+    elements: list[Json] = [{"buttonList": {"buttons": buttons}}] if buttons else []
+    left_out += len(left)
+    return [*elements, _paragraph(more(left_out))] if left_out else elements
+
+
+def _button(link: Link) -> Json | None:
+    url = ascii_url(link.url, URL)
+    return None if url is None else {"text": fit(label_of(link), LABEL), "onClick": {"openLink": {"url": url}}}
+
+
+def _text_link(link: Link) -> str | None:
+    url = ascii_url(link.url, URL)
+    return None if url is None else f"<{url}|{fit(label_of(link), LABEL, escapes=CHAT)}>"
+
+
+def _paragraph(html: str) -> Json:
+    return {"textParagraph": {"text": html}}
+
+
+def _html(words: str, longest: int) -> str:
+    return fit(words, longest, escapes=HTML)

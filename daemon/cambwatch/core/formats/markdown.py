@@ -1,0 +1,42 @@
+"""What Discord and Mattermost have in common: Markdown in which what others have chosen is only characters."""
+
+from collections.abc import Callable, Sequence
+from types import MappingProxyType
+
+from cambwatch.core.events import Link
+from cambwatch.core.formats.fitting import Escapes, ascii_url, fit, within
+from cambwatch.core.formats.telling import label_of, more
+
+NOTHING = "\u200b"
+"""A space of no width: keeps two characters apart that mean something together."""
+
+MARKDOWN: Escapes = MappingProxyType({character: f"\\{character}" for character in r"\`*_[]#~|"} | {"@": f"@{NOTHING}"})
+"""
+For texts that do not begin a line, so that no list and no quote can begin with them.
+
+A mention is broken up, not escaped, because servers look for mentions in what is left
+when Markdown is gone.
+"""
+
+LABEL = 100  # our own: of a link
+
+
+def link_lines(
+    links: Sequence[Link], room: int, *, escapes: Escapes, longest_url: int, width: Callable[[str], int]
+) -> list[str]:
+    """*links* as a list in at most *room*, line breaks included, and a word about those that are left out."""
+    lines, left_out = within(
+        (_line(link, escapes=escapes, longest_url=longest_url) for link in links),
+        room - len(_left_out(len(links))) - 1,
+        lambda line: width(line) + 1,
+    )
+    return [*lines, _left_out(left_out)] if left_out else lines
+
+
+def _line(link: Link, *, escapes: Escapes, longest_url: int) -> str | None:
+    url = ascii_url(link.url, longest_url)
+    return None if url is None else f"- [{fit(label_of(link), LABEL, escapes=escapes)}]({url})"
+
+
+def _left_out(count: int) -> str:
+    return f"- {more(count)}"

@@ -1,0 +1,65 @@
+"""
+Mattermost incoming webhooks: Markdown, and nothing of Slack's.
+
+Attachments would be prettier, but older servers refuse more than 8000 characters of them,
+counted after their own escaping. Lengths are counted in characters, as the server does;
+a longer text would be split, in the middle of a link if need be.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from cambwatch.core.destinations import Destination, Rate
+from cambwatch.core.events import Event
+from cambwatch.core.formats.fitting import Escapes, fit
+from cambwatch.core.formats.markdown import MARKDOWN, NOTHING, link_lines
+from cambwatch.core.formats.message import Message, compact, headers_for
+from cambwatch.core.formats.telling import tell
+
+TEXT = 16_383
+# Our own: what nobody reads to the end.
+TITLE = 300
+VALUE = 300
+TOLD = 4000
+NOTES = 1000
+URL = 4096
+
+ESCAPES: Escapes = MappingProxyType(
+    # Entities, because the server takes `<a|b>` for a link of Slack's before it looks for escapes.
+    {**MARKDOWN, "&": "&amp;", "<": "&lt;", ">": "&gt;", ":": f":{NOTHING}"}  # `:` begins an emoji, and ends `https`
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mattermost:
+    """Ten requests a second are what a server takes that limits them and says no more about it."""
+
+    rate: Rate | None = Rate(10.0, burst=10)  # noqa: RUF009 - frozen
+
+    def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
+        """The message; Mattermost has no use for *delivery_id* and *at*."""
+        del delivery_id, at
+        telling = tell(event)
+        facts = (f"**{name}:** {_fit(value, VALUE)}" for name, value in telling.facts)
+        paragraphs = [f"**{telling.icon} {_fit(telling.heading, TITLE)}**", " · ".join(facts)]
+        if telling.told is not None:
+            paragraphs.append(f"{telling.icon} {_fit(telling.told, TOLD)}")
+        if telling.advice is not None:
+            paragraphs.append(f"**What to do:** {_fit(telling.advice, VALUE)}")
+        notes = [f"**Details:** {_fit(' · '.join(telling.notes), NOTES)}"] if telling.notes else []
+        room = TEXT - sum(len(paragraph) + 2 for paragraph in (*paragraphs, *notes))
+        lines = link_lines(telling.links, room, escapes=ESCAPES, longest_url=URL, width=len)
+        links = ["\n".join(lines)] if lines else []
+        return Message(compact({"text": "\n\n".join([*paragraphs, *links, *notes])}), headers_for(destination))
+
+    def plain(self, event: Event, destination: Destination) -> Message | None:
+        """The shortest words there are."""
+        return Message(compact({"text": _fit(tell(event).words, VALUE * 4)}), headers_for(destination))
+
+
+FORMAT = Mattermost()
+
+
+def _fit(words: str, longest: int) -> str:
+    return fit(words, longest, escapes=ESCAPES, width=len)

@@ -1,0 +1,115 @@
+"""What a chat message says of an event, before any service's own form; every text is one line, and none is escaped."""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from cambwatch.core.events import Event, GroupComplete, Link, TaskEnded
+from cambwatch.core.guidance import explanation, group_icon, guide, subject, summary, title
+from cambwatch.core.instants import in_words
+from cambwatch.core.model import Status
+from cambwatch.core.replies import text as one_line
+
+GREEN = 0x2EB67D
+RED = 0xE01E5A
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """
+    The parts of a message, in the order in which people read them.
+
+    *facts* are names and values. *told* is what happened where the facts do not say
+    it. *advice* is what to do, in our own words. *notes* are for those who look
+    twice. *line* says it all in one.
+    """
+
+    icon: str
+    heading: str
+    line: str
+    facts: tuple[tuple[str, str], ...]
+    told: str | None
+    advice: str | None
+    links: tuple[Link, ...]
+    notes: tuple[str, ...]
+    succeeded: bool
+
+    @property
+    def title(self) -> str:
+        """Icon and heading."""
+        return f"{self.icon} {self.heading}"
+
+    @property
+    def color(self) -> int:
+        """Of what succeeded, or of what did not: 0xRRGGBB."""
+        return GREEN if self.succeeded else RED
+
+    @property
+    def words(self) -> str:
+        """Two lines at most, for notifications and for services that refuse anything else."""
+        line = f"{self.icon} {self.line}"
+        return line if self.advice is None else f"{line}\n{self.advice}"
+
+
+def tell(event: Event) -> Telling:
+    """What to say of *event*; no text is empty."""
+    match event:
+        case TaskEnded():
+            return _tell_task(event)
+        case GroupComplete():
+            return _tell_group(event)
+        case _:
+            assert_never(event)
+
+
+def label_of(link: Link) -> str:
+    """What to write on *link*; never empty."""
+    return one_line(link.label) or "Download"
+
+
+def more(left_out: int) -> str:
+    """What to say where *left_out* links have no room."""
+    return f"{left_out} more in the result"
+
+
+def _tell_task(event: TaskEnded) -> Telling:
+    guidance = guide(event.kind, event.status, event.exception_reason)
+    succeeded = event.status is Status.SUCCESS
+    facts = [
+        ("Kind", title(event.kind)),
+        ("Status", event.status.value),
+        ("Duration", in_words(event.finished_at - event.registered_at)),
+    ]
+    if event.account != "default":
+        facts.append(("Account", one_line(event.account) or "?"))
+    told = [] if succeeded else [words for words in (one_line(event.exception_reason), explanation(event)) if words]
+    notes = [f"Task {event.task_id}"]
+    if event.group is not None:
+        notes.append(f"Group {event.group}")
+    notes.extend(f"{label}: {value}" for label, value in event.labels.items())
+    return Telling(
+        icon=guidance.icon,
+        heading=subject(event),
+        line=summary(event),
+        facts=tuple(facts),
+        told=": ".join(told) or None,
+        advice=guidance.words,
+        links=event.links,
+        notes=tuple(one_line(note) or "?" for note in notes),
+        succeeded=succeeded,
+    )
+
+
+def _tell_group(event: GroupComplete) -> Telling:
+    icon = group_icon(event)
+    line = summary(event)
+    return Telling(
+        icon=icon,
+        heading=one_line(event.group) or "Group",
+        line=line,
+        facts=(("Tasks", str(event.tasks)), ("Duration", in_words(event.finished_at - event.registered_at))),
+        told=line,
+        advice=None,
+        links=(),
+        notes=(),
+        succeeded=icon == "✅",
+    )

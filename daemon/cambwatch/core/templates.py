@@ -1,0 +1,98 @@
+"""Bodies that a template makes: compiled once, rendered with what an event is, told by line where they fail."""
+
+from collections.abc import Mapping
+
+import jinja2
+
+from cambwatch.core.model import Json
+from cambwatch.core.template_language import ALLOWANCE, Allowance, Language, bounded
+
+LONGEST_SOURCE = 64 << 10  # characters
+LONGEST_BODY = 256 << 10  # bytes
+LONGEST_WORDS = 300  # characters kept of what is wrong, which may quote the template
+
+_TROUBLE = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What Jinja raises, and what Python raises at what a template asks of it."""
+
+
+class TemplateError(Exception):
+    """
+    A template that cannot be compiled, or not be rendered with what it was given.
+
+    *line* counts from 1 in the template, None where it is not one line. *words* may
+    hold words of the template.
+    """
+
+    def __init__(self, words: str, line: int | None) -> None:
+        self.words = words
+        self.line = line
+        super().__init__(words if line is None else f"line {line} of the template: {words}")
+
+
+class BodyTemplate:
+    """A compiled template. It does not print itself, for its text may hold a token of its receiver."""
+
+    __slots__ = ("_source", "_template")
+
+    def __init__(self, source: str) -> None:
+        """Compile *source*; raises TemplateError."""
+        if len(source) > LONGEST_SOURCE:
+            raise TemplateError(f"longer than {LONGEST_SOURCE >> 10} KiB", None)
+        self._source = source
+        language = Language()
+        try:
+            self._template = language.from_string(bounded(language.parse(source), language))
+        except _TROUBLE as error:
+            raise _told(error) from None
+
+    def render(self, values: Mapping[str, Json]) -> bytes:
+        """What the template makes of *values*, in UTF-8; raises TemplateError."""
+        pieces = []
+        room = LONGEST_BODY
+        try:
+            for piece in self._template.generate({**values, ALLOWANCE: Allowance()}):
+                pieces.append(piece)
+                room -= len(piece)
+                if room < 0:
+                    break
+        except _TROUBLE as error:
+            raise _told(error) from None
+        body = "".join(pieces).encode("utf-8", "replace")
+        if len(body) > LONGEST_BODY:
+            raise TemplateError(f"makes more than {LONGEST_BODY >> 10} KiB", None)
+        return body
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BodyTemplate) and other._source == self._source
+
+    def __hash__(self) -> int:
+        return hash(self._source)
+
+    def __repr__(self) -> str:
+        return "<template>"
+
+
+def _told(error: BaseException) -> TemplateError:
+    if isinstance(error, jinja2.TemplateSyntaxError):
+        return TemplateError(_one_line(error.message), error.lineno)
+    line = None
+    trace = error.__traceback__
+    while trace:
+        if "__jinja_exception__" in trace.tb_frame.f_globals:  # a frame that Jinja made for a line of the template
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return TemplateError(_one_line(str(error)) or type(error).__name__, line)
+
+
+def _one_line(words: str | None) -> str:
+    return " ".join((words or "").split())[:LONGEST_WORDS]
