@@ -154,10 +154,12 @@ def _cause(error: BaseException | None, wanted: type[RefusedAddressError]) -> Re
 def _without_url(error: BaseException) -> str:
     """What went wrong, in words that hold no URL: the path of a webhook is its secret."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        why = error.os_error.strerror or type(error.os_error).__name__
+        why = error.os_error.strerror or str(error.os_error) or type(error.os_error).__name__
         return f"cannot connect to {error.host}:{error.port} ({why})"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the receiver closed the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):
         return "the receiver's answer was cut off"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return "the receiver's answer is no HTTP that we understand"
     return getattr(error, "strerror", None) or type(error).__name__
