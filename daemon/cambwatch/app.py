@@ -17,6 +17,7 @@ from cambwatch.adapters import systemd
 from cambwatch.adapters.camb import Camb
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.deliveries import DeliveryStore
+from cambwatch.adapters.store.ledger import DeliveryLedger
 from cambwatch.adapters.store.sqlite import SqliteDatabase, sole_process
 from cambwatch.adapters.store.steps import migrate
 from cambwatch.adapters.store.tasks import TaskStore
@@ -27,10 +28,13 @@ from cambwatch.core.routing import hear
 from cambwatch.loops.conclusion import Concluder
 from cambwatch.loops.deliverer import Deliverer
 from cambwatch.loops.endings import Endings
-from cambwatch.loops.poller import Poller
+from cambwatch.loops.poller import LONG_SILENCE, Poller
 from cambwatch.loops.scheduler import Scheduler
+from cambwatch.loops.trial import try_out
 from cambwatch.web import server
 from cambwatch.web.bodies import Registrar
+from cambwatch.web.deliveries import DeliveryEndpoints
+from cambwatch.web.destinations import DestinationEndpoints
 from cambwatch.web.guard import guard
 from cambwatch.web.tasks import TaskEndpoints
 
@@ -96,6 +100,7 @@ async def _work(
     # One straight line on purpose: split, it would only hand a wide state from helper to helper.
     tasks = TaskStore(database)
     deliveries = DeliveryStore(database)
+    ledger = DeliveryLedger(database)
     endings = Endings()
 
     def hear_of(event: Event, notify: tuple[str, ...] | None) -> tuple[str, ...]:
@@ -136,20 +141,38 @@ async def _work(
         now=clock.now,
     )
 
-    def reasons() -> list[str]:
+    async def reasons() -> list[str]:
         paused = [
             f"account {name}: Camb refuses its API key (HTTP {lane.refused}); its tasks stay watched"
             for name, lane in poller.lanes.items()
             if lane.refused is not None
         ]
-        return paused + ([f"database: {database.trouble}"] if database.trouble else [])
+        now_s = clock.monotonic()
+        silent = [
+            f"account {name}: Camb wants to be asked nothing for {lane.silence_s(now_s):.0f} s (429)"
+            for name, lane in poller.lanes.items()
+            if lane.refused is None and lane.silence_s(now_s) >= LONG_SILENCE.total_seconds()
+        ]
+        trouble = await database.probe()  # so that it shows that it is over, also where nothing else is written
+        return paused + silent + ([f"database: {trouble}"] if trouble else [])
 
     def pace(kind: str) -> tuple[timedelta, timedelta]:
         policy = config.poll_policy(kind)
         return policy.interval, policy.deadline
 
     intake = server.application(
-        server.endpoints(endpoints, reasons=reasons, pace=pace),
+        server.endpoints(
+            endpoints,
+            DeliveryEndpoints(ledger, config.destinations, woken=deliverer.wake, now=clock.now),
+            DestinationEndpoints(
+                config.destinations,
+                ledger,
+                lanes=deliverer.lanes,
+                try_out=partial(try_out, sender=webhook, clock=clock),
+            ),
+            reasons=reasons,
+            pace=pace,
+        ),
         guard=guard(
             allowed_hosts=config.http.allowed_hosts,
             token=config.http.bearer,
@@ -175,6 +198,8 @@ async def _work(
         group.create_task(deliverer.run(), name="deliverer")
         log.info("service.started", address=address, watching=poller.watching,
                  destinations=list(config.destinations), accounts=list(config.accounts))  # fmt: skip
+        if not config.destinations:
+            log.warning("config.doubtful", hint="there are no destinations: nobody will hear of anything")
         systemd.notify("READY=1", f"STATUS=watching {poller.watching} tasks")
         ready(address)
         await stop.wait()  # a crash of a loop cancels this wait
@@ -192,7 +217,7 @@ async def _work(
     try:
         await tasks.note_polls(poller.polled())
     except StoreUnavailableError as error:  # only counts are lost, and we were told to stop
-        log.warning("polls.unrecorded", error=str(error))
+        log.warning("store.unavailable", undone="polls", error=str(error))
 
 
 @asynccontextmanager

@@ -1,45 +1,38 @@
-"""The command line: the daemon itself, and what is asked of one that runs."""
+"""The command line: the daemon itself and its configuration; what is asked of a daemon that runs is in cli_client."""
 
 import asyncio
 import json
 import os
 import signal
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from enum import IntEnum
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import structlog
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import cambwatch
+from cambwatch import cli_client
 from cambwatch import config as configuration
 from cambwatch.adapters import logs
-from cambwatch.client import Intake, RefusedError, UnreachableError
-from cambwatch.core.instants import parse_span
+from cambwatch.cli_client import Account, AsJson, ConfigPath, Exit, Kind, end, labels, print_table
+from cambwatch.core import kinds
+from cambwatch.core.events import webhook_id
+from cambwatch.core.formats import FORMATS
+from cambwatch.core.model import Status
+from cambwatch.core.routing import hear, matches
+from cambwatch.core.samples import Marks, sample
+from cambwatch.core.templates import TemplateError
 from cambwatch.simulator.command import simulate
 
-WIDEST_TABLE = 10_000  # columns; a table takes no more than it needs
+HIDDEN = "..."  # in place of what is secret
+
+StatusWord = Annotated[str, typer.Argument(metavar="STATUS", help="How the task ends, such as SUCCESS.")]
 
 log = structlog.get_logger()
-
-
-class Exit(IntEnum):
-    """How a command ends; 69 to 78 are those of sysexits.h."""
-
-    OK = 0
-    FAILED = 1  # the task ended otherwise than SUCCESS, or the daemon refused
-    USAGE = 2
-    UNREACHABLE = 3
-    STILL_PENDING = 4
-    ADDRESS = 69  # the address to listen at cannot be had
-    DATABASE = 74  # the database cannot be read or written
-    BUSY = 75  # another process has the database
-    CONFIG = 78
 
 
 app = typer.Typer(
@@ -50,14 +43,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("simulate")(simulate)
-
-ConfigPath = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The configuration file.", envvar="CAMBWATCH_CONFIG")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Kind = Annotated[str, typer.Argument(help="The kind of task, such as dub; see `cambwatch kinds`.")]
-TaskId = Annotated[str, typer.Argument(help="The task_id that Camb answered with.")]
-Account = Annotated[str, typer.Option(help="The account whose key created the task.")]
+app.add_typer(cli_client.commands)
 
 
 def main() -> None:
@@ -93,13 +79,16 @@ def run(config: ConfigPath = None) -> None:
     try:
         uvloop.run(_until_signal(lambda stop: daemon.run(settings, stop=stop)))
     except StoreBusyError as error:
-        _end(Exit.BUSY, str(error))
+        end(Exit.BUSY, str(error))
     except StoreTooNewError as error:
-        _end(Exit.CONFIG, str(error))
+        end(Exit.CONFIG, str(error))
     except StoreUnavailableError as error:
-        _end(Exit.DATABASE, f"the database cannot be used: {error}")
+        end(Exit.DATABASE, f"the database cannot be used: {error}")
     except OSError as error:
-        _end(Exit.ADDRESS, f"cannot listen at {settings.http.listen}: {error.strerror or error}")
+        end(Exit.ADDRESS, f"cannot listen at {settings.http.listen}: {error.strerror or error}")
+    except Exception:
+        log.exception("service.crashed")
+        raise typer.Exit(Exit.FAILED) from None
 
 
 async def _until_signal(work: Callable[[asyncio.Event], Awaitable[None]]) -> None:
@@ -161,213 +150,96 @@ def schema() -> None:
 
 
 @app.command()
-def watch(  # noqa: PLR0913 - its options
+def render(
     kind: Kind,
-    task_id: TaskId,
+    status: StatusWord,
     *,
-    name: Annotated[str | None, typer.Option(help="What people call it.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="name=value; may be repeated.")] = None,
-    notify: Annotated[
-        list[str] | None, typer.Option(help="A destination, instead of the routes'; may be repeated.")
-    ] = None,
-    group: Annotated[str | None, typer.Option(help="Tasks that belong together.")] = None,
-    account: Account = "default",
-    wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, as `cambwatch wait` does.")] = False,
+    destination: Annotated[str, typer.Option(help="Whose form the message has.")],
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Watch a task."""
-    body: dict[str, Any] = {"kind": kind, "task_id": task_id, "account": account, "labels": _labels(label or [])}
-    body |= {key: value for key, value in (("name", name), ("notify", notify), ("group", group)) if value}
-    with _asking(config) as intake:
-        task = intake.ask_now("POST", "v1", "tasks", body=body)
-    if wait:
-        _wait(config, task["kind"], task_id, account=account, seconds=None, as_json=as_json)
-    _print_task(task, as_json=as_json)
-
-
-@app.command()
-def tasks(
-    *,
-    status: Annotated[list[str] | None, typer.Option(help="Only this status; may be repeated.")] = None,
-    kind: Annotated[list[str] | None, typer.Option(help="Only this kind; may be repeated.")] = None,
-    group: Annotated[str | None, typer.Option(help="Only this group.")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="Only with this label, name=value; may be repeated.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, newest first.", min=1, max=1000)] = 50,
-    config: ConfigPath = None,
-    as_json: AsJson = False,
-) -> None:
-    """List tasks, newest first."""
-    query: dict[str, Any] = {"limit": limit, "status": status or [], "kind": kind or []}
-    query["label"] = [f"{key}:{value}" for key, value in _labels(label or []).items()]
-    if group:
-        query["group"] = group
-    with _asking(config) as intake:
-        page = intake.ask_now("GET", "v1", "tasks", query=query)
-    if as_json:
-        typer.echo(json.dumps(page["items"], indent=2, ensure_ascii=False))
-        return
-    _print_table(
-        ("", "kind", "task_id", "name", "status", "polls", "registered", "next poll"),
-        [
-            (task["icon"], task["kind"], task["task_id"], task["name"] or "", task["status"], str(task["polls"]),
-             task["registered_at"], task["next_poll_at"] or "")
-            for task in page["items"]
-        ],
-    )  # fmt: skip
-
-
-@app.command()
-def show(
-    kind: Kind, task_id: TaskId, *, account: Account = "default", config: ConfigPath = None, as_json: AsJson = False
-) -> None:
-    """Show a task and what was delivered of it."""
-    with _asking(config) as intake:
-        task = intake.ask_now("GET", "v1", "tasks", kind, task_id, query={"account": account})
-    _print_task(task, as_json=as_json)
-
-
-@app.command()
-def wait(
-    kind: Kind,
-    task_id: TaskId,
-    *,
-    account: Account = "default",
-    timeout: Annotated[
-        str | None, typer.Option(help="Give up after this time, such as 10m; without it: never.")
-    ] = None,
-    config: ConfigPath = None,
-    as_json: AsJson = False,
-) -> None:
-    """Wait until a task ends: exit 0 on SUCCESS, 1 on any other end, 3 without a daemon, 4 when the time is up."""
+    """Show the request that would tell a destination of such an end; its secrets are left out."""
+    known = _load(config).config.destinations
+    if destination not in known:
+        end(
+            Exit.USAGE,
+            f"there is no destination {destination!r} in the configuration ({', '.join(known) or 'it has none'})",
+        )
+    to = known[destination]
+    event = sample(_kind(kind), _status(status), at=datetime.now(UTC))
     try:
-        seconds = None if timeout is None else parse_span(timeout).total_seconds()
-    except ValueError as error:
-        _end(Exit.USAGE, f"--timeout: {error}")
-    _wait(config, kind, task_id, account=account, seconds=seconds, as_json=as_json)
-
-
-@app.command()
-def unwatch(kind: Kind, task_id: TaskId, *, account: Account = "default", config: ConfigPath = None) -> None:
-    """Watch a task no longer; nobody is told."""
-    with _asking(config) as intake:
-        intake.ask_now("DELETE", "v1", "tasks", kind, task_id, query={"account": account})
-    typer.echo(f"{kind} {task_id} is no longer watched")
-
-
-@app.command()
-def kinds(*, config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """List the kinds of task, how often they are asked for and how long."""
-    with _asking(config) as intake:
-        page = intake.ask_now("GET", "v1", "kinds")
+        message = FORMATS[to.type].render(event, to, delivery_id=webhook_id(event, destination), at=event.finished_at)
+    except TemplateError as error:
+        end(Exit.FAILED, f"the template: {error}")
+    hidden = {name.lower() for name in to.headers} - {"content-type"} | {"webhook-signature"}
+    headers = {name: HIDDEN if name in hidden else value for name, value in message.headers.items()}
+    url = urlsplit(to.url.reveal())
+    where = f"{url.scheme}://{url.hostname}/{HIDDEN}"
+    body = message.body.decode("utf-8", "replace")
     if as_json:
-        typer.echo(json.dumps(page["items"], indent=2, ensure_ascii=False))
+        typer.echo(
+            json.dumps({"method": "POST", "url": where, "headers": headers, "body": body}, indent=2, ensure_ascii=False)
+        )
         return
-    _print_table(
-        ("kind", "aliases", "interval", "deadline", "extra for the result"),
-        [
-            (kind["kind"], ", ".join(kind["aliases"]), f"{kind['interval_seconds']:g} s",
-             f"{kind['deadline_seconds'] / 3600:g} h", ", ".join(kind["needs_extra"]))
-            for kind in page["items"]
-        ],
-    )  # fmt: skip
+    typer.echo(f"POST {where}")
+    for name, value in headers.items():
+        typer.echo(f"{name}: {value}")
+    with suppress(ValueError):  # a template may make what it likes
+        body = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
+    typer.echo(f"\n{body}")
+
+
+@app.command()
+def routes(
+    kind: Kind,
+    status: StatusWord,
+    *,
+    label: Annotated[list[str] | None, typer.Option(help="name=value; may be repeated.")] = None,
+    account: Account = "default",
+    group: Annotated[str | None, typer.Option(help="The group of the task.")] = None,
+    config: ConfigPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show who would hear of such an end, and by which route."""
+    settings = _load(config).config
+    marks = Marks(account=account, group=group, labels=labels(label or []))
+    event = sample(_kind(kind), _status(status), at=datetime.now(UTC), marks=marks)
+    heard = hear(event, routes=settings.routes, destinations=settings.destinations, notify=None)
+    matching = [(f"routes[{number}]", route) for number, route in enumerate(settings.routes)
+                if matches(route.condition, event)]  # fmt: skip
+    by = {name: [place for place, route in matching if name in route.notify] for name in heard}
+    if as_json:
+        typer.echo(json.dumps([{"destination": name, "routes": places} for name, places in by.items()], indent=2))
+    elif not heard:
+        typer.echo("nobody", err=True)
+    else:
+        print_table(
+            ("destination", "by"),
+            [(name, ", ".join(places) or "no routes: all hear everything") for name, places in by.items()],
+        )
+
+
+def _kind(word: str) -> str:
+    found = kinds.find(word)
+    if found is None:
+        close = kinds.suggest(word)
+        end(Exit.USAGE, f"{word!r} is no kind of task{f' (did you mean {close}?)' if close else ''}")
+    return found.name
+
+
+def _status(word: str) -> Status:
+    terminal = [status for status in Status if status is not Status.PENDING]
+    try:
+        status = Status(word.upper())
+    except ValueError:
+        status = Status.PENDING
+    if status is Status.PENDING:
+        end(Exit.USAGE, f"{word!r} is no status that a task ends with: {', '.join(terminal)}")
+    return status
 
 
 def _load(path: Path | None) -> configuration.Loaded:
     try:
         return configuration.load(configuration.find(None if path is None else str(path), os.environ), os.environ)
     except configuration.ConfigError as error:
-        _end(Exit.CONFIG, str(error))
-
-
-@contextmanager
-def _asking(path: Path | None) -> Iterator[Intake]:
-    """The intake that the configuration names, and an exit status for whatever it says but yes."""
-    try:
-        where = configuration.intake(None if path is None else str(path), os.environ)
-    except configuration.ConfigError as error:
-        _end(Exit.CONFIG, str(error))
-    try:
-        yield Intake(url=where.url, token=where.token, socket=where.socket)
-    except UnreachableError as error:
-        _end(Exit.UNREACHABLE, f"{error}; start it with `cambwatch run`")
-    except RefusedError as error:
-        _end(Exit.FAILED, str(error))
-
-
-def _wait(
-    config: Path | None, kind: str, task_id: str, *, account: str, seconds: float | None, as_json: bool
-) -> NoReturn:
-    with _asking(config) as intake:
-        task = asyncio.run(_until_end(intake, kind, task_id, account=account, seconds=seconds))
-    if task["status"] == "PENDING":
-        _end(Exit.STILL_PENDING, f"{kind} {task_id} is still pending")
-    _print_task(task, as_json=as_json)
-    raise typer.Exit(Exit.OK if task["status"] == "SUCCESS" else Exit.FAILED)
-
-
-async def _until_end(intake: Intake, kind: str, task_id: str, *, account: str, seconds: float | None) -> Any:
-    loop = asyncio.get_running_loop()
-    until = None if seconds is None else loop.time() + seconds
-    while True:
-        left = 10.0 if until is None else min(10.0, max(until - loop.time(), 0))
-        query = {"account": account, "wait": f"{left:.3f}s"}
-        task = await intake.ask("GET", "v1", "tasks", kind, task_id, query=query, wait_s=left)
-        if task["status"] != "PENDING" or (until is not None and loop.time() >= until):
-            return task
-        typer.echo(f"{task['icon']} {task['kind']} {task_id}: {task['status']}, {task['polls']} polls", err=True)
-
-
-def _labels(words: list[str]) -> dict[str, str]:
-    labels = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            _end(Exit.USAGE, f"--label {word!r}: write name=value")
-        labels[name] = value
-    return labels
-
-
-def _print_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*row)
-    # In a pipe the width of a terminal means nothing, and no id may be cut.
-    width = None if sys.stdout.isatty() else WIDEST_TABLE
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
-
-
-def _print_task(task: Any, *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(task, indent=2, ensure_ascii=False))
-        return
-    shown = (
-        *("kind", "task_id", "name", "status", "exception_reason", "message", "action", "group", "labels"),
-        *(
-            "registered_at",
-            "finished_at",
-            "next_poll_at",
-            "deadline_at",
-            "polls",
-            "run_id",
-            "result_endpoint",
-            "result",
-        ),
-    )
-    rows = [
-        (key, json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value))
-        for key in shown
-        if (value := task[key]) not in (None, {}, [])
-    ]
-    rows += [
-        (f"→ {one['destination']}", f"{one['state']}, {one['attempts']} attempts, {one['outcome'] or 'not tried yet'}")
-        for one in task["deliveries"]
-    ]
-    width = max(len(key) for key, _ in rows)
-    for key, value in rows:
-        typer.echo(f"{key:<{width}}  {value}")
-
-
-def _end(status: Exit, words: str) -> NoReturn:
-    typer.echo(words, err=True)
-    raise typer.Exit(status)
+        end(Exit.CONFIG, str(error))

@@ -12,6 +12,12 @@ ROUTES = {  # of the contract, as far as they are there
     ("delete", "/v1/tasks/{kind}/{task_id}"),
     ("post", "/v1/tasks/{kind}/{task_id}/poll"),
     ("get", "/v1/groups/{group}"),
+    ("get", "/v1/deliveries"),
+    ("post", "/v1/deliveries/retry"),
+    ("get", "/v1/deliveries/{id}"),
+    ("post", "/v1/deliveries/{id}/retry"),
+    ("get", "/v1/destinations"),
+    ("post", "/v1/destinations/{name}/test"),
     ("get", "/v1/kinds"),
     ("get", "/healthz"),
     ("get", "/readyz"),
@@ -41,7 +47,7 @@ async def test_it_describes_the_routes_of_the_contract_and_no_others(described):
 
 async def test_every_route_is_there_and_refuses_the_methods_that_are_not_described(made, described):
     for path, item in described["paths"].items():
-        there = path.format(kind="dub", task_id="unheard-of", group="unheard-of")
+        there = path.format(kind="dub", **dict.fromkeys(("task_id", "group", "id", "name"), "unheard-of"))
         for method in METHODS:
             answer = await made.api.ask(method.upper(), there)
             assert (answer.status == 405) == (method not in item), f"{method} {path}: {answer.status}"

@@ -226,6 +226,11 @@ async def test_an_account_that_is_rate_limited_disturbs_no_other(daemon, receive
         await hear(receivers, *"cdefgh")
         assert len(limiting.requests) == 1
         assert "b" not in told(receivers)
+        readiness = await made.api.get("/readyz")
+        assert readiness.status == 503
+        assert [reason.partition(" for ")[0] for reason in readiness.document["reasons"]] == [
+            "account b: Camb wants to be asked nothing"
+        ]
 
 
 async def test_a_camb_that_is_not_there_is_said_once_and_waited_for(daemon, receivers, until):

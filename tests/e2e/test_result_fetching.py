@@ -4,7 +4,7 @@ import asyncio
 from urllib.parse import urlsplit
 
 import pytest
-from events import ended, hear, hook, says, settings, shown, watch
+from events import PENDING, ended, hear, hook, says, settings, shown, watch
 from receivers import Receivers, Reply
 from structlog.testing import capture_logs
 
@@ -239,3 +239,20 @@ async def test_a_task_that_is_removed_while_its_result_is_fetched_tells_nobody(d
     held.set()
     await made.stop()  # finishes what is under way
     assert [request.document["data"]["status"] for request in receivers.requests] == ["ERROR"]
+
+
+async def test_results_that_hang_do_not_keep_polls_waiting(daemon, receivers, raw):
+    """Only some are read at once, so that connections are left for those who only want to know how it stands."""
+    never = asyncio.Event()
+    raw.otherwise = PENDING
+    names = [f"ended-{number}" for number in range(12)]
+    for name in names:
+        raw.script(f"/dub/{name}", ended("SUCCESS", 5))
+    raw.script("/dub-result/5", Reply(held=never))
+    made = await daemon(settings(camb={"base_url": raw.url, "concurrency": 4}, destinations={"hook": hook(receivers)}))
+    await watch(made.api, "dub", *names)
+    await raw.until(lambda: raw.at("/dub-result/5"))
+    await watch(made.api, "dub", "still-pending")
+    await raw.until(lambda: len(raw.at("/dub/still-pending")) > 5)
+    assert len(raw.at("/dub-result/5")) == 1
+    never.set()

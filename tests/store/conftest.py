@@ -8,6 +8,7 @@ import pytest
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
+from cambwatch.adapters.store.ledger import DeliveryLedger
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.steps import migrate
 from cambwatch.adapters.store.tasks import TaskStore
@@ -53,3 +54,9 @@ def tasks(database: Database) -> TaskStore:
 def deliveries(database: Database) -> DeliveryStore:
     """The deliveries in `database`."""
     return DeliveryStore(database)
+
+
+@pytest.fixture
+def ledger(database: Database) -> DeliveryLedger:
+    """What people ask of the deliveries in `database`."""
+    return DeliveryLedger(database)

@@ -83,7 +83,7 @@ async def conclude(
     notify: Sequence[str] = ("hook",),
     hear_group: Callable[[GroupComplete], Sequence[str]] = nobody,
     at: datetime = NOW + timedelta(seconds=41),
-) -> list[str]:
+) -> list[str] | None:
     """End *task* and owe that to *notify*."""
     ended, event = ending(task, status, at=at)
     return await tasks.conclude(ended, event, notify=notify, hear_group=hear_group)

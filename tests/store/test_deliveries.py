@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from store_samples import NOW, conclude, nobody, owed, watch
 
+from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.events import Event
@@ -183,3 +184,20 @@ async def test_waiting_counts_what_is_owed(tasks: TaskStore, deliveries: Deliver
         (delivery,) = await owed(tasks, task)
         await deliveries.record(delivery, REFUSED, verdict, now=NOW)
     assert await deliveries.waiting() == {"hook": 2, "slack": 1}
+
+
+async def test_an_event_that_cannot_be_read_keeps_back_nothing(
+    tasks: TaskStore, deliveries: DeliveryStore, database: Database
+) -> None:
+    """As after a step back to an older version: it stays owed, and what is due behind it goes out."""
+    for name in ("odd", "plain"):
+        (task,) = await watch(tasks, name)
+        await conclude(tasks, task)
+    await database.write(
+        lambda connection: connection.exec_driver_sql("""UPDATE events SET document = '{"type": "?"}' WHERE id = 1""")
+    )
+
+    due = await deliveries.due("hook", now=NOW + timedelta(hours=1), limit=10, besides=())
+
+    assert _names(due) == ["plain"]
+    assert (await deliveries.waiting()) == {"hook": 2}

@@ -11,20 +11,21 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from store_samples import conclude, owed, watch
+from store_samples import NOW, conclude, owed, watch
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
+from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.steps import MIGRATIONS, migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.model import TaskFilter
+from cambwatch.core.model import Attempt, GiveUp, Outcome, TaskFilter
 
 STEP = """
 import sqlalchemy as sa
 from alembic import op
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 def upgrade() -> None:
 """
@@ -55,7 +56,7 @@ def _with_step(folder: Path, body: str) -> Path:
     migrations = folder / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
-    (migrations / "versions" / "0002_next.py").write_text(STEP + lines)
+    (migrations / "versions" / "0003_next.py").write_text(STEP + lines)
     return migrations
 
 
@@ -168,7 +169,7 @@ def test_a_newer_database_is_left_as_it_is(used: Path) -> None:
     connection.commit()
     connection.close()
     before = _files(used.parent)
-    with pytest.raises(StoreTooNewError, match=r"step 9999, this one knows 0001"):
+    with pytest.raises(StoreTooNewError, match=r"step 9999, this one knows 0002"):
         migrate(used)
     assert _files(used.parent) == before
     assert list(before) == [used.name]
@@ -287,3 +288,21 @@ async def test_a_migrated_database_has_what_was_in_it(used: Path) -> None:
         assert two.labels == {"a": "b"}
         (one,) = await tasks.page(TaskFilter(), limit=9, before=two.id)
         assert [delivery.destination for delivery in await owed(tasks, one)] == ["hook", "slack"]
+
+
+async def test_a_database_of_the_first_version_keeps_its_deliveries(place: Path, tmp_path: Path) -> None:
+    """And what was tried there can be recorded on, with its attempts."""
+    migrations = tmp_path / "migrations"
+    shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__", "000[2-9]_*"))
+    path = place / "cambwatch.db"
+    migrate(path, migrations=migrations)
+    async with SqliteDatabase(path) as database:
+        tasks = TaskStore(database)
+        (one,) = await watch(tasks, "one")
+        await conclude(tasks, one, notify=("hook", "slack"))
+    migrate(path)
+    async with SqliteDatabase(path) as database:
+        hook, slack = await owed(TaskStore(database), one)
+        assert (hook.destination, slack.destination, hook.budget_from) == ("hook", "slack", None)
+        attempt = Attempt(7, Outcome.TRANSIENT, took_ms=3)
+        assert await DeliveryStore(database).record(hook, attempt, GiveUp(), now=NOW)

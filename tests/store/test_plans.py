@@ -9,10 +9,21 @@ import sqlalchemy as sa
 from store_samples import NOW, conclude, nobody, watch, wish
 
 from cambwatch.adapters.store.deliveries import DeliveryStore
+from cambwatch.adapters.store.ledger import DeliveryLedger
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.events import GroupComplete
-from cambwatch.core.model import Attempt, Delivered, Delivery, DeliveryState, Outcome, Status, TaskFilter, TaskKey
+from cambwatch.core.model import (
+    Attempt,
+    Delivered,
+    Delivery,
+    DeliveryFilter,
+    DeliveryState,
+    Outcome,
+    Status,
+    TaskFilter,
+    TaskKey,
+)
 
 SORTED = "USE TEMP B-TREE FOR ORDER BY"
 NEWEST_FIRST = "SCAN tasks"  # by its number, from the end, for as long as the page is not full
@@ -27,6 +38,7 @@ class Plans:
     def __init__(self, database: SqliteDatabase) -> None:
         self.tasks = TaskStore(database)
         self.deliveries = DeliveryStore(database)
+        self.ledger = DeliveryLedger(database)
         self._database = database
 
     async def of(self, work: Awaitable[object]) -> list[list[str]]:
@@ -197,3 +209,44 @@ async def test_note_polls(plans: Plans) -> None:
     (task,) = await watch(plans.tasks, "one", now=NOW - timedelta(hours=1))
     ran = plans.tasks.note_polls([(task.id, 3, NOW)])
     assert await plans.of(ran) == [[BY_ID]]
+
+
+EVENT = "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "first_page", "next_page"),
+    [
+        (
+            DeliveryFilter(destination="hook", states=frozenset({DeliveryState.DELIVERED})),
+            ["SCAN deliveries USING INDEX ix_deliveries_newest", EVENT],
+            ["SEARCH deliveries USING INDEX ix_deliveries_newest ((created_at,id)<(?,?))", EVENT],
+        ),
+        (
+            DeliveryFilter(states=frozenset({DeliveryState.DEAD})),
+            ["SCAN deliveries USING INDEX ix_deliveries_dead", EVENT],
+            ["SEARCH deliveries USING INDEX ix_deliveries_dead ((created_at,id)<(?,?))", EVENT],
+        ),
+    ],
+)
+async def test_page_of_deliveries(
+    plans: Plans, wanted: DeliveryFilter, first_page: list[str], next_page: list[str]
+) -> None:
+    """From the newest on, for as long as the page is not full; the dead by themselves."""
+    assert await plans.of(plans.ledger.page(wanted, limit=50, before=None)) == [first_page]
+    assert await plans.of(plans.ledger.page(wanted, limit=50, before=(NOW, "msg_1"))) == [next_page]
+
+
+async def test_deliveries_of_a_task_id(plans: Plans) -> None:
+    """By the tasks of that name, however many others there are."""
+    (lines,) = await plans.of(plans.ledger.page(DeliveryFilter(task_id="one"), limit=50, before=None))
+    assert not any(line.startswith("SCAN") for line in lines)
+
+
+async def test_retry_some(plans: Plans) -> None:
+    """The dead oldest first, without a look at what was delivered; what waits by its destination."""
+    for state, index in ((DeliveryState.DEAD, "ix_deliveries_dead"), (DeliveryState.PENDING, "ix_deliveries_due")):
+        step = plans.ledger.retry_some(state, destinations=["hook"], since=NOW, now=NOW)
+        (lines,) = await plans.of(step)
+        assert lines[0] == "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1 (id=?)"
+        assert f"USING INDEX {index} " in lines[1]

@@ -34,6 +34,7 @@ SOUND: dict[str, dict[str, object]] = {
         "finished_at": None,
         "outcome": None,
     },
+    "attempts": {"delivery_id": "msg_0", "number": 1, "outcome": "transient", "took_ms": 1, "at": 0},
 }
 
 BROKEN: list[tuple[str, str, dict[str, object]]] = [
@@ -52,6 +53,8 @@ BROKEN: list[tuple[str, str, dict[str, object]]] = [
     ("deliveries", "ck_deliveries_finished_iff_not_pending", {"finished_at": 1}),
     ("deliveries", "ck_deliveries_finished_iff_not_pending", {"state": "cancelled", "next_attempt_at": None}),
     ("deliveries", "ck_deliveries_attempts_not_negative", {"attempts": -1}),
+    ("attempts", "ck_attempts_outcome", {"outcome": "fine"}),
+    ("attempts", "ck_attempts_number_from_1", {"number": 0}),
 ]
 
 
@@ -72,6 +75,22 @@ async def _event(database: Database) -> None:
     await database.write(_insert("events"))
 
 
+@pytest.fixture
+async def _delivery(database: Database, _event: None) -> None:
+    """For attempts to belong to."""
+    await database.write(_insert("deliveries", id="msg_0", destination="pager"))
+
+
+@pytest.mark.usefixtures("_delivery")
+async def test_an_attempt_goes_with_its_delivery(database: Database) -> None:
+    """As that goes with its event."""
+    await database.write(_insert("attempts"))
+    await database.write(_insert("attempts", number=2))
+    assert await count(database, "attempts") == 2
+    await database.write(lambda connection: connection.execute(sa.text("DELETE FROM events")).close())
+    assert await count(database, "attempts") == 0
+
+
 async def test_what_keeps_the_rules_is_taken(database: Database) -> None:
     """Or else the tests below would show nothing."""
     await database.write(_insert("tasks"))
@@ -88,7 +107,7 @@ async def test_what_breaks_a_rule_is_refused(
     """By the rule that it breaks."""
     with pytest.raises(IntegrityError, match=rule):
         await database.write(_insert(table, **special))
-    assert await count(database, table) == {"tasks": 0, "deliveries": 0}[table]
+    assert await count(database, table) == 0
 
 
 def test_every_rule_is_broken_above() -> None:

@@ -19,6 +19,10 @@ def watch(number: int = 1) -> Watch:
     return Watch(pending(number=number), unasked())
 
 
+SOMEBODY = watch(9999)
+"""Whose answer it is, where that makes no difference."""
+
+
 def filled(one: AccountLane, tasks: int) -> list[Watch]:
     """So many watches, all due at 0 and put into *one*."""
     watches = [watch(number) for number in range(tasks)]
@@ -67,7 +71,7 @@ def test_no_more_are_asked_at_once_than_allowed() -> None:
     filled(one, 5)
     assert [one.take(0) is not None for _ in range(4)] == [True, True, True, False]
     assert one.wake_s(0) is None
-    one.answered()
+    one.answered(SOMEBODY)
     assert one.wake_s(0) == 0
     assert [one.take(0) is not None for _ in range(2)] == [True, False]
 
@@ -97,7 +101,7 @@ def test_idle_is_when_nothing_is_asked() -> None:
     assert one.idle
     one.take(0)
     assert not one.idle
-    one.answered()
+    one.answered(SOMEBODY)
     assert one.idle
 
 
@@ -108,7 +112,7 @@ def test_a_refused_key_is_said_once(http_status: int) -> None:
     filled(one, 4)
     while one.take(0):
         pass
-    flips = [one.was_refused(http_status, now_s=second / 10) for second in range(4)]
+    flips = [one.was_refused(SOMEBODY, http_status, now_s=second / 10) for second in range(4)]
     assert flips == [Flip.PAUSED, None, None, None]
     assert one.refused == http_status
 
@@ -119,7 +123,7 @@ def test_probes_of_a_refused_key_grow_rarer() -> None:
     filled(one, 50)
     one.take(now_s)
     for _ in range(9):
-        one.was_refused(401, now_s=now_s)
+        one.was_refused(SOMEBODY, 401, now_s=now_s)
         wake_s = one.wake_s(now_s)
         assert one.take(math.nextafter(wake_s, 0)) is None
         assert one.take(wake_s) is not None
@@ -136,7 +140,7 @@ def test_a_probe_without_an_answer_is_a_probe() -> None:
     one, now_s, pauses = lane(), 0.0, []
     filled(one, 50)
     one.take(now_s)
-    one.was_refused(401, now_s=now_s)
+    one.was_refused(SOMEBODY, 401, now_s=now_s)
     for _ in range(4):
         wake_s = one.wake_s(now_s)
         one.take(wake_s)
@@ -154,7 +158,7 @@ def test_refusals_that_were_under_way_do_not_make_probes_rarer() -> None:
     for _ in range(10):
         one.take(0)
     for second in range(10):
-        one.was_refused(401, now_s=second)
+        one.was_refused(SOMEBODY, 401, now_s=second)
     assert one.wake_s(9) == 9 + PROBE_FIRST_S
 
 
@@ -163,15 +167,15 @@ def test_the_first_good_answer_resumes_the_account() -> None:
     one = lane()
     filled(one, 10)
     one.take(0)
-    one.was_refused(401, now_s=0)
+    one.was_refused(SOMEBODY, 401, now_s=0)
     one.take(5)
-    one.was_refused(401, now_s=5)
+    one.was_refused(SOMEBODY, 401, now_s=5)
     one.take(15)
-    assert one.answered() is Flip.RESUMED
+    assert one.answered(SOMEBODY) is Flip.RESUMED
     assert one.refused is None
     assert one.wake_s(15) == 15
     assert one.take(15) is not None
-    assert one.was_refused(403, now_s=15) is Flip.PAUSED
+    assert one.was_refused(SOMEBODY, 403, now_s=15) is Flip.PAUSED
     assert one.wake_s(15) == 15 + PROBE_FIRST_S
 
 
@@ -208,7 +212,7 @@ def test_a_refused_key_is_silence_until_the_next_probe() -> None:
     one = lane()
     filled(one, 1)
     one.take(0)
-    one.was_refused(401, now_s=0)
+    one.was_refused(SOMEBODY, 401, now_s=0)
     assert one.silence_s(1) == PROBE_FIRST_S - 1
     assert one.reserve(1) == PROBE_FIRST_S - 1
 
@@ -220,9 +224,9 @@ def test_silence_is_kept_whatever_else_is_heard() -> None:
     for _ in range(4):
         one.take(0)
     one.unanswered("HTTP 429", hold_until_s=600)
-    assert one.answered() is None
-    assert one.was_refused(401, now_s=1) is Flip.PAUSED
-    assert one.answered() is Flip.RESUMED
+    assert one.answered(SOMEBODY) is None
+    assert one.was_refused(SOMEBODY, 401, now_s=1) is Flip.PAUSED
+    assert one.answered(SOMEBODY) is Flip.RESUMED
     assert one.take(599) is None
     assert one.wake_s(2) == 600
 
@@ -238,17 +242,17 @@ def test_trouble_is_said_after_a_few_answers_without_a_word() -> None:
     assert flips == [*[None] * (TROUBLE_AFTER - 1), Flip.UNREACHABLE, None, None]
     assert one.trouble == f"reason {TROUBLE_AFTER - 1}"
     one.take(0)
-    assert one.answered() is Flip.RECOVERED
+    assert one.answered(SOMEBODY) is Flip.RECOVERED
     assert one.trouble is None
     one.take(0)
-    assert one.answered() is None
+    assert one.answered(SOMEBODY) is None
 
 
 def test_trouble_is_counted_in_a_row() -> None:
     """One good answer in between begins anew; so does a refusal, which is an answer."""
     one = lane()
     filled(one, 40)
-    for heard in (one.answered, lambda: one.was_refused(401, now_s=0)):
+    for heard in (lambda: one.answered(SOMEBODY), lambda: one.was_refused(SOMEBODY, 401, now_s=0)):
         for _ in range(TROUBLE_AFTER - 1):
             one.take(0)
             assert one.unanswered("timeout") is None
@@ -257,6 +261,36 @@ def test_trouble_is_counted_in_a_row() -> None:
     one.take(100)
     assert one.unanswered("timeout") is None
     assert one.trouble is None
+
+
+def test_one_task_that_is_forbidden_does_not_stop_the_others() -> None:
+    """403 may mean "not your run": the next probe is for one whose last answer was good."""
+    one = lane()
+    bad, good = filled(one, 2)
+    assert one.take(0) is bad
+    assert one.take(0) is good
+    assert one.answered(good) is None
+    one.put(good, due_s=1)
+    assert one.was_refused(bad, 403, now_s=1) is Flip.PAUSED
+    one.put(bad, due_s=1)
+    assert one.take(1 + PROBE_FIRST_S) is good
+    assert one.answered(good) is Flip.RESUMED
+    assert one.take(1 + PROBE_FIRST_S) is bad
+    assert one.was_refused(bad, 403, now_s=7) is None
+    assert one.refused is None
+
+
+def test_tasks_that_were_not_refused_are_probed_first() -> None:
+    """However many are forbidden: each is tried once, a short pause apart, before any is tried again."""
+    one = lane()
+    watches = filled(one, 20)
+    now_s = 0.0
+    for expected in watches[:-1]:
+        assert one.take(now_s) is expected
+        one.was_refused(expected, 403, now_s=now_s)
+        one.put(expected, due_s=now_s)
+        now_s += PROBE_FIRST_S
+    assert one.take(now_s) is watches[-1]
 
 
 class Lane(RuleBasedStateMachine):
@@ -323,7 +357,7 @@ class Lane(RuleBasedStateMachine):
     @rule(again_s=st.floats(0, 10))
     def hear_good(self, again_s: float) -> None:
         refused = self.lane.refused
-        assert (self.lane.answered() is Flip.RESUMED) == (refused is not None)
+        assert (self.lane.answered(self.in_flight[0]) is Flip.RESUMED) == (refused is not None)
         self.probe_at_s = -math.inf
         self.put(self.in_flight.pop(0), self.now_s + again_s)
 
@@ -339,7 +373,7 @@ class Lane(RuleBasedStateMachine):
     @rule()
     def hear_refusal(self) -> None:
         refused = self.lane.refused
-        assert (self.lane.was_refused(401, now_s=self.now_s) is Flip.PAUSED) == (refused is None)
+        assert (self.lane.was_refused(self.in_flight[0], 401, now_s=self.now_s) is Flip.PAUSED) == (refused is None)
         self.probe_at_s = self.now_s + PROBE_FIRST_S
         self.put(self.in_flight.pop(0), self.now_s)
 
@@ -354,7 +388,8 @@ class Lane(RuleBasedStateMachine):
         due_s, known = self.due.pop(one.task.id)
         assert known is one
         assert due_s <= self.now_s
-        assert all(due_s <= other_s for other_s, _ in self.due.values())
+        if self.lane.refused is None:  # a probe takes the likeliest of those that are due
+            assert all(due_s <= other_s for other_s, _ in self.due.values())
         assert self.now_s >= max(self.silent_until_s, self.probe_at_s)
         assert self.lane.refused is None or not self.in_flight
         self.in_flight.append(one)

@@ -362,3 +362,10 @@ def test_a_client_is_told_what_is_wrong_with_http(tmp_path):
             intake(str(path), {})
         assert str(caught.value) == f"{path}:{line}"
     assert intake(None, {}, places=[tmp_path / "none.yaml"]).url == "http://127.0.0.1:8787"
+
+
+def test_a_base_url_of_camb_without_its_path_is_doubted() -> None:
+    """There, every task would seem unknown."""
+    loaded = read("camb: {api_key: abc, base_url: https://client.camb.ai}")
+    assert [warning.partition(": ")[2].partition(":")[0] for warning in loaded.warnings] == ["camb.base_url"]
+    assert read("camb: {api_key: abc, base_url: https://client.camb.ai/apis/}").warnings == ()

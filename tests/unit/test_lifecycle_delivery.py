@@ -1,6 +1,7 @@
 """What becomes of a delivery: each outcome by itself, and all of them over a whole life."""
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -67,6 +68,23 @@ def test_trouble_that_passes_is_tried_again_until_the_budget_ends(kind: str, out
     assert after(outcome, kind=kind) == RetryAt(START + 5 * SECOND)
     assert after(outcome, kind=kind, number=99, age=2 * DAY) == RetryAt(START + 2 * DAY + HOUR)
     assert after(outcome, kind=kind, age=3 * DAY) == GiveUp()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "budget"), [(Outcome.TRANSIENT, 3 * DAY), (Outcome.RATE_LIMITED, 3 * DAY), (Outcome.AUTH, SHORT_BUDGET)]
+)
+def test_another_try_has_a_budget_of_its_own(outcome: Outcome, budget: timedelta) -> None:
+    """From when it was wished for, however old the event."""
+    wished_at = START + 30 * DAY
+    delivery = replace(owed(attempts=1, outcome=outcome), budget_from=wished_at)
+    attempt = Attempt(2, outcome, took_ms=1, http_status=403)
+
+    def at(now: datetime) -> Verdict:
+        return verdict(delivery, attempt, receiver("webhook"), now=now, chance=0)
+
+    assert at(wished_at) == RetryAt(wished_at + 10 * SECOND)
+    assert at(wished_at + budget - MICROSECOND) != GiveUp()
+    assert at(wished_at + budget) == GiveUp()
 
 
 @pytest.mark.parametrize("outcome", [Outcome.DESTINATION_GONE, Outcome.AUTH])

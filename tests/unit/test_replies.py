@@ -335,3 +335,13 @@ def test_a_retry_after_is_handed_on(http_status: int, wish: str | None, span: ti
     report = answer(http_status, None, wish=wish)
     assert isinstance(report, Unavailable)
     assert report.retry_after == span
+
+
+@pytest.mark.parametrize("http_status", [404, 410])
+def test_a_page_for_people_says_nothing_about_a_task(http_status: int) -> None:
+    """It comes from a gateway or a wrong base_url; what Camb itself says of an unknown task is no HTML."""
+    page = read_answer(KINDS["dub"], http_status, b"\n<!DOCTYPE html><h1>Not Found</h1>", wish=None, now=NOW)
+    assert isinstance(page, Unavailable)
+    assert page.fault is Fault.UNREADABLE
+    for body in (b"", b"Not Found", b'{"detail": "x"}'):
+        assert isinstance(read_answer(KINDS["dub"], http_status, body, wish=None, now=NOW), Unknown)

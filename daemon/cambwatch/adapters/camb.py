@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 from urllib.parse import quote
@@ -14,8 +15,19 @@ from cambwatch.core.accounts import Account
 from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Fault, Json, Report, TaskKey, Unavailable
 from cambwatch.core.result_requests import ResultRequest
+from cambwatch.core.retry import http_date
 
 LONGEST_RESULT = 8 << 20  # bytes; a result may embed the transcript of a film
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """*wish* is its Retry-After, *at* when it was given."""
+
+    http_status: int
+    body: bytes
+    wish: str | None
+    at: datetime
 
 
 class Camb:
@@ -62,8 +74,7 @@ class Camb:
         answer = await self._ask(key.account, ResultRequest("GET", target), largest=replies.LONGEST_BODY)
         if isinstance(answer, Unavailable):
             return answer
-        http_status, wish, body = answer
-        return replies.read_answer(kind, http_status, body, wish=wish, now=self._now())
+        return replies.read_answer(kind, answer.http_status, answer.body, wish=answer.wish, now=answer.at)
 
     async def result(self, account: str, request: ResultRequest) -> tuple[Json] | Unavailable:
         """
@@ -74,20 +85,17 @@ class Camb:
         answer = await self._ask(account, request, largest=LONGEST_RESULT)
         if isinstance(answer, Unavailable):
             return answer
-        http_status, wish, body = answer
-        if http_status != 200:
-            return replies.unavailable(http_status, body, wish=wish, now=self._now())
-        return replies.parse(body, longest=LONGEST_RESULT)
+        if answer.http_status != 200:
+            return replies.unavailable(answer.http_status, answer.body, wish=answer.wish, now=answer.at)
+        return replies.parse(answer.body, longest=LONGEST_RESULT)
 
     def endpoint(self, account: str, request: ResultRequest) -> str | None:
         """The absolute URL of *request*; None for an account that the configuration does not have any more."""
         known = self._accounts.get(account)
         return None if known is None else known.base_url + request.target
 
-    async def _ask(
-        self, account: str, request: ResultRequest, *, largest: int
-    ) -> tuple[int, str | None, bytes] | Unavailable:
-        """HTTP status, Retry-After and body (one byte over *largest* at most) of an answer, or why there is none."""
+    async def _ask(self, account: str, request: ResultRequest, *, largest: int) -> _Answer | Unavailable:
+        """The answer, its body one byte over *largest* at most, or why there is none."""
         try:
             async with self._sessions[account].request(
                 request.method,
@@ -96,7 +104,10 @@ class Camb:
                 allow_redirects=False,
             ) as response:
                 body = await _read(response, largest)
-                return response.status, response.headers.get("retry-after"), body
+                wish = response.headers.get("retry-after")
+                # By Camb's own clock: a date in Retry-After means nothing by another.
+                at = http_date(response.headers.get("date")) if wish else None
+                return _Answer(response.status, body, wish, at or self._now())
         except TimeoutError:
             return Unavailable(Fault.TIMEOUT, detail="no answer in time")
         except aiohttp.ClientConnectorDNSError as error:

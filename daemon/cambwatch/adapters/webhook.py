@@ -16,7 +16,7 @@ from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
 from cambwatch.core.replies import text
-from cambwatch.core.retry import retry_after
+from cambwatch.core.retry import http_date, retry_after
 
 LONGEST_ANSWER = 64 << 10  # bytes read of a receiver's answer
 EXCERPT = 1000  # characters of it that are kept
@@ -88,7 +88,8 @@ class Webhook:
                 return attempt(
                     classify(destination.type, response.status, body, has_retry_after=wish is not None),
                     http_status=response.status,
-                    retry_after=retry_after(wish, now=self._now()),
+                    # By the receiver's own clock: a date in Retry-After means nothing by another.
+                    retry_after=retry_after(wish, now=http_date(response.headers.get("date")) or self._now()),
                     detail=_excerpt(body),
                 )
         except TimeoutError:

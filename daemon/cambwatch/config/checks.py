@@ -74,6 +74,8 @@ def warn(parts: Parts) -> Iterator[Finding]:
         for path, url in urls.items():
             if url and url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
                 yield Finding(path, "the API key goes over the network unencrypted: use https")
+            if url and urlsplit(url).hostname == "client.camb.ai" and urlsplit(url).path != "/apis":
+                yield Finding(path, "Camb's API is at https://client.camb.ai/apis: elsewhere it knows no task")
 
 
 def _check_camb(camb: Camb) -> Iterator[Finding]:

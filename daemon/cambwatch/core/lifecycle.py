@@ -148,7 +148,8 @@ def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, n
     Decide what becomes of *delivery* after *attempt*.
 
     The next attempt is never earlier than the receiver's Retry-After. The last one
-    is made at the end of the budget, or when the Retry-After allows it.
+    is made at the end of the budget, or when the Retry-After allows it. The budget
+    counts from the event, or from when somebody wished for another try.
     """
     custom = destination.type == "webhook"
     match attempt.outcome:
@@ -168,7 +169,7 @@ def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, n
             budget = destination.retry.give_up_after
         case _:
             assert_never(attempt.outcome)
-    ends_at = delivery.created_at + budget
+    ends_at = (delivery.budget_from or delivery.created_at) + budget
     if now >= ends_at:
         return GiveUp()
     pause = destination.retry.backoff.pause(attempt.number, chance=chance)

@@ -254,7 +254,8 @@ class Delivery:
     *id* is the webhook-id: the same over every attempt, other for another
     event, another destination or a task watched anew. *attempts* counts those
     whose outcome was recorded. *next_attempt_at* is None unless *state* is
-    pending.
+    pending. *budget_from* is when somebody wished for another try: the budget of
+    retries counts from there, None: from *created_at*.
     """
 
     id: str
@@ -265,9 +266,39 @@ class Delivery:
     created_at: datetime
     next_attempt_at: datetime | None
     finished_at: datetime | None = None
-    outcome: "Outcome | None" = None  # of the last attempt
-    http_status: int | None = None  # of the last attempt, None when there was no answer
-    detail: str | None = None  # of the last attempt: the first words of the answer, or what went wrong
+    outcome: "Outcome | None" = None  # of the last attempt within the budget
+    http_status: int | None = None  # of the same, None when there was no answer
+    detail: str | None = None  # of the same: the first words of the answer, or what went wrong
+    budget_from: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a delivery tells of: the event's type, and the task (then *kind* is given) or the group."""
+
+    event_type: str
+    account: str | None = None
+    kind: str | None = None
+    task_id: str | None = None
+    name: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many deliveries wait for a destination, at least one, and since when the oldest is owed."""
+
+    waiting: int
+    oldest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries a listing shows; an empty part asks nothing, all parts must hold."""
+
+    states: frozenset[DeliveryState] = frozenset()
+    destination: str | None = None
+    task_id: str | None = None
 
 
 class Outcome(StrEnum):
@@ -294,6 +325,14 @@ class Attempt:
     http_status: int | None = None
     retry_after: timedelta | None = None
     detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PastAttempt:
+    """An attempt as it is kept: *at* is when its outcome was known."""
+
+    at: datetime
+    attempt: Attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,9 @@ def read_answer(kind: Kind, http_status: int, body: bytes, *, wish: str | None, 
             return document if isinstance(document, Unavailable) else read_status(kind, document[0])
         case 401 | 403:
             return Forbidden(http_status)
+        case 404 | 410 if body.lstrip()[:1] == b"<":
+            # A page for people comes from a gateway or from a wrong base_url, not from what knows tasks.
+            return Unavailable(Fault.UNREADABLE, detail=f"HTTP {http_status} with a page: is camb.base_url right?")
         case 404 | 410:
             return Unknown(detail(body))
         case 422:
@@ -101,8 +104,8 @@ def read_status(kind: Kind, document: Json) -> Report:
             return Pending()
         case []:
             return Pending()
-        case [{"status": str()} as first, *_]:  # never seen, but a failure must not pass for the shape below
-            return read_status(kind, first)
+        case [*items] if told := next((one for one in items if isinstance(one, dict) and one.get("status")), None):
+            return read_status(kind, told)  # never seen, but a failure must not pass for the shape below
         case [{"run_id": value}, *_]:
             run_id = _run_id(value)
             return Pending() if run_id is None else Ended(Status.SUCCESS, run_id)

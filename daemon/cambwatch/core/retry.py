@@ -48,6 +48,8 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     """
     The pause that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date).
 
+    *now* is the instant by the clock of whoever asks: the Date of its answer, where it has one.
+
     None where there is no header or no sense in it (negative, NaN, garbage, a date
     gone by); a longer wish than LONGEST_RETRY_AFTER is cut to it. Fractions of a
     second, which the RFC does not know, are taken because servers send them.
@@ -56,14 +58,21 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     if not text:
         return None
     try:
-        seconds = float(text)
+        seconds = float(text.encode("ascii"))  # digits of other scripts are numbers to Python alone
     except ValueError:
-        try:
-            date = parsedate_to_datetime(text)
-            at = date if date.tzinfo else date.replace(tzinfo=UTC)
-            seconds = (at - now).total_seconds()
-        except (ValueError, OverflowError, IndexError, TypeError):  # all of them come out of odd dates
+        at = http_date(text)
+        if at is None:
             return None
+        seconds = (at - now).total_seconds()
     if math.isnan(seconds) or seconds < 0:
         return None
     return timedelta(seconds=min(seconds, LONGEST_RETRY_AFTER.total_seconds()))
+
+
+def http_date(text: str | None) -> datetime | None:
+    """The instant that an HTTP date names (RFC 9110, 5.6.7); None for anything else."""
+    try:
+        date = parsedate_to_datetime(text or "")
+    except (ValueError, OverflowError, IndexError, TypeError):  # all of them come out of odd dates
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)

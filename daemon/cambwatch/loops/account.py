@@ -6,6 +6,7 @@ about tasks and asks nothing itself; time is an argument, in seconds of a clock
 that only grows.
 """
 
+import asyncio
 import heapq
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +29,7 @@ class Watch:
     progress: Progress
     due_s: float | None = None
     asked_again: bool = False  # somebody wants an answer newer than the one under way
+    refused: bool = False  # its last answer was 401 or 403
 
 
 class Flip(StrEnum):
@@ -53,6 +55,9 @@ class AccountLane:
         self._probe_at_s = -inf  # while the key is refused
         self._probes = 0  # since the key was refused
         self._unanswered = 0  # answers in a row, over all tasks, that say nothing
+        self._good: Watch | None = None  # the last that had a good answer
+        self.result_places = asyncio.Semaphore(max(1, concurrency // 4))
+        """So many results are read at once, that some which hang leave connections to the polls."""
         self.refused: int | None = None
         """The HTTP status with which Camb refuses the key; None while it does not."""
         self.trouble: str | None = None
@@ -80,12 +85,15 @@ class AccountLane:
         due_s = self._due_s()
         if due_s is None or due_s > now_s or not self._bucket.take(now_s):
             return None
-        _, _, watch = heapq.heappop(self._heap)
+        if self.refused is None:
+            _, _, watch = heapq.heappop(self._heap)
+        else:
+            watch = self._probe(now_s)
+            # 403 may be about the task: the pause grows only once all that are due were refused.
+            self._probes += self.refused != 403 or watch.refused
+            self._pause(now_s)  # here too, because the probe may bring no answer at all
         watch.due_s = None
         self._in_flight += 1
-        if self.refused is not None:
-            self._probes += 1
-            self._pause(now_s)  # here too, because the probe may bring no answer at all
         return watch
 
     def reserve(self, now_s: float) -> float:
@@ -107,9 +115,10 @@ class AccountLane:
             return None
         return max(due_s, self._not_before_s, self._bucket.ready_s, now_s)
 
-    def answered(self) -> Flip | None:
-        """Camb answered a poll with something that shows the key is good."""
+    def answered(self, watch: Watch) -> Flip | None:
+        """Camb answered the poll for *watch* with something that shows the key is good."""
         self._in_flight -= 1
+        self._good, watch.refused = watch, False
         was_refused, was_trouble = self.refused, self.trouble
         self.refused, self.trouble, self._probes, self._unanswered = None, None, 0, 0
         if was_refused is not None:
@@ -128,9 +137,18 @@ class AccountLane:
             return Flip.UNREACHABLE
         return None
 
-    def was_refused(self, http_status: int, *, now_s: float) -> Flip | None:
-        """Camb refused the key: nothing is asked but a probe now and then, each with the task that is due next."""
+    def was_refused(self, watch: Watch, http_status: int, *, now_s: float) -> Flip | None:
+        """
+        Camb refused to tell us of *watch*: until the next good answer nothing is asked but a probe now and then.
+
+        A 403 for a task that was refused before, while others have good answers, is
+        about that task alone and changes nothing here.
+        """
         self._in_flight -= 1
+        about_the_task = http_status == 403 and watch.refused and self.refused is None and self._good is not None
+        watch.refused = True
+        if about_the_task:
+            return None
         flip = Flip.PAUSED if self.refused is None else None
         self.refused, self.trouble, self._unanswered = http_status, None, 0
         self._pause(now_s)
@@ -143,6 +161,14 @@ class AccountLane:
     @property
     def _not_before_s(self) -> float:
         return max(self._silent_until_s, self._probe_at_s)
+
+    def _probe(self, now_s: float) -> Watch:
+        """Of those that are due, of which there is one, the likeliest to have a good answer."""
+        if self._good is not None and self._good.due_s is not None and self._good.due_s <= now_s:
+            return self._good
+        due = [entry for entry in self._heap if entry[0] <= now_s and entry[2].due_s == entry[0]]
+        _, _, watch = min(due, key=lambda entry: (entry[2].refused, entry[0], entry[1]))
+        return watch
 
     def _pause(self, now_s: float) -> None:
         """Hold the next probe back, the longer the more there were; answers that come in late only shift it."""

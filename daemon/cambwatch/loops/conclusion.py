@@ -44,7 +44,7 @@ class TaskBook(Protocol):
 
     async def conclude(
         self, ended: Task, event: TaskEnded, *, notify: Sequence[str], hear_group: HearGroup
-    ) -> list[str]: ...
+    ) -> list[str] | None: ...
 
 
 class Concluder:
@@ -112,11 +112,8 @@ class Concluder:
             finished_at=event.finished_at,
         )
         notify = self._hear(event, task.notify)
-        try:
-            owed = await self._book.conclude(ended, event, notify=notify, hear_group=self.hear_group)
-        except LookupError as error:
-            if isinstance(error, KeyError | IndexError):  # a bug, which says nothing about the task
-                raise
+        owed = await self._book.conclude(ended, event, notify=notify, hear_group=self.hear_group)
+        if owed is None:
             return False
         log.info(
             "task.concluded",
@@ -176,6 +173,12 @@ class Concluder:
         return (read[0],), missed
 
     async def _read(
+        self, account: str, request: ResultRequest, lane: AccountLane, *, tries: int, until_s: float
+    ) -> tuple[Json] | Unavailable:
+        async with lane.result_places:
+            return await self._read_now(account, request, lane, tries=tries, until_s=until_s)
+
+    async def _read_now(
         self, account: str, request: ResultRequest, lane: AccountLane, *, tries: int, until_s: float
     ) -> tuple[Json] | Unavailable:
         number = 0

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from cambwatch.core.destinations import Destination
 from cambwatch.core.events import Event
 from cambwatch.core.formats import FORMATS, Message
 from cambwatch.core.lifecycle import in_plain_words, verdict
-from cambwatch.core.model import Attempt, Delivery, Outcome, RetryAt, Verdict
+from cambwatch.core.model import Attempt, Delivery, Outcome, PastAttempt, RetryAt, Verdict
 from cambwatch.core.templates import TemplateError
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.scheduler import Alarm, Scheduler
@@ -62,6 +62,7 @@ class Lane:
         self._clock = clock
         self._kick = kick
         self._alarm = alarm
+        self.last: PastAttempt | None = None  # of all its deliveries
         self._format = FORMATS[destination.type]
         rate = destination.rate or self._format.rate
         self._bucket = rate and TokenBucket(rate.per_second, burst=rate.burst, now_s=clock.monotonic())
@@ -70,6 +71,12 @@ class Lane:
         self._forgotten: set[str] = set()  # while the store is read
         self._held_until_s = 0.0
         self._stopping = False
+
+    @property
+    def paused_until(self) -> datetime | None:
+        """Until when nothing is posted, because the receiver has said that we are too fast; None: it has not."""
+        left_s = self._held_until_s - self._clock.monotonic()
+        return self._clock.now() + timedelta(seconds=left_s) if left_s > 0 else None
 
     def wake(self) -> None:
         """Something is owed now."""
@@ -87,7 +94,7 @@ class Lane:
             try:
                 self._alarm.set(await self._start_due())
             except Exception as error:  # noqa: BLE001 - a store in trouble: it is asked again, and the process lives
-                log.warning("deliveries.unread", destination=self._destination.name, error=str(error))
+                log.warning("store.unavailable", undone="reading", destination=self._destination.name, error=str(error))
                 self._alarm.set(RECORD_PAUSE_S)
             await self._kick.wait()
 
@@ -143,6 +150,7 @@ class Lane:
         ):
             attempt = await self._attempt(delivery, event, number)
             now = self._clock.now()
+            self.last = PastAttempt(now, attempt)
             decided = verdict(delivery, attempt, self._destination, now=now, chance=self._clock.chance())
             if attempt.outcome is Outcome.RATE_LIMITED and isinstance(decided, RetryAt):
                 # The service limits the webhook, not the message: whatever else waits would make it worse.
@@ -185,7 +193,7 @@ class Lane:
             try:
                 await self._book.record(delivery, attempt, decided, now=now)
             except Exception as error:  # noqa: BLE001 - logged and tried again, as said above
-                log.warning("delivery.unrecorded", error=str(error), next_try_s=pause_s)
+                log.warning("store.unavailable", undone="attempt", error=str(error), next_try_s=pause_s)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RECORD_PAUSE_MAX_S)
             else:

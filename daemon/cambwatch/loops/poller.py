@@ -36,6 +36,8 @@ from cambwatch.loops.scheduler import Alarm
 POSTPONED_S = 300.0  # after a bug in handling one task: it must not become a hot loop
 SHORTEST_WAKE_S = 0.005  # between two wake-ups: what falls due in between is served together
 
+LONG_SILENCE = timedelta(minutes=1)  # that Camb asks for with a 429, and that an operator should know of
+
 log = structlog.get_logger()
 
 
@@ -132,7 +134,9 @@ class Poller:
         live = replace(task, polls=watch.progress.polls, first_polled_at=watch.progress.first_polled_at)
         if watch.due_s is None:
             return live, None
-        return live, self._clock.now() + timedelta(seconds=watch.due_s - self._clock.monotonic())
+        now_s = self._clock.monotonic()
+        wait_s = max(watch.due_s - now_s, self.lanes[task.key.account].silence_s(now_s))
+        return live, self._clock.now() + timedelta(seconds=wait_s)
 
     def polled(self) -> list[tuple[int, int, datetime | None]]:
         """(id, polls, first_polled_at) of the watched tasks whose polls are not written down."""
@@ -189,7 +193,9 @@ class Poller:
             # Asked again as if Camb still worked on it: that is no more load than before, and it needs no memory.
             pause_s = self._policy(key.kind).pause().total_seconds()
             if not self._unrecorded:
-                log.warning("conclusion.unrecorded", kind=key.kind, task_id=key.task_id, error=str(error))
+                log.warning(
+                    "store.unavailable", undone="conclusion", kind=key.kind, task_id=key.task_id, error=str(error)
+                )
             self._unrecorded = True
         except Exception:  # one task's trouble must not end the others' watch, nor its own
             log.exception("task.postponed", kind=key.kind, task_id=key.task_id, seconds=pause_s)
@@ -203,7 +209,7 @@ class Poller:
         except BaseException as error:
             lane.unanswered(type(error).__name__)  # whatever went wrong, its place in the lane is free again
             raise
-        self._take_in_account(watch.task.key.account, lane, report)
+        self._take_in_account(watch, lane, report)
         watch.progress.note(report, asked_at=asked_at, now=self._clock.now())
         return report
 
@@ -265,17 +271,20 @@ class Poller:
         if not self._stopping:
             self._start_due()
 
-    def _take_in_account(self, name: str, lane: AccountLane, report: Report) -> None:
-        """What *report* says about the account, and the line in the log where that changed."""
+    def _take_in_account(self, watch: Watch, lane: AccountLane, report: Report) -> None:
+        """What *report* on *watch* says about the account, and the line in the log where that changed."""
+        name = watch.task.key.account
         match report:
             case Forbidden(http_status):
-                flip = lane.was_refused(http_status, now_s=self._clock.monotonic())
+                flip = lane.was_refused(watch, http_status, now_s=self._clock.monotonic())
             case Unavailable(fault, wish, detail):
                 hold = fault is Fault.RATE_LIMITED and wish is not None
                 until_s = self._clock.monotonic() + wish.total_seconds() if hold and wish else None
                 flip = lane.unanswered(detail or fault, hold_until_s=until_s)
+                if until_s is not None and wish is not None and wish >= LONG_SILENCE:
+                    log.warning("account.silenced", account=name, seconds=round(wish.total_seconds()), reason=detail)
             case _:
-                flip = lane.answered()
+                flip = lane.answered(watch)
         match flip:
             case Flip.PAUSED:
                 log.error(

@@ -122,7 +122,7 @@ class Registrar:
             except ValidationError as error:
                 count += error.error_count()
                 some = error.errors(include_url=False, include_input=False)[: MOST_MISTAKES - len(mistakes)]
-                mistakes += (_mistake(detail, prefix) for detail in some)
+                mistakes += (mistake(detail, prefix, known=Wish.model_fields) for detail in some)
             else:
                 strangers = self._strangers(wish)
                 count += len(strangers)
@@ -169,7 +169,8 @@ def _did_you_mean(word: str, known: Collection[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _mistake(error: Mapping[str, Any], prefix: str) -> Mistake:
+def mistake(error: Mapping[str, Any], prefix: str = "", *, known: Collection[str]) -> Mistake:
+    """What pydantic says of the document at *prefix*, whose members are *known*, in words of ours."""
     steps = [str(step) for step in error["loc"]]
     if len(steps) > 2 and steps[-1] == "[key]":  # pydantic's way to say that the name of a member is wrong
         steps.pop()
@@ -178,7 +179,7 @@ def _mistake(error: Mapping[str, Any], prefix: str) -> Mistake:
         case "missing":
             detail = "is missing"
         case "extra_forbidden":
-            detail = f"is not known here{_did_you_mean(steps[-1], Wish.model_fields)}"
+            detail = f"is not known here{_did_you_mean(steps[-1], known)}"
         case "model_type" | "dict_type":
             detail = "must be an object"
         case "list_type":

@@ -18,6 +18,8 @@ _PARTS = {
     "kind": ("the name of a kind of task, or an alias", "text-to-voice"),
     "task_id": ("as Camb answered it, percent-encoded", "c8b8e3cd-ad17-4458-83ad-349432da117b"),
     "group": ("the group of the tasks, percent-encoded", "season-1"),
+    "id": ("the webhook-id of the delivery", "msg_3f0b7c1d9a5e4c2b8f6d1e0a7b9c3d5f"),
+    "name": ("the name of the destination", "team-chat"),
 }
 _OF_ALL = (HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 """What every path may answer: to a web page, to an unknown Host, to an unknown query parameter."""
@@ -42,6 +44,8 @@ class Row(Protocol):
     @property
     def takes_registrations(self) -> bool: ...
     @property
+    def takes(self) -> type[BaseModel] | None: ...
+    @property
     def tags(self) -> Sequence[str]: ...
 
 
@@ -50,7 +54,8 @@ def document(rows: Sequence[Row]) -> dict[str, Any]:
     models = {model for row in rows for model in row.answers.values() if model is not None} | {Problem}
     named = sorted(models, key=lambda model: model.__name__)
     _, answers = models_json_schema([(model, "serialization") for model in named], ref_template=_REF)
-    _, wishes = models_json_schema([(Wish, "validation")], ref_template=_REF)
+    taken: list[type[BaseModel]] = [Wish, *(row.takes for row in rows if row.takes is not None)]
+    _, wishes = models_json_schema([(model, "validation") for model in taken], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for row in rows:
         paths.setdefault(row.path, {})[row.method.lower()] = _operation(row)
@@ -95,6 +100,9 @@ def _operation(row: Row) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": {"anyOf": [wish, several]}}},
         }
+    elif row.takes is not None:
+        schema = {"$ref": _REF.format(model=row.takes.__name__)}
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     elif row.method == "POST":
         operation["requestBody"] = {"content": {"application/json": {"schema": {}}}}
     return operation

@@ -80,7 +80,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except ProblemError as problem:
         return problem.response()
     except StoreUnavailableError as error:
-        log.error("request.refused", path=request.path, error=str(error))  # noqa: TRY400 - expected, no traceback
+        log.warning("store.unavailable", undone="request", path=request.path, error=str(error))
         return ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "the database takes nothing at the moment, so nothing was stored: try again",

@@ -3,15 +3,15 @@
 import base64
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 
 from aiohttp import web
 
 from cambwatch.core import kinds
 from cambwatch.core.instants import parse_span
-from cambwatch.core.model import Json, Status, TaskFilter
-from cambwatch.web.problems import Mistake, unprocessable
+from cambwatch.core.model import DeliveryFilter, DeliveryState, Json, Status, TaskFilter
+from cambwatch.web.problems import Mistake, ProblemError, unprocessable
 
 LARGEST_PAGE = 1000
 USUAL_PAGE = 100
@@ -41,6 +41,9 @@ LIMIT = Parameter(
     50,
     schema={"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": USUAL_PAGE},
 )
+STATE = Parameter("state", "several, separated by commas or repeated", "dead,pending", repeated=True)
+DESTINATION = Parameter("destination", "a name out of the configuration", "team-chat")
+TASK_ID = Parameter("task_id", "of any kind and account", "c8b8e3cd-ad17-4458-83ad-349432da117b")
 CURSOR = Parameter("cursor", "`next_cursor` of the page before", "MTIzNA")
 
 
@@ -109,17 +112,55 @@ def read_cursor(query: Mapping[str, str]) -> int | None:
     if text is None:
         return None
     try:
-        number = int(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+        number = int(_decoded(text))
     except ValueError:
         number = -1
     if not 0 < number < 2**63 or write_cursor(number) != text:
-        raise unprocessable([Mistake(parameter="cursor", detail="is no cursor: take `next_cursor` of the page before")])
+        raise _no_cursor()
     return number
 
 
 def write_cursor(number: int) -> str:
     """The cursor of the page after the one that ends with the id *number*."""
-    return base64.urlsafe_b64encode(str(number).encode()).decode().rstrip("=")
+    return _encoded(str(number))
+
+
+def read_delivery_filter(request: web.Request) -> DeliveryFilter:
+    """Which deliveries a listing is to show; raises ProblemError with every mistake."""
+    mistakes: list[Mistake] = []
+    states = set()
+    for word in _words(request, STATE):
+        try:
+            states.add(DeliveryState(word.lower()))
+        except ValueError:
+            mistakes.append(Mistake(parameter="state", detail=f"{word[:40]!r} is none of {', '.join(DeliveryState)}"))
+    if mistakes:
+        raise unprocessable(mistakes)
+    return DeliveryFilter(
+        states=frozenset(states),
+        destination=request.query.get("destination"),
+        task_id=request.query.get("task_id"),
+    )
+
+
+def read_delivery_cursor(query: Mapping[str, str]) -> tuple[datetime, str] | None:
+    """The created_at and the id that the last page ended with; None for the first page."""
+    text = query.get("cursor")
+    if text is None:
+        return None
+    try:
+        word, _, delivery_id = _decoded(text).decode().partition(" ")
+        at = datetime.fromisoformat(word)
+        if at.tzinfo is not None and write_delivery_cursor(at, delivery_id) == text:
+            return at, delivery_id
+    except ValueError:
+        pass
+    raise _no_cursor()
+
+
+def write_delivery_cursor(created_at: datetime, delivery_id: str) -> str:
+    """The cursor of the page after the one that ends with this delivery."""
+    return _encoded(f"{created_at.isoformat()} {delivery_id}")
 
 
 def read_wait(query: Mapping[str, str]) -> timedelta:
@@ -138,3 +179,16 @@ def read_wait(query: Mapping[str, str]) -> timedelta:
 
 def _words(request: web.Request, parameter: Parameter) -> list[str]:
     return [word.strip() for value in request.query.getall(parameter.name, []) for word in value.split(",")]
+
+
+def _encoded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _decoded(text: str) -> bytes:
+    """Raises ValueError for what _encoded() has not made."""
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
+def _no_cursor() -> ProblemError:
+    return unprocessable([Mistake(parameter="cursor", detail="is no cursor: take `next_cursor` of the page before")])

@@ -1,7 +1,7 @@
 """The intake's routes, what each of them takes and answers, and the server that listens."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -13,6 +13,9 @@ from pydantic import BaseModel
 
 from cambwatch.core.kinds import KINDS
 from cambwatch.web import queries
+from cambwatch.web.deliveries import DeliveryEndpoints, RetryWish
+from cambwatch.web.delivery_views import DestinationPage, OwedPage, Queued, TrialView, TriedView
+from cambwatch.web.destinations import DestinationEndpoints
 from cambwatch.web.openapi import document
 from cambwatch.web.problems import problems
 from cambwatch.web.queries import Parameter, check_known
@@ -20,6 +23,10 @@ from cambwatch.web.tasks import TaskEndpoints, answer
 from cambwatch.web.views import GroupView, KindPage, Readiness, TaskPage, TaskView, kind_view
 
 LARGEST_BODY = 1 << 20  # bytes
+_PATTERNS = {"id": r"(?!retry$)[^/]+"}  # of parts of paths that may not be just anything
+_STORED = (HTTPStatus.SERVICE_UNAVAILABLE,)  # where the database is asked
+_ONE = (HTTPStatus.NOT_FOUND, *_STORED)
+_WRITTEN = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,17 @@ class Endpoint:
     problems: Sequence[HTTPStatus] = ()
     parameters: Sequence[Parameter] = ()
     takes_registrations: bool = False
+    takes: type[BaseModel] | None = None  # the body, where it is no registration
     tags: Sequence[str] = field(default=("tasks",))
 
 
 def endpoints(
-    tasks: TaskEndpoints, *, reasons: Callable[[], list[str]], pace: Callable[[str], tuple[timedelta, timedelta]]
+    tasks: TaskEndpoints,
+    deliveries: DeliveryEndpoints,
+    destinations: DestinationEndpoints,
+    *,
+    reasons: Callable[[], Awaitable[list[str]]],
+    pace: Callable[[str], tuple[timedelta, timedelta]],
 ) -> list[Endpoint]:
     """
     Everything that can be asked for.
@@ -51,7 +64,7 @@ def endpoints(
         return web.json_response({"status": "ok"})
 
     async def readyz(_request: web.Request) -> web.StreamResponse:
-        why = reasons()
+        why = await reasons()
         status = HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK
         return answer(Readiness(ready=not why, reasons=why), status=status)
 
@@ -62,8 +75,6 @@ def endpoints(
             views.append(kind_view(kind, interval_s=interval.total_seconds(), deadline_s=deadline.total_seconds()))
         return answer(KindPage(items=views))
 
-    stored = (HTTPStatus.SERVICE_UNAVAILABLE,)  # where the database is asked
-    one = (HTTPStatus.NOT_FOUND, *stored)
     path = "/v1/tasks/{kind}/{task_id}"
     rows = [
         Endpoint(
@@ -72,12 +83,7 @@ def endpoints(
             tasks.register,
             "Watch a task, or an array of at most 1000, all or none; answers when it is on disk",
             {HTTPStatus.CREATED: TaskView, HTTPStatus.OK: TaskView},
-            problems=(
-                HTTPStatus.BAD_REQUEST,
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                *stored,
-            ),
+            problems=(*_WRITTEN, *_STORED),
             takes_registrations=True,
         ),
         Endpoint(
@@ -86,7 +92,7 @@ def endpoints(
             tasks.page,
             "Tasks, newest first",
             {HTTPStatus.OK: TaskPage},
-            problems=stored,
+            problems=_STORED,
             parameters=(
                 queries.STATUS,
                 queries.KIND,
@@ -103,7 +109,7 @@ def endpoints(
             tasks.task,
             "A task; with `wait`, as soon as it has ended or the time is up",
             {HTTPStatus.OK: TaskView},
-            problems=one,
+            problems=_ONE,
             parameters=(queries.ACCOUNT, queries.WAIT),
         ),
         Endpoint(
@@ -112,7 +118,7 @@ def endpoints(
             tasks.remove,
             "Watch a task no longer; nobody is told",
             {HTTPStatus.NO_CONTENT: None},
-            problems=one,
+            problems=_ONE,
             parameters=(queries.ACCOUNT,),
         ),
         Endpoint(
@@ -121,7 +127,7 @@ def endpoints(
             tasks.poll,
             "Ask Camb for a task now",
             {HTTPStatus.ACCEPTED: TaskView},
-            problems=(*one, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+            problems=(*_ONE, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
             parameters=(queries.ACCOUNT,),
         ),
         Endpoint(
@@ -130,8 +136,9 @@ def endpoints(
             tasks.group,
             "Where the tasks of a group stand",
             {HTTPStatus.OK: GroupView},
-            problems=one,
+            problems=_ONE,
         ),
+        *_about_deliveries(deliveries, destinations),
         Endpoint("GET", "/v1/kinds", kinds, "What can be watched", {HTTPStatus.OK: KindPage}),
         Endpoint("GET", "/healthz", healthz, "Whether the process answers", {HTTPStatus.OK: None}, tags=("service",)),
         Endpoint(
@@ -152,13 +159,74 @@ def endpoints(
     return rows
 
 
+def _about_deliveries(deliveries: DeliveryEndpoints, destinations: DestinationEndpoints) -> list[Endpoint]:
+    return [
+        Endpoint(
+            "GET",
+            "/v1/deliveries",
+            deliveries.page,
+            "Deliveries, newest first",
+            {HTTPStatus.OK: OwedPage},
+            problems=_STORED,
+            parameters=(queries.STATE, queries.DESTINATION, queries.TASK_ID, queries.LIMIT, queries.CURSOR),
+            tags=("deliveries",),
+        ),
+        Endpoint(
+            "POST",
+            "/v1/deliveries/retry",
+            deliveries.retry_some,
+            "Try deliveries again, each with a fresh budget: those that are dead, unless the body says otherwise",
+            {HTTPStatus.ACCEPTED: Queued},
+            problems=(*_WRITTEN, *_STORED),
+            takes=RetryWish,
+            tags=("deliveries",),
+        ),
+        Endpoint(
+            "GET",
+            "/v1/deliveries/{id}",
+            deliveries.delivery,
+            "A delivery with every attempt",
+            {HTTPStatus.OK: TriedView},
+            problems=_ONE,
+            tags=("deliveries",),
+        ),
+        Endpoint(
+            "POST",
+            "/v1/deliveries/{id}/retry",
+            deliveries.retry,
+            "Try a dead or waiting delivery again: it is due now, with a fresh budget",
+            {HTTPStatus.ACCEPTED: Queued},
+            problems=(*_ONE, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+            tags=("deliveries",),
+        ),
+        Endpoint(
+            "GET",
+            "/v1/destinations",
+            destinations.page,
+            "Who can be told, and how each stands",
+            {HTTPStatus.OK: DestinationPage},
+            problems=_STORED,
+            tags=("destinations",),
+        ),
+        Endpoint(
+            "POST",
+            "/v1/destinations/{name}/test",
+            destinations.test,
+            "Send one real message that says that it is a test; 200 whatever came of it",
+            {HTTPStatus.OK: TrialView},
+            problems=(HTTPStatus.NOT_FOUND, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+            tags=("destinations",),
+        ),
+    ]
+
+
 def application(rows: Sequence[Endpoint], *, guard: Middleware) -> web.Application:
     """The intake as an aiohttp application."""
     app = web.Application(middlewares=[problems, guard], client_max_size=LARGEST_BODY)
     for row in rows:
         handler = _checked(row)
         # A part of a path may hold anything once it is decoded; by default braces would not be found.
-        path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", row.path)
+        path = re.sub(r"{(\w+)}", lambda part: f"{{{part[1]}:{_PATTERNS.get(part[1], '[^/]+')}}}", row.path)
         app.router.add_route(row.method, path, handler)
         if row.method == "GET":
             app.router.add_route("HEAD", path, handler)  # the server leaves the body away

@@ -11,7 +11,7 @@ from cambwatch.core.instants import rfc3339
 from cambwatch.core.kinds import Kind
 from cambwatch.core.model import Delivery, DeliveryState, GroupState, Outcome, Status, Task
 
-_AT = "RFC 3339, UTC, milliseconds"
+AT = "RFC 3339, UTC, milliseconds"
 
 
 class DeliveryView(BaseModel):
@@ -21,9 +21,9 @@ class DeliveryView(BaseModel):
     destination: str
     state: DeliveryState
     attempts: int
-    outcome: Outcome | None = Field(description="of the last attempt")
-    http_status: int | None = Field(description="of the last attempt")
-    detail: str | None = Field(description="of the last attempt: the receiver's words, or what went wrong")
+    outcome: Outcome | None = Field(description="of the last attempt; null again where another try was wished for")
+    http_status: int | None = Field(description="of the same")
+    detail: str | None = Field(description="of the same: the receiver's words, or what went wrong")
     created_at: str
     next_attempt_at: str | None
     finished_at: str | None
@@ -45,12 +45,12 @@ class TaskView(BaseModel):
     message: str | None
     icon: str
     action: str
-    registered_at: str = Field(description=_AT)
-    first_polled_at: str | None = Field(description=_AT)
-    finished_at: str | None = Field(description=_AT)
-    next_poll_at: str | None = Field(description=f"{_AT}; null while it is asked for and when it has ended")
+    registered_at: str = Field(description=AT)
+    first_polled_at: str | None = Field(description=AT)
+    finished_at: str | None = Field(description=AT)
+    next_poll_at: str | None = Field(description=f"{AT}; null while it is asked for and when it has ended")
     polls: int = Field(description="while it is pending: since the daemon started, with what was written down before")
-    deadline_at: str = Field(description=_AT)
+    deadline_at: str = Field(description=AT)
     result_endpoint: str | None
     result: Any
     deliveries: list[DeliveryView]

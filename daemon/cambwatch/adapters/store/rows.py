@@ -4,7 +4,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cambwatch.core.model import Delivery, DeliveryState, Outcome, Status, Task, TaskKey
+from cambwatch.core.model import Attempt, Delivery, DeliveryState, Outcome, PastAttempt, Status, Task, TaskKey
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -69,4 +69,13 @@ def delivery(row: Any) -> Delivery:
         outcome=None if row.outcome is None else Outcome(row.outcome),
         http_status=row.http_status,
         detail=row.detail,
+        budget_from=instant_or_none(row.budget_from),
+    )
+
+
+def attempt(row: Any) -> PastAttempt:
+    """An attempt out of a row of `attempts`."""
+    return PastAttempt(
+        at=instant(row.at),
+        attempt=Attempt(row.number, Outcome(row.outcome), row.took_ms, http_status=row.http_status, detail=row.detail),
     )

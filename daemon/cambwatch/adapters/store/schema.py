@@ -88,9 +88,10 @@ deliveries = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("next_attempt_at", sa.BigInteger),
     sa.Column("finished_at", sa.BigInteger),
-    sa.Column("outcome", sa.Text),  # of the last attempt, as are the next two
+    sa.Column("outcome", sa.Text),  # of the last attempt within the budget, as are the next two
     sa.Column("http_status", sa.Integer),
     sa.Column("detail", sa.Text),
+    sa.Column("budget_from", sa.BigInteger),  # NULL: created_at
     sa.CheckConstraint(_one_of("state", DeliveryState), name="state"),
     sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
     sa.CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="due_iff_pending"),
@@ -99,6 +100,7 @@ deliveries = sa.Table(
 )
 
 WAITING = deliveries.c.state == sa.literal_column(f"'{DeliveryState.PENDING}'")
+DEAD = deliveries.c.state == sa.literal_column(f"'{DeliveryState.DEAD}'")
 
 sa.Index(
     "ix_deliveries_due",
@@ -106,4 +108,21 @@ sa.Index(
     deliveries.c.next_attempt_at,
     sqlite_where=WAITING,
     postgresql_where=WAITING,
+)
+sa.Index("ix_deliveries_newest", deliveries.c.created_at, deliveries.c.id)
+sa.Index("ix_deliveries_dead", deliveries.c.created_at, deliveries.c.id, sqlite_where=DEAD, postgresql_where=DEAD)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("delivery_id", sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("took_ms", sa.Integer, nullable=False),
+    sa.Column("detail", sa.Text),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
+    sa.CheckConstraint("number >= 1", name="number_from_1"),
+    sqlite_with_rowid=False,  # one tree instead of two: they are only ever found by their delivery
 )

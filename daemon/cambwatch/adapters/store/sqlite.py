@@ -170,6 +170,13 @@ class SqliteDatabase:
         result: T = await unit.done
         return result
 
+    async def probe(self) -> str | None:
+        """Why nothing can be written; None where it can. Tries to, if the last write failed."""
+        if self.trouble is not None:
+            with suppress(StoreUnavailableError):
+                await self.write(_write_nothing)
+        return self.trouble
+
     async def read(self, work: Work[T]) -> T:
         """Run *work* beside the writer; see Database."""
         if self._closed:
@@ -228,6 +235,12 @@ class SqliteDatabase:
             elif isinstance(unit.error, StoreUnavailableError):
                 self.trouble = str(unit.error)
             unit.settle()
+
+
+def _write_nothing(connection: sa.Connection) -> None:
+    """Writes a page, and nothing that anybody reads: on a full disk it fails as everything else does."""
+    (number,) = connection.exec_driver_sql("PRAGMA user_version").one()
+    connection.exec_driver_sql(f"PRAGMA user_version = {(number + 1) % 2**31}")
 
 
 @contextmanager

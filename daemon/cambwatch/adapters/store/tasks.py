@@ -67,13 +67,13 @@ class TaskStore:
 
     async def conclude(
         self, ended: Task, event: TaskEnded, *, notify: Sequence[str], hear_group: HearGroup
-    ) -> list[str]:
+    ) -> list[str] | None:
         """
         Close the task as *ended* says and owe *event* to all of *notify*, or do neither.
 
         The last open task of a group also owes the group's completion to those whom
-        *hear_group* names. Returns the destinations that are owed something now;
-        raises LookupError when the task was closed or watched anew meanwhile.
+        *hear_group* names. Returns the destinations that are owed something now; None,
+        and nothing was written, when the task was closed or watched anew meanwhile.
         """
 
         def work(connection: sa.Connection) -> list[str] | None:
@@ -96,10 +96,7 @@ class TaskStore:
                 owed += complete_group(connection, ended.group, hear_group, at=event.finished_at)
             return owed
 
-        owed = await self._database.write(work)
-        if owed is None:
-            raise LookupError(f"task {ended.id} is not pending any more")
-        return owed
+        return await self._database.write(work)
 
     async def remove(self, key: TaskKey, *, hear_group: HearGroup, now: datetime) -> tuple[Task, list[str]] | None:
         """

@@ -1,0 +1,167 @@
+"""What people ask of deliveries: listings, what was tried, how destinations stand, and another try."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from cambwatch.adapters.store import rows
+from cambwatch.adapters.store.database import Database
+from cambwatch.adapters.store.rows import us
+from cambwatch.adapters.store.schema import DEAD, WAITING, attempts, deliveries, events, tasks
+from cambwatch.core.model import (
+    Backlog,
+    Delivery,
+    DeliveryFilter,
+    DeliveryState,
+    PastAttempt,
+    Subject,
+)
+
+LARGEST_STEP = 500  # deliveries that one transaction gives another try
+
+_EVENT = events.c.document
+_LISTED = sa.select(
+    deliveries,
+    *(
+        _EVENT[key].as_string().label(f"event_{key}")
+        for key in ("account", "kind", "task_id", "name", "group", "status")
+    ),
+).join(events)
+_ONE = _LISTED.where(deliveries.c.id == sa.bindparam("delivery"))
+_ATTEMPTS = sa.select(attempts).where(attempts.c.delivery_id == sa.bindparam("delivery")).order_by(attempts.c.number)
+_BACKLOGS = (
+    sa.select(deliveries.c.destination, sa.func.count().label("waiting"), sa.func.min(deliveries.c.created_at))
+    .where(WAITING)
+    .group_by(deliveries.c.destination)
+)
+_TRIED_AGAIN = (DeliveryState.DEAD, DeliveryState.PENDING)
+
+
+class DeliveryLedger:
+    """Reads deliveries for people, and gives those another try that they name."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, wanted: DeliveryFilter, *, limit: int, before: tuple[datetime, str] | None
+    ) -> list[tuple[Delivery, Subject]]:
+        """Up to *limit* deliveries, newest first, which come after the one of this created_at and id in that order."""
+
+        def work(connection: sa.Connection) -> list[tuple[Delivery, Subject]]:
+            query = _LISTED.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
+            if wanted.states:
+                query = query.where(_in_states(wanted.states))
+            if wanted.destination is not None:
+                query = query.where(deliveries.c.destination == wanted.destination)
+            if wanted.task_id is not None:
+                ended = sa.select(events.c.id).join(tasks).where(tasks.c.task_id == wanted.task_id)
+                query = query.where(deliveries.c.event_id.in_(ended))
+            if before is not None:
+                at, number = before
+                query = query.where(sa.tuple_(deliveries.c.created_at, deliveries.c.id) < sa.tuple_(us(at), number))
+            return [(rows.delivery(row), _subject(row)) for row in connection.execute(query)]
+
+        return await self._database.read(work)
+
+    async def delivery(self, delivery_id: str) -> tuple[Delivery, Subject, list[PastAttempt]] | None:
+        """The delivery with this id and the attempts that are kept of it, oldest first; None if there is none."""
+
+        def work(connection: sa.Connection) -> tuple[Delivery, Subject, list[PastAttempt]] | None:
+            row = connection.execute(_ONE, {"delivery": delivery_id}).first()
+            if row is None:
+                return None
+            kept = [rows.attempt(one) for one in connection.execute(_ATTEMPTS, {"delivery": delivery_id})]
+            return rows.delivery(row), _subject(row), kept
+
+        return await self._database.read(work)
+
+    async def backlogs(self) -> Mapping[str, Backlog]:
+        """What waits for each destination for which anything does."""
+
+        def work(connection: sa.Connection) -> Mapping[str, Backlog]:
+            return {name: Backlog(count, rows.instant(first)) for name, count, first in connection.execute(_BACKLOGS)}
+
+        return await self._database.read(work)
+
+    async def retry(self, delivery_id: str, *, now: datetime) -> bool:
+        """Make the delivery due at *now* with a fresh budget; False where it is neither dead nor pending."""
+        again = (
+            sa.update(deliveries)
+            .where(deliveries.c.id == delivery_id, deliveries.c.state.in_([state.value for state in _TRIED_AGAIN]))
+            .values(_another_try(now))
+        )
+        return await self._database.write(lambda connection: connection.execute(again).rowcount == 1)
+
+    async def retry_some(
+        self,
+        state: DeliveryState,
+        *,
+        destinations: Collection[str],
+        since: datetime | None,
+        now: datetime,
+        limit: int = LARGEST_STEP,
+    ) -> int:
+        """
+        Make up to *limit* deliveries to *destinations* due at *now*, oldest first, each with a fresh budget.
+
+        Those that are in *state*, dead or pending, and whose event is not older than
+        *since*. Returns their number; the same call again goes on with the rest, and
+        passes over what has failed anew since: it is not due to *now* a second time.
+        """
+        if state not in _TRIED_AGAIN:
+            raise ValueError(f"what is {state} is not tried again")
+        chosen = (
+            sa.select(deliveries.c.id)
+            .where(
+                _in_states({state}),
+                deliveries.c.destination.in_(destinations),
+                deliveries.c.budget_from.is_distinct_from(us(now)),
+            )
+            .order_by(deliveries.c.created_at, deliveries.c.id)
+            .limit(limit)
+        )
+        if state is DeliveryState.PENDING:
+            chosen = chosen.where(deliveries.c.next_attempt_at > us(now))
+        if since is not None:
+            chosen = chosen.where(deliveries.c.created_at >= us(since))
+        again = sa.update(deliveries).where(deliveries.c.id.in_(chosen)).values(_another_try(now))
+        return await self._database.write(lambda connection: connection.execute(again).rowcount)
+
+
+def _in_states(states: Collection[DeliveryState]) -> sa.ColumnElement[bool]:
+    match sorted(states):
+        case [DeliveryState.DEAD]:
+            return DEAD  # in words that the planner finds the index of the dead by
+        case [DeliveryState.PENDING]:
+            return WAITING
+        case several:
+            return deliveries.c.state.in_([state.value for state in several])
+
+
+def _another_try(now: datetime) -> dict[str, object]:
+    # Without the last outcome: refusals of before its cause was mended would shorten the new budget.
+    return {
+        "state": DeliveryState.PENDING.value,
+        "next_attempt_at": us(now),
+        "budget_from": us(now),
+        "finished_at": None,
+        "outcome": None,
+        "http_status": None,
+        "detail": None,
+    }
+
+
+def _subject(row: Any) -> Subject:
+    if row.event_kind is None:
+        return Subject("camb.group.complete", group=row.event_group)
+    return Subject(
+        f"camb.task.{row.event_status.lower()}",
+        account=row.event_account,
+        kind=row.event_kind,
+        task_id=row.event_task_id,
+        name=row.event_name,
+        group=row.event_group,
+    )

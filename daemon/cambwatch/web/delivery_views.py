@@ -1,0 +1,150 @@
+"""Deliveries with what they are about, attempts, destinations: as the API shows them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, Field
+
+from cambwatch.core.destinations import Destination
+from cambwatch.core.instants import rfc3339
+from cambwatch.core.model import Attempt, Backlog, Delivery, Outcome, PastAttempt, Subject
+from cambwatch.web.views import AT, DeliveryView, delivery_view, instant
+
+
+class OwedView(DeliveryView):
+    """A delivery, and what it tells of: a task, or the completion of a group."""
+
+    event_type: str = Field(examples=["camb.task.success"])
+    account: str | None
+    kind: str | None
+    task_id: str | None = Field(description="null: it tells of a group")
+    name: str | None
+    group: str | None
+
+
+class OwedPage(BaseModel):
+    """Part of a listing, newest first."""
+
+    items: list[OwedView]
+    next_cursor: str | None = Field(description="for `cursor` of the next request; null at the end")
+
+
+class AttemptView(BaseModel):
+    """One request to a receiver, and what came of it."""
+
+    number: int
+    at: str = Field(description=f"when the outcome was known; {AT}")
+    outcome: Outcome
+    http_status: int | None
+    took_ms: int
+    detail: str | None = Field(description="the receiver's words, up to 1 KiB, or what went wrong")
+
+
+class TriedView(OwedView):
+    """A delivery with its attempts."""
+
+    history: list[AttemptView] = Field(description="oldest first; of many, the last 50")
+
+
+class Queued(BaseModel):
+    """How many deliveries are due now that were not."""
+
+    queued: int
+
+
+class DestinationView(BaseModel):
+    """A destination, and how it stands."""
+
+    name: str
+    type: str
+    host: str | None = Field(description="of its URL, of which the rest is a secret")
+    waiting: int = Field(description="deliveries that are not closed")
+    oldest_waiting_at: str | None = Field(description=f"since when the oldest of them is owed; {AT}")
+    last_outcome: Outcome | None = Field(
+        description="of the last attempt since the daemon started, as are the next two"
+    )
+    last_http_status: int | None
+    last_attempt_at: str | None = Field(description=AT)
+    paused_until: str | None = Field(description=f"the receiver has limited our rate; {AT}")
+
+
+class DestinationPage(BaseModel):
+    """All destinations."""
+
+    items: list[DestinationView]
+
+
+class TrialView(BaseModel):
+    """What came of a test message."""
+
+    destination: str
+    outcome: Outcome
+    http_status: int | None
+    took_ms: int
+    detail: str | None = Field(description="the receiver's words, or what went wrong")
+
+
+def owed_view(delivery: Delivery, subject: Subject) -> OwedView:
+    """*delivery* of *subject* as the API shows it."""
+    return OwedView(**_owed(delivery, subject))
+
+
+def tried_view(delivery: Delivery, subject: Subject, kept: Sequence[PastAttempt]) -> TriedView:
+    """The same with the attempts that are *kept* of it."""
+    history = [
+        AttemptView(
+            number=past.attempt.number,
+            at=rfc3339(past.at),
+            outcome=past.attempt.outcome,
+            http_status=past.attempt.http_status,
+            took_ms=past.attempt.took_ms,
+            detail=past.attempt.detail,
+        )
+        for past in kept
+    ]
+    return TriedView(**_owed(delivery, subject), history=history)
+
+
+def destination_view(
+    destination: Destination,
+    backlog: Backlog | None,
+    *,
+    last: PastAttempt | None,
+    paused_until: datetime | None,
+) -> DestinationView:
+    """*destination* as the API shows it."""
+    return DestinationView(
+        name=destination.name,
+        type=destination.type,
+        host=urlsplit(destination.url.reveal()).hostname,
+        waiting=0 if backlog is None else backlog.waiting,
+        oldest_waiting_at=None if backlog is None else rfc3339(backlog.oldest_at),
+        last_outcome=None if last is None else last.attempt.outcome,
+        last_http_status=None if last is None else last.attempt.http_status,
+        last_attempt_at=None if last is None else rfc3339(last.at),
+        paused_until=instant(paused_until),
+    )
+
+
+def trial_view(name: str, attempt: Attempt) -> TrialView:
+    """What came of the test message to the destination *name*."""
+    return TrialView(
+        destination=name,
+        outcome=attempt.outcome,
+        http_status=attempt.http_status,
+        took_ms=attempt.took_ms,
+        detail=attempt.detail,
+    )
+
+
+def _owed(delivery: Delivery, subject: Subject) -> dict[str, Any]:
+    return delivery_view(delivery).model_dump() | {
+        "event_type": subject.event_type,
+        "account": subject.account,
+        "kind": subject.kind,
+        "task_id": subject.task_id,
+        "name": subject.name,
+        "group": subject.group,
+    }

@@ -1,0 +1,75 @@
+"""The endpoints about destinations: how each stands, and a real message to see whether it arrives."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from http import HTTPStatus
+from typing import Protocol
+
+from aiohttp import web
+
+from cambwatch.core.destinations import Destination
+from cambwatch.core.model import Attempt, Backlog, PastAttempt
+from cambwatch.web.delivery_views import DestinationPage, destination_view, trial_view
+from cambwatch.web.problems import ProblemError
+from cambwatch.web.tasks import answer
+
+
+class Backlogs(Protocol):
+    """Where it is written down what waits."""
+
+    async def backlogs(self) -> Mapping[str, Backlog]: ...
+
+
+class Lane(Protocol):
+    """What delivers to one destination."""
+
+    @property
+    def last(self) -> PastAttempt | None: ...
+    @property
+    def paused_until(self) -> datetime | None: ...
+
+
+class DestinationEndpoints:
+    """What can be asked about destinations."""
+
+    def __init__(
+        self,
+        destinations: Mapping[str, Destination],
+        backlogs: Backlogs,
+        *,
+        lanes: Mapping[str, Lane],
+        try_out: Callable[[Destination], Awaitable[Attempt]],
+    ) -> None:
+        """*lanes* has one for each of *destinations*; *try_out* sends a test message."""
+        self._destinations = destinations
+        self._backlogs = backlogs
+        self._lanes = lanes
+        self._try_out = try_out
+
+    async def page(self, _request: web.Request) -> web.StreamResponse:
+        """All destinations, in the order of the configuration."""
+        waiting = await self._backlogs.backlogs()
+        return answer(
+            DestinationPage(
+                items=[
+                    destination_view(
+                        destination,
+                        waiting.get(name),
+                        last=self._lanes[name].last,
+                        paused_until=self._lanes[name].paused_until,
+                    )
+                    for name, destination in self._destinations.items()
+                ]
+            )
+        )
+
+    async def test(self, request: web.Request) -> web.StreamResponse:
+        """Send one message now, past everything that waits; answers what came of it."""
+        name = request.match_info["name"]
+        destination = self._destinations.get(name)
+        if destination is None:
+            close = get_close_matches(name[:64], self._destinations, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no such destination in the configuration{hint}")
+        return answer(trial_view(name, await self._try_out(destination)))

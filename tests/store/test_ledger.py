@@ -1,0 +1,184 @@
+"""Deliveries as people look for them, and as they have them tried again."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import pytest
+from store_samples import NOW, conclude, nobody, owed, watch
+
+from cambwatch.adapters.store.deliveries import DeliveryStore
+from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.tasks import TaskStore
+from cambwatch.core.model import (
+    Attempt,
+    Backlog,
+    Delivered,
+    Delivery,
+    DeliveryFilter,
+    DeliveryState,
+    GiveUp,
+    Outcome,
+    RetryAt,
+    Status,
+    Subject,
+    Verdict,
+)
+
+MINUTE = timedelta(minutes=1)
+LATER = NOW + timedelta(days=9)
+REFUSED = Attempt(1, Outcome.AUTH, took_ms=3, http_status=403, detail="no")
+ALL = DeliveryFilter()
+DEAD, PENDING = DeliveryState.DEAD, DeliveryState.PENDING
+
+
+async def _owed(
+    tasks: TaskStore, deliveries: DeliveryStore, name: str, verdict: Verdict | None = None, *, minute: int = 0
+) -> Delivery:
+    """A delivery to `hook` of the end of the task *name*, created at *minute*, tried once if there is a *verdict*."""
+    (task,) = await watch(tasks, name)
+    await conclude(tasks, task, at=NOW + minute * MINUTE)
+    (delivery,) = await owed(tasks, task)
+    if verdict is not None:
+        assert await deliveries.record(delivery, REFUSED, verdict, now=NOW + minute * MINUTE)
+    return delivery
+
+
+async def _walk(ledger: DeliveryLedger, wanted: DeliveryFilter, limit: int) -> list[str]:
+    found: list[str] = []
+    before: tuple[datetime, str] | None = None
+    while page := await ledger.page(wanted, limit=limit, before=before):
+        assert len(page) <= limit
+        found += [delivery.id for delivery, _ in page]
+        before = (page[-1][0].created_at, page[-1][0].id)
+    return found
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_pages_lead_through_all_newest_first(
+    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger, limit: int
+) -> None:
+    """Without gap or repeat, also through those of the same instant."""
+    made = [await _owed(tasks, deliveries, f"t{n}", minute=n // 4) for n in range(9)]
+    newest_first = sorted(made, key=lambda one: (one.created_at, one.id), reverse=True)
+    assert await _walk(ledger, ALL, limit) == [one.id for one in newest_first]
+
+
+async def test_filters_hold_together(tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger) -> None:
+    """By state, destination and task_id."""
+    verdicts = {"done": Delivered(), "dead": GiveUp(), "later": RetryAt(LATER), "new": None}
+    ids = {
+        name: (await _owed(tasks, deliveries, name, verdict, minute=minute)).id
+        for minute, (name, verdict) in enumerate(verdicts.items())
+    }
+    both = await watch(tasks, "both")
+    await conclude(tasks, both[0], notify=("hook", "slack"), at=NOW + 9 * MINUTE)
+    hook, slack = [one.id for one in await owed(tasks, both[0])]
+    for wanted, found in (
+        (DeliveryFilter(states=frozenset({DEAD})), [ids["dead"]]),
+        (DeliveryFilter(states=frozenset({DeliveryState.DELIVERED, DEAD})), [ids["dead"], ids["done"]]),
+        (DeliveryFilter(destination="slack"), [slack]),
+        (DeliveryFilter(destination="hook", task_id="both"), [hook]),
+        (DeliveryFilter(destination="hook", states=frozenset({PENDING})), [hook, ids["new"], ids["later"]]),
+        (DeliveryFilter(task_id="BOTH"), []),
+        (DeliveryFilter(states=frozenset({DeliveryState.CANCELLED})), []),
+    ):
+        assert await _walk(ledger, wanted, 2) == found
+
+
+async def test_a_delivery_says_what_it_is_about(tasks: TaskStore, ledger: DeliveryLedger) -> None:
+    """A task, or a group."""
+    (task,) = await watch(tasks, "1", name='Größe "1" 👩', group="123")
+
+    def hook(_event: object) -> Sequence[str]:
+        return ("hook",)
+
+    await conclude(tasks, task, Status.PAYMENT_REQUIRED, hear_group=hook)
+    found = {
+        subject.event_type: (delivery, subject) for delivery, subject in await ledger.page(ALL, limit=9, before=None)
+    }
+    assert {key: subject for key, (_, subject) in found.items()} == {
+        "camb.task.payment_required": Subject(
+            "camb.task.payment_required", "default", "dub", "1", 'Größe "1" 👩', "123"
+        ),
+        "camb.group.complete": Subject("camb.group.complete", group="123"),
+    }
+    for delivery, subject in found.values():
+        assert await ledger.delivery(delivery.id) == (delivery, subject, [])
+    assert await ledger.delivery("msg_unknown") is None
+
+
+async def test_a_backlog_has_a_size_and_an_age(
+    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger
+) -> None:
+    """Of what waits, due or not; what is closed does not wait."""
+    assert await ledger.backlogs() == {}
+    await _owed(tasks, deliveries, "dead", GiveUp())
+    await _owed(tasks, deliveries, "later", RetryAt(LATER), minute=1)
+    await _owed(tasks, deliveries, "new", minute=2)
+    assert await ledger.backlogs() == {"hook": Backlog(2, NOW + MINUTE)}
+
+
+@pytest.mark.parametrize("verdict", [GiveUp(), RetryAt(LATER)])
+async def test_another_try_is_due_now_with_a_fresh_budget(
+    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger, verdict: Verdict
+) -> None:
+    """Under its old id, with its attempts; what was refused before is not held against it."""
+    before = await _owed(tasks, deliveries, "one", verdict)
+    now = NOW + MINUTE
+    assert await ledger.retry(before.id, now=now)
+    ((again, event),) = await deliveries.due("hook", now=now, limit=9, besides=())
+    assert event.task_id == "one"
+    assert again == Delivery(before.id, before.event_id, "hook", PENDING, 1, NOW, now, budget_from=now)
+    _, _, (kept,) = await ledger.delivery(before.id) or (None, None, ())
+    assert kept.attempt == REFUSED
+    assert await deliveries.record(again, Attempt(2, Outcome.ACCEPTED, took_ms=1), Delivered(), now=now)
+
+
+async def test_what_was_delivered_or_cancelled_is_not_tried_again(
+    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger
+) -> None:
+    """There is no way out of either."""
+    done = await _owed(tasks, deliveries, "done", Delivered())
+    gone = await _owed(tasks, deliveries, "gone")
+    (task,) = await watch(tasks, "gone")
+    await tasks.remove(task.key, hear_group=nobody, now=NOW)
+    before = await ledger.page(ALL, limit=9, before=None)
+    for delivery_id in (done.id, gone.id, "msg_unknown"):
+        assert not await ledger.retry(delivery_id, now=LATER)
+    for state in (DEAD, PENDING):
+        assert await ledger.retry_some(state, destinations=["hook"], since=None, now=LATER) == 0
+    assert await ledger.page(ALL, limit=9, before=None) == before
+    with pytest.raises(ValueError, match="delivered"):
+        await ledger.retry_some(DeliveryState.DELIVERED, destinations=["hook"], since=None, now=LATER)
+
+
+async def test_many_are_tried_again_step_by_step(
+    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger
+) -> None:
+    """Oldest first, each once: the call goes on where the last one stopped, whatever fails again meanwhile."""
+    made = [await _owed(tasks, deliveries, f"t{n}", GiveUp(), minute=n) for n in range(5)]
+    queued = [await ledger.retry_some(DEAD, destinations=["hook"], since=None, now=LATER, limit=2)]
+    due = await deliveries.due("hook", now=LATER, limit=9, besides=())
+    assert {delivery.id for delivery, _ in due} == {one.id for one in made[:2]}
+    for delivery, _ in due:  # dead at once
+        await deliveries.record(delivery, Attempt(2, Outcome.AUTH, took_ms=1), GiveUp(), now=LATER)
+    queued += [await ledger.retry_some(DEAD, destinations=["hook"], since=None, now=LATER, limit=2) for _ in range(3)]
+    assert queued == [2, 2, 1, 0]
+    assert await ledger.retry_some(DEAD, destinations=["hook"], since=None, now=LATER + MINUTE) == 2
+
+
+async def test_many_are_chosen_by_state_destination_and_time(
+    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger
+) -> None:
+    """What nobody asked for stays as it is."""
+    dead = [await _owed(tasks, deliveries, f"t{n}", GiveUp(), minute=n) for n in range(3)]
+    later = await _owed(tasks, deliveries, "later", RetryAt(LATER + MINUTE), minute=3)
+    due = await _owed(tasks, deliveries, "due", minute=4)
+    assert await ledger.retry_some(DEAD, destinations=["slack"], since=None, now=LATER) == 0
+    assert await ledger.retry_some(DEAD, destinations=[], since=None, now=LATER) == 0
+    assert await ledger.retry_some(DEAD, destinations=["slack", "hook"], since=NOW + 2 * MINUTE, now=LATER) == 1
+    assert await ledger.retry_some(PENDING, destinations=["hook"], since=None, now=LATER) == 1
+    found = {one.id: one for one, _ in await ledger.page(ALL, limit=9, before=None)}
+    assert [found[one.id].state for one in dead] == [DEAD, DEAD, PENDING]
+    assert (found[later.id].next_attempt_at, found[later.id].budget_from) == (LATER, LATER)
+    assert found[due.id] == due
