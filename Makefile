@@ -15,14 +15,14 @@ run: $(VENV)/.runtime
 	@exec $(BIN)/cambwatch run --config "$(CONFIG)"
 
 test: $(VENV)/.dev
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/main_job.py
