@@ -28,8 +28,8 @@ class Exit(IntEnum):
     """How a command ends; 69 to 78 are those of sysexits.h."""
 
     OK = 0
-    FAILED = 1  # the task ended otherwise than SUCCESS, or the daemon refused
-    USAGE = 2
+    FAILED = 1  # the task ended otherwise than SUCCESS, or the test message was not taken
+    USAGE = 2  # also what the daemon refuses: a mistyped kind, an unknown task, a wrong token
     UNREACHABLE = 3
     STILL_PENDING = 4
     ADDRESS = 69  # the address to listen at cannot be had
@@ -38,11 +38,11 @@ class Exit(IntEnum):
     CONFIG = 78
 
 
+RESTART_S = 30.0  # for which `wait` holds on to a daemon that has answered before
+
 commands = typer.Typer()
 
-ConfigPath = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The configuration file.", envvar="CAMBWATCH_CONFIG")
-]
+ConfigPath = Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Kind = Annotated[str, typer.Argument(help="The kind of task, such as dub; see `cambwatch kinds`.")]
 TaskId = Annotated[str, typer.Argument(help="The task_id that Camb answered with.")]
@@ -251,7 +251,8 @@ def asking(path: Path | None) -> Iterator[Intake]:
     except UnreachableError as error:
         end(Exit.UNREACHABLE, f"{error}; start it with `cambwatch run`")
     except RefusedError as error:
-        end(Exit.FAILED, str(error))
+        # 1 is kept for tasks that failed: a script must not take a typing mistake for one.
+        end(Exit.USAGE if error.status < 500 else Exit.UNREACHABLE, str(error))
 
 
 def _wait(
@@ -268,10 +269,19 @@ def _wait(
 async def _until_end(intake: Intake, kind: str, task_id: str, *, account: str, seconds: float | None) -> Any:
     loop = asyncio.get_running_loop()
     until = None if seconds is None else loop.time() + seconds
+    heard_s: float | None = None
     while True:
         left = 10.0 if until is None else min(10.0, max(until - loop.time(), 0))
         query = {"account": account, "wait": f"{left:.3f}s"}
-        task = await intake.ask("GET", "v1", "tasks", kind, task_id, query=query, wait_s=left)
+        try:
+            task = await intake.ask("GET", "v1", "tasks", kind, task_id, query=query, wait_s=left)
+        except UnreachableError:
+            # A daemon that answered before may be restarting, as at an upgrade.
+            if heard_s is None or loop.time() - heard_s > RESTART_S:
+                raise
+            await asyncio.sleep(0.5)
+            continue
+        heard_s = loop.time()
         if task["status"] != "PENDING" or (until is not None and loop.time() >= until):
             return task
         typer.echo(f"{task['icon']} {task['kind']} {task_id}: {task['status']}, {task['polls']} polls", err=True)

@@ -1,6 +1,7 @@
 """The command line as scripts use it: what it prints and how it ends, asked of a daemon that runs."""
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -96,7 +97,7 @@ async def test_wait_tells_by_its_exit_status_how_it_went(daemon, camb, cli):
     assert "too [long]" in error.out
     assert (pending.status, pending.out) == (4, "")
     assert "still pending" in pending.err
-    assert (unknown.status, unknown.out) == (1, "")
+    assert (unknown.status, unknown.out) == (2, "")
     assert "nobody registered" in unknown.err
     assert usage.status == 2
     assert "no duration" in usage.err
@@ -124,9 +125,9 @@ async def test_what_the_daemon_refuses_is_said_in_its_words(daemon, cli):
         cli(made, "watch", "dub", "", "--notify", "nobody", "--name", "n" * 300),
         cli(made, "watch", "dub", "a", "--label", "no-equals-sign"),
     )
-    assert (kind.status, kind.out) == (1, "")
+    assert (kind.status, kind.out) == (2, "")
     assert "did you mean dub?" in kind.err
-    assert several.status == 1
+    assert several.status == 2
     assert "#/task_id: is empty" in several.err
     assert "#/name: is longer than 200" in several.err
     assert label.status == 2
@@ -137,7 +138,7 @@ async def test_what_the_daemon_refuses_is_said_in_its_words(daemon, cli):
 async def test_the_token_of_the_configuration_is_sent(daemon, cli):
     made = await daemon(f"http: {{token: {TOKEN}}}")
     right, wrong = await asyncio.gather(cli(made, "kinds", "--json", TOKEN=TOKEN), cli(made, "kinds", TOKEN="wrong"))
-    assert (right.status, wrong.status) == (0, 1)
+    assert (right.status, wrong.status) == (0, 2)
     assert "http.token" in wrong.err
     assert TOKEN not in right.out + right.err + wrong.out + wrong.err
 
@@ -193,3 +194,18 @@ async def test_check_says_every_mistake_with_its_place(tmp_path):
     assert "did you mean camb?" in plain.err
     assert as_json.status == 78
     assert (as_json.document["ok"], as_json.document["problems"]) == (False, plain.err.splitlines())
+
+
+async def test_wait_holds_on_to_a_daemon_that_is_restarted(receivers, tmp_path):
+    """An upgrade must not end every script that waits; one that never answered is said to be unreachable."""
+
+    def task(status):
+        return json.dumps({"icon": "?", "kind": "dub", "status": status, "polls": 1}).encode()
+
+    receivers.script("/v1/tasks/dub/a", Reply(200, task("PENDING")), Reply(cut=True), Reply(200, task("SUCCESS")))
+    receivers.script("/v1/tasks/dub/b", Reply(cut=True))
+    (tmp_path / "config.yaml").write_text(f"http: {{listen: '{receivers.url.removeprefix('http://')}'}}")
+    restarted, silent = await asyncio.gather(
+        command("wait", "dub", "a", "--json", cwd=tmp_path), command("wait", "dub", "b", "--json", cwd=tmp_path)
+    )
+    assert (restarted.status, silent.status) == (0, 3)

@@ -96,7 +96,7 @@ async def test_a_retry_wants_to_know_of_what(daemon, cli):
     unknown, typo, since = await asyncio.gather(
         cli(made, "retry", "msg_1"), cli(made, "retry", "--state", "ded"), cli(made, "retry", "--since", "once")
     )
-    assert [one.status for one in (unknown, typo, since)] == [1, 1, 1]
+    assert [one.status for one in (unknown, typo, since)] == [2, 2, 2]
     assert "no delivery with this id" in unknown.err
     assert "#/state" in typo.err or "'dead'" in typo.err
     assert "RFC 3339" in since.err
@@ -114,7 +114,7 @@ async def test_a_destination_is_tested(daemon, receivers, cli):
     assert (bad.status, bad.out.splitlines()[1]) == (1, "who are you?")
     assert bad.out.startswith("bad: auth, HTTP 403, ")
     assert (as_json.status, as_json.document["outcome"]) == (0, "accepted")
-    assert (unknown.status, unknown.out) == (1, "")
+    assert (unknown.status, unknown.out) == (2, "")
     assert "did you mean good?" in unknown.err
 
 
