@@ -278,11 +278,12 @@ class Poller:
             case Forbidden(http_status):
                 flip = lane.was_refused(watch, http_status, now_s=self._clock.monotonic())
             case Unavailable(fault, wish, detail):
-                hold = fault is Fault.RATE_LIMITED and wish is not None
-                until_s = self._clock.monotonic() + wish.total_seconds() if hold and wish else None
+                # A rate limit is one of the key, so its Retry-After is for all that is asked with it.
+                silence = wish if fault is Fault.RATE_LIMITED else None
+                until_s = None if silence is None else self._clock.monotonic() + silence.total_seconds()
                 flip = lane.unanswered(detail or fault, hold_until_s=until_s)
-                if until_s is not None and wish is not None and wish >= LONG_SILENCE:
-                    log.warning("account.silenced", account=name, seconds=round(wish.total_seconds()), reason=detail)
+                if silence is not None and silence >= LONG_SILENCE:
+                    log.warning("account.silenced", account=name, seconds=round(silence.total_seconds()), reason=detail)
             case _:
                 flip = lane.answered(watch)
         match flip:
