@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from cambwatch.core.destinations import Destination
-from cambwatch.core.events import GroupComplete, Link, TaskEnded
+from cambwatch.core.events import DestinationAlert, GroupComplete, Link, TaskEnded
 from cambwatch.core.kinds import KINDS
-from cambwatch.core.model import Status
+from cambwatch.core.model import Outcome, Status
 from cambwatch.core.secret import Secret
 
 START = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
@@ -76,7 +76,18 @@ groups = st.builds(
     registered_at=instants,
     finished_at=instants,
 )
-events = st.one_of(tasks, groups)
+alerts = st.builds(
+    DestinationAlert,
+    destination=texts,
+    since=instants,
+    at=instants,
+    recovered=st.booleans(),
+    waiting=st.integers(0, 10**6),
+    outcome=st.sampled_from(Outcome),
+    http_status=st.none() | st.integers(100, 599),
+)
+routed = st.one_of(tasks, groups)
+events = st.one_of(tasks, groups, alerts)
 
 
 def ended(
@@ -90,6 +101,12 @@ def ended(
 def complete(counts: dict[str, int], group: str = "season-1") -> GroupComplete:
     """A plain group."""
     return GroupComplete(group, counts, sum(counts.values()), START, START + timedelta(minutes=3))
+
+
+def alert(*, recovered: bool = False, **fields: object) -> DestinationAlert:
+    """A destination that has been down for twenty minutes, or is back after them."""
+    known = {"waiting": 3, "outcome": Outcome.TRANSIENT, "http_status": 503, "at": START + timedelta(minutes=20)}
+    return DestinationAlert("team-slack", START, recovered=recovered, **{**known, **fields})
 
 
 def receiver(kind: str, **fields: object) -> Destination:

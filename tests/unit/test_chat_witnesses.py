@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from event_samples import PIECES, START, TERMINAL, complete, ended, receiver
+from event_samples import PIECES, START, TERMINAL, alert, complete, ended, receiver
 
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
@@ -33,15 +33,18 @@ def samples() -> list[Event]:
         status = TERMINAL[number % len(TERMINAL)]
         fields = dict.fromkeys(("kind", "task_id", "name", "group", "message", "exception_reason", "account"), text)
         found.append(ended(status, labels={text: text}, links=(Link(text, f"https://a/{text}"), *links) * 6, **fields))
-    return [*found, complete({"SUCCESS": 11, "ERROR": 1}), complete({"SUCCESS": 1}, "\x1b")]
+    groups = [complete({"SUCCESS": 11, "ERROR": 1}), complete({"SUCCESS": 1}, "\x1b")]
+    return [*found, *groups, alert(), alert(recovered=True)]
 
 
 def bodies(kind: str) -> list[Json]:
-    """All that is sent for the samples, both forms."""
+    """All that is sent for the samples: both forms, and digests of all, of the nasty ones and of one each."""
     service, destination = FORMATS[kind], receiver(kind)
     rich = [service.render(event, destination, delivery_id="msg_1", at=START) for event in samples()]
     plain = [service.plain(event, destination) for event in samples()]
-    return [json.loads(message.body) for message in (*rich, *plain)]
+    lists = [samples(), samples()[len(TERMINAL) :], *([event] for event in samples())]
+    digests = [service.digest(found, destination, late=True)[0] for found in lists]
+    return [json.loads(message.body) for message in (*rich, *plain, *digests)]
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,12 @@
 """Discord messages, within its documented limits."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from event_samples import START, TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from cambwatch.core.destinations import Rate
 from cambwatch.core.events import Event, Link
@@ -80,6 +82,77 @@ def test_plain_form_is_content_alone(event: Event) -> None:
     assert 1 <= utf16(message["content"]) <= 2000
     assert message["content"].strip()
     assert rendered.headers == {"content-type": "application/json"}
+
+
+ORDINARY = [
+    ended(name="Pilot & friends", links=(Link("Video", "https://a/1?x&y"), Link("Audio", "https://a/2"))),
+    ended(Status.ERROR, name="*Second*", exception_reason="TOO_LONG", after=timedelta(minutes=95)),
+    complete({"SUCCESS": 1, "ERROR": 1}),
+]
+
+
+def digest_of(found: list[Event], *, late: bool = False) -> Json:
+    return json.loads(DISCORD.digest(found, receiver("discord"), late=late)[0].body)
+
+
+@given(st.lists(events, min_size=1, max_size=4), st.integers(1, 15))
+@example([ended(kind="*" * 400, links=(Link("*" * 400, "https://a/" + "y" * 2038),))], 50)
+@example([ended(kind="x" * 400)], 50)
+@example([ended(kind="x" * 173)], 49)  # one line more in the first embed would be 4097
+@example(
+    [
+        ended(links=(Link("V", "https://a/" + "y" * 1380),)),
+        ended(kind="*" * 400, links=(Link("V", "https://a/" + "y" * 2038),)),
+        ended(links=(Link("V", "https://a/" + "y" * 1440),)),
+    ],
+    1,
+)  # in three embeds
+def test_discord_cannot_refuse_a_digest(found: list[Event], times: int) -> None:
+    """Each embed and all together are within the limits; nobody is called."""
+    message = digest_of(found * times, late=times % 2 == 0)
+    assert message.keys() == {"embeds", "allowed_mentions"}
+    assert message["allowed_mentions"] == NOBODY
+    assert 1 <= len(message["embeds"]) <= 10
+    first, *others = message["embeds"]
+    assert first.keys() == {"title", "description", "color"}
+    assert 1 <= utf16(first["title"]) <= 256
+    for embed in message["embeds"]:
+        assert embed["description"].strip()
+        assert utf16(embed["description"]) <= 4096
+        assert embed["color"] == first["color"]
+    for embed in others:
+        assert embed.keys() == {"description", "color"}
+        assert embed["description"].startswith("- ")
+    assert utf16(first["title"]) + sum(utf16(embed["description"]) for embed in message["embeds"]) <= 6000
+
+
+def test_digest_is_filled_to_its_limits() -> None:
+    """Those of an embed and of all together, to the last unit; the second embed goes on where the first ends."""
+    for length, late in ((109, True), (163, False), (170, True)):
+        first, second = digest_of([ended(kind="x" * length)] * 40, late=late)["embeds"]
+        line = second["description"].splitlines()[0]
+        assert utf16(first["description"]) + 1 + utf16(line) > 4096
+        whole = sum(utf16(text) for text in (first["title"], first["description"], second["description"]))
+        assert whole + 1 + utf16(line) > 6000
+        assert utf16(first["description"]) == 4096 or whole == 6000
+
+
+def test_digest_reads_well() -> None:
+    """A list whose lines end with the first link of each; nothing in it is Markdown but that."""
+    assert digest_of(ORDINARY)["embeds"] == [
+        {
+            "title": "⚠️ 3 events on 2026-11-22 between 06\\:00 and 07\\:35 UTC",
+            "description": (
+                "1 succeeded, 1 failed, 1 group complete\n"
+                '- 06:00 ✅ Dub "Pilot \\& friends" succeeded after 41 s'
+                " · [Video](https://a/1?x&y) · 1 more in the result\n"
+                '- 07:35 ❌ Dub "\\*Second\\*" failed after 1 h 35 min\\: TOO\\_LONG. Contact support\n'
+                '- 06:03 ⚠️ Group "season-1" is complete\\: 1 succeeded, 1 failed'
+            ),
+            "color": 0xE01E5A,
+        }
+    ]
+    assert digest_of(ORDINARY[:1])["embeds"][0]["color"] == 0x2EB67D
 
 
 def test_success_has_everything_a_person_needs() -> None:

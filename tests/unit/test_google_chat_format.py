@@ -3,10 +3,12 @@
 import html
 import json
 import re
+from datetime import timedelta
 
 import pytest
 from event_samples import START, TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from cambwatch.core.destinations import Rate
 from cambwatch.core.events import Event, Link
@@ -56,30 +58,43 @@ def check_html(text: str) -> None:
     assert "&" not in ENTITY.sub("", bare)
 
 
+def check_button(button: Json) -> None:
+    assert button["text"].strip()
+    assert button["onClick"]["openLink"]["url"].isascii()
+
+
 @given(events)
 @example(ended(Status.ERROR, exception_reason="<" * 100, message="&" * 2000, name="😀" * 2000, kind="&" * 2000))
 @example(ended(links=tuple(Link("😀" * 200, f"https://a/{n}/" + "y" * 1500) for n in range(50))))
 @example(ended(labels={f"k{n}": "&" * 500 for n in range(50)}, account="<" * 2000))
 def test_google_chat_cannot_refuse_the_message(event: Event) -> None:
     """Whatever names, messages, labels and links hold."""
-    message = message_of(event)
+    check_message(message_of(event))
+
+
+def check_message(message: Json) -> None:
+    """A card of widgets that are known, none of them empty, and words for where no card is shown."""
     assert message.keys() == {"cardsV2", "fallbackText"}
     assert 1 <= utf16(message["fallbackText"]) <= 4096
     assert "<" not in message["fallbackText"]
     [card] = message["cardsV2"]
     assert card["cardId"]
     assert card["card"]["header"]["title"].strip()
-    widgets = widgets_of(event)
-    assert 1 <= len(widgets) <= 100
-    for widget in widgets:
+    [section] = card["card"]["sections"]
+    assert 1 <= len(section["widgets"]) <= 100
+    for widget in section["widgets"]:
         match widget:
-            case {"decoratedText": {"text": text}} | {"textParagraph": {"text": text}}:
+            case {"decoratedText": {"text": text} as decorated}:
+                check_html(text)
+                assert decorated["wrapText"] is True
+                if "button" in decorated:
+                    check_button(decorated["button"])
+            case {"textParagraph": {"text": text}}:
                 check_html(text)
             case {"buttonList": {"buttons": [*buttons]}}:
                 assert buttons
                 for button in buttons:
-                    assert button["text"].strip()
-                    assert button["onClick"]["openLink"]["url"].isascii()
+                    check_button(button)
             case _:
                 pytest.fail(f"a widget that no rule is known for: {widget}")
 
@@ -106,6 +121,63 @@ def test_plain_form_keeps_the_links_that_have_room() -> None:
     assert lines[2] == "<https://a/1?x&y|A ‹b›>"
     assert [line[-3:] for line in lines[3:]] == ["|C>", "ult"]
     assert lines[-1] == "3 more in the result"
+
+
+ORDINARY = [
+    ended(name="Pilot & friends", links=(Link("Video", "https://a/1?x&y"), Link("Audio", "https://a/2"))),
+    ended(Status.ERROR, name="*Second*", exception_reason="TOO_LONG", after=timedelta(minutes=95)),
+    complete({"SUCCESS": 1, "ERROR": 1}),
+]
+
+
+def digest_of(found: list[Event], *, late: bool = False) -> Json:
+    message, _ = CHAT.digest(found, receiver("google_chat"), late=late)
+    assert len(message.body) <= 30_000
+    return json.loads(message.body)
+
+
+@given(st.lists(events, min_size=1, max_size=4), st.integers(1, 15))
+@example([ended(kind="&" * 400, links=(Link("😀" * 400, "https://a/" + "y" * 2038),))], 50)
+@example([ended(kind="😀" * 400)], 50)
+def test_google_chat_cannot_refuse_a_digest(found: list[Event], times: int) -> None:
+    """A widget for each event is far from the hundred that a card may have."""
+    check_message(digest_of(found * times, late=times % 2 == 0))
+
+
+def test_digest_reads_well() -> None:
+    """The time above, what is left out below, the first link beside."""
+    message = digest_of(ORDINARY)
+    [card] = message["cardsV2"]
+    assert card["card"]["header"] == {"title": "⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC"}
+    assert card["card"]["sections"][0]["widgets"] == [
+        {"textParagraph": {"text": "1 succeeded, 1 failed, 1 group complete"}},
+        {
+            "decoratedText": {
+                "topLabel": "06:00",
+                "text": '✅ Dub "Pilot &amp; friends" succeeded after 41 s',
+                "wrapText": True,
+                "bottomLabel": "1 more in the result",
+                "button": {"text": "Video", "onClick": {"openLink": {"url": "https://a/1?x&y"}}},
+            }
+        },
+        {
+            "decoratedText": {
+                "topLabel": "07:35",
+                "text": '❌ Dub "*Second*" failed after 1 h 35 min: TOO_LONG. Contact support',
+                "wrapText": True,
+            }
+        },
+        {
+            "decoratedText": {
+                "topLabel": "06:03",
+                "text": '⚠️ Group "season-1" is complete: 1 succeeded, 1 failed',
+                "wrapText": True,
+            }
+        },
+    ]
+    assert message["fallbackText"] == (
+        "⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC: 1 succeeded, 1 failed, 1 group complete"
+    )
 
 
 def test_success_has_everything_a_person_needs() -> None:

@@ -2,10 +2,12 @@
 
 import json
 import re
+from datetime import timedelta
 
 import pytest
 from event_samples import START, TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from cambwatch.core.destinations import Rate
 from cambwatch.core.events import Event, Link
@@ -41,7 +43,10 @@ def check_harmless(text: str) -> None:
 @example(ended(labels={f"k{n}": "<!channel>" * 50 for n in range(50)}))
 def test_the_server_takes_the_message_as_one_post_that_calls_nobody(event: Event) -> None:
     """Whatever names, messages, labels and links hold."""
-    text = text_of(event)
+    check_text(text_of(event))
+
+
+def check_text(text: str) -> None:
     assert 1 <= len(text) <= 16_383
     check_harmless(text)
     assert not re.search(r"(?m)^\s*(>|#|\d+[.)]|[+*]\s)", text)  # nothing of others begins a line
@@ -56,6 +61,39 @@ def test_plain_form_is_one_or_two_lines(event: Event) -> None:
     assert 1 <= len(message["text"]) <= 1200
     assert message["text"].count("\n") <= 1
     check_harmless(message["text"])
+
+
+ORDINARY = [
+    ended(name="Pilot & friends", links=(Link("Video", "https://a/1?x&y"), Link("Audio", "https://a/2"))),
+    ended(Status.ERROR, name="*Second*", exception_reason="TOO_LONG", after=timedelta(minutes=95)),
+    complete({"SUCCESS": 1, "ERROR": 1}),
+]
+
+
+def digest_of(found: list[Event], *, late: bool = False) -> str:
+    message = json.loads(MATTERMOST.digest(found, receiver("mattermost"), late=late)[0].body)
+    assert message.keys() == {"text"}
+    return message["text"]
+
+
+@given(st.lists(events, min_size=1, max_size=4), st.integers(1, 15))
+@example([ended(kind="&" * 400, links=(Link("&" * 400, "https://a/" + "y" * 4086),))], 50)
+@example([ended(Status.ERROR, kind="@channel " * 30, message=":skull:")], 50)
+@example([ended(kind=":", name=":", task_id=":")], 50)
+def test_the_server_takes_a_digest_as_one_post_that_calls_nobody(found: list[Event], times: int) -> None:
+    """Whatever the events hold."""
+    check_text(digest_of(found * times, late=times % 2 == 0))
+
+
+def test_digest_reads_well() -> None:
+    """A list whose lines end with the first link of each."""
+    assert digest_of(ORDINARY) == (
+        "**⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC**\n\n"
+        "1 succeeded, 1 failed, 1 group complete\n\n"
+        '- 06:00 ✅ Dub "Pilot &amp; friends" succeeded after 41 s · [Video](https://a/1?x&y) · 1 more in the result\n'
+        '- 07:35 ❌ Dub "\\*Second\\*" failed after 1 h 35 min:\u200b TOO\\_LONG. Contact support\n'
+        '- 06:03 ⚠️ Group "season-1" is complete:\u200b 1 succeeded, 1 failed'
+    )
 
 
 def test_success_reads_well() -> None:

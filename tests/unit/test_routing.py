@@ -1,12 +1,12 @@
 """Who hears of what."""
 
 import pytest
-from event_samples import complete, ended, events
+from event_samples import complete, ended, routed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cambwatch.core.destinations import Condition, Route
-from cambwatch.core.events import Event
+from cambwatch.core.events import Routed
 from cambwatch.core.model import Status
 from cambwatch.core.routing import hear, matches
 
@@ -102,9 +102,9 @@ names = st.sampled_from([*ALL, "gone"])
 routes = st.lists(st.builds(Route, condition=st.sampled_from([ANY, FAILED]), notify=st.lists(names).map(tuple)))
 
 
-@given(events, routes, st.none() | st.lists(names).map(tuple))
+@given(routed, routes, st.none() | st.lists(names).map(tuple))
 def test_who_hears_is_known_ordered_and_distinct(
-    event: Event, routes: list[Route], notify: tuple[str, ...] | None
+    event: Routed, routes: list[Route], notify: tuple[str, ...] | None
 ) -> None:
     """For any event and any routes."""
     heard = hear(event, routes=routes, destinations=ALL, notify=notify)

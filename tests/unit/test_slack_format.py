@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from event_samples import TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
+from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
 from cambwatch.core.destinations import Rate
@@ -48,14 +49,22 @@ def units(text: str) -> int:
     return len(text.encode("utf-16-le")) // 2
 
 
+def size(blocks: list[Json]) -> int:
+    """As they are sent."""
+    return units(json.dumps(blocks, ensure_ascii=False, separators=(",", ":")))
+
+
 def check_limits(blocks: list[Json]) -> None:
     assert 1 <= len(blocks) <= 50
+    assert size(blocks) <= 12_000
     for block in blocks:
         match block:
             case {"type": "header", "text": {"type": "plain_text", "text": text}}:
                 assert 1 <= units(text) <= 150
             case {"type": "section", "text": {"text": text}}:
                 assert 1 <= units(text) <= 3000
+                if "accessory" in block:
+                    check_button(block["accessory"])
             case {"type": "section", "fields": fields}:
                 assert 1 <= len(fields) <= 10
                 assert all(1 <= units(field["text"]) <= 2000 for field in fields)
@@ -65,12 +74,17 @@ def check_limits(blocks: list[Json]) -> None:
             case {"type": "actions", "elements": elements}:
                 assert 1 <= len(elements) <= 5
                 for button in elements:
-                    assert 1 <= units(button["text"]["text"]) <= 75
-                    assert button["url"].isascii()
-                    assert len(button["url"]) <= 3000
-                    assert button["url"].lower().startswith(("http://", "https://"))
+                    check_button(button)
             case _:
                 pytest.fail(f"a block that no rule is known for: {block}")
+
+
+def check_button(button: Json) -> None:
+    assert button["type"] == "button"
+    assert 1 <= units(button["text"]["text"]) <= 75
+    assert button["url"].isascii()
+    assert len(button["url"]) <= 3000
+    assert button["url"].lower().startswith(("http://", "https://"))
 
 
 def check_escaped(words: str, *, may_link: bool) -> None:
@@ -90,7 +104,11 @@ def check_escaped(words: str, *, may_link: bool) -> None:
 @example(ended(labels={f"k{n}": "&" * 500 for n in range(50)}, name="&" * 5000))
 def test_slack_cannot_refuse_the_message(event: Event) -> None:
     """Whatever names, messages, labels and links hold."""
-    message = message_of(event)
+    check_message(message_of(event))
+
+
+def check_message(message: Json) -> None:
+    """Slack's own client finds nothing wrong, nor do we."""
     assert message.keys() == {"text", "blocks"}
     assert 1 <= units(message["text"]) <= 3000
     check_escaped(message["text"], may_link=False)
@@ -127,6 +145,54 @@ def test_plain_form_keeps_the_links_that_have_room() -> None:
     assert lines[:2] == ["✅ Dub 6a1f0c9e… succeeded after 41 s", "Download the result"]
     assert [line[-8:] for line in lines[2:5]] == ["|Part 0>", "|Part 1>", "|Part 2>"]
     assert lines[5:] == ["6 more in the result"]
+
+
+ORDINARY = [
+    ended(name="Pilot & friends", links=(Link("Video", "https://a/1?x&y"), Link("Audio", "https://a/2"))),
+    ended(Status.ERROR, name="*Second*", exception_reason="TOO_LONG", after=timedelta(minutes=95)),
+    complete({"SUCCESS": 1, "ERROR": 1}),
+]
+
+
+def digest_of(found: list[Event], *, late: bool = False) -> Json:
+    return json.loads(FORMATS["slack"].digest(found, receiver("slack"), late=late)[0].body)
+
+
+@given(st.lists(events, min_size=1, max_size=4), st.integers(1, 15))
+@example([ended(kind="<" * 400, links=(Link("&" * 400, "https://a/" + "y" * 2990),))], 50)
+@example([ended(kind="😀" * 400, links=(Link("😀" * 400, "https://a/" + "y" * 2990),))], 50)
+@example([ended(kind="x" * 400)], 50)
+def test_slack_cannot_refuse_a_digest(found: list[Event], times: int) -> None:
+    """Senders have met a limit of all blocks together, of some 13,000 characters."""
+    message = digest_of(found * times, late=times % 2 == 0)
+    check_message(message)
+    assert size(message["blocks"]) <= 12_000
+
+
+def test_button_of_a_digest_takes_a_url_of_three_thousand() -> None:
+    """A longer one is left out."""
+    longest = "https://a/" + "y" * 2990
+    found = [ended(links=(Link("One too many", f"{longest}y"), Link("Video", longest)))] * 2
+    sections = digest_of(found)["blocks"][2:]
+    assert [section["accessory"]["url"] for section in sections] == [longest] * 2
+
+
+def test_digest_reads_well() -> None:
+    """A line for each event, a button for its first link, and nothing in it has a meaning to Slack."""
+    message = digest_of(ORDINARY)
+    assert [text["text"] for text in texts_in(message["blocks"])] == [
+        "⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC",
+        "1 succeeded, 1 failed, 1 group complete",
+        '06:00 ✅ Dub "Pilot &amp; friends" succeeded after 41 s · 1 more in the result',
+        "Video",
+        '07:35 ❌ Dub "*Second*" failed after 1 h 35 min: TOO_LONG. Contact support',
+        '06:03 ⚠️ Group "season-1" is complete: 1 succeeded, 1 failed',
+    ]
+    assert {text["type"] for text in texts_in(message["blocks"])} == {"plain_text"}
+    assert message["blocks"][2]["accessory"]["url"] == "https://a/1?x&y"
+    assert message["text"] == (
+        "⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC: 1 succeeded, 1 failed, 1 group complete"
+    )
 
 
 def test_success_has_everything_a_person_needs() -> None:
@@ -203,7 +269,7 @@ def test_links_without_room_are_counted() -> None:
     assert "5 more in the result" in said(event)
     assert "X" not in said(event).replace("EXPIRED", "")
     many = said(ended(links=tuple(Link("X", f"https://a/{n}/" + "y" * 2900) for n in range(20))))
-    assert "5 more in the result" in many
+    assert "17 more in the result" in many  # all blocks together have a limit, too
 
 
 def test_link_cannot_break_out_of_its_brackets() -> None:

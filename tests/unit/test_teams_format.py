@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 from event_samples import START, TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from cambwatch.core.destinations import Rate
 from cambwatch.core.events import Event, Link
@@ -96,6 +98,46 @@ def test_plain_form_is_a_card_of_words(event: Event) -> None:
     check_card(card)
     assert b"OpenUrl" not in message.body
     assert 1 <= len(card["body"]) <= 2
+
+
+ORDINARY = [
+    ended(name="Pilot & friends", links=(Link("Video", "https://a/1?x&y"), Link("Audio", "https://a/2"))),
+    ended(Status.ERROR, name="*Second*", exception_reason="TOO_LONG", after=timedelta(minutes=95)),
+    complete({"SUCCESS": 1, "ERROR": 1}),
+]
+
+
+def digest_of(found: list[Event], *, late: bool = False) -> Message:
+    return TEAMS.digest(found, receiver("teams"), late=late)[0]
+
+
+@given(st.lists(events, min_size=1, max_size=4), st.integers(1, 15))
+@example([ended(kind='"' * 400, links=(Link("é" * 400, "https://a/" + "y" * 2038),))], 50)
+@example([ended(kind="😀" * 400)], 50)
+def test_teams_cannot_refuse_a_digest(found: list[Event], times: int) -> None:
+    """Well below 28 KB as it is sent."""
+    message = digest_of(found * times, late=times % 2 == 0)
+    assert len(message.body) <= 20_000
+    check_card(card_in(message))
+
+
+def test_digest_reads_well() -> None:
+    """A paragraph for each event, which ends with its first link."""
+    card = card_in(digest_of(ORDINARY))
+    assert list(lines_of(card)) == [
+        "⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC",
+        "1 succeeded, 1 failed, 1 group complete",
+        '06:00 ✅ Dub "Pilot & friends" succeeded after 41 s · Video · 1 more in the result',
+        '07:35 ❌ Dub "*Second*" failed after 1 h 35 min: TOO_LONG. Contact support',
+        '06:03 ⚠️ Group "season-1" is complete: 1 succeeded, 1 failed',
+    ]
+    runs = [run for element in card["body"] for run in element["inlines"]]
+    assert [(run["text"], run["selectAction"]) for run in runs if "selectAction" in run] == [
+        ("Video", {"type": "Action.OpenUrl", "url": "https://a/1?x&y"})
+    ]
+    assert runs[0]["color"] == "Attention"
+    assert card_in(digest_of(ORDINARY[:1]))["body"][0]["inlines"][0]["color"] == "Good"
+    assert card["fallbackText"].startswith("⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC: 1 succeeded")
 
 
 def test_success_has_everything_a_person_needs() -> None:

@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from cambwatch.core.events import Event, GroupComplete, Link, TaskEnded
-from cambwatch.core.guidance import guide, summary
+from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
+from cambwatch.core.guidance import alert_icon, guide, summary
 from cambwatch.core.instants import rfc3339
-from cambwatch.core.model import Json, Status
+from cambwatch.core.model import Json, Outcome, Status
 from cambwatch.core.results import storable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -46,6 +46,17 @@ def to_document(event: Event) -> dict[str, Json]:
                 "registered_at_us": _microseconds(event.registered_at),
                 "finished_at_us": _microseconds(event.finished_at),
             }
+        case DestinationAlert():
+            return {
+                "event": "destination",
+                "destination": event.destination,
+                "since_us": _microseconds(event.since),
+                "at_us": _microseconds(event.at),
+                "recovered": event.recovered,
+                "waiting": event.waiting,
+                "outcome": event.outcome.value,
+                "http_status": event.http_status,
+            }
         case _:
             assert_never(event)
 
@@ -84,6 +95,16 @@ def from_document(document: Json) -> Event:
                 tasks=document["tasks"],
                 registered_at=_instant(document["registered_at_us"]),
                 finished_at=_instant(document["finished_at_us"]),
+            )
+        case "destination":
+            return DestinationAlert(
+                destination=document["destination"],
+                since=_instant(document["since_us"]),
+                at=_instant(document["at_us"]),
+                recovered=document["recovered"],
+                waiting=document["waiting"],
+                outcome=Outcome(document["outcome"]),
+                http_status=document["http_status"],
             )
         case other:
             raise ValueError(f"{other!r} is no event")
@@ -128,6 +149,17 @@ def _data(event: Event) -> dict[str, Json]:
                 "summary": summary(event),
                 "registered_at": rfc3339(event.registered_at),
                 "finished_at": rfc3339(event.finished_at),
+                "duration_seconds": _duration_s(event),
+            }
+        case DestinationAlert():
+            return {
+                "destination": event.destination,
+                "icon": alert_icon(event),
+                "summary": summary(event),
+                "since": rfc3339(event.since),
+                "waiting": event.waiting,
+                "last_outcome": event.outcome.value,
+                "last_http_status": event.http_status,
                 "duration_seconds": _duration_s(event),
             }
         case _:

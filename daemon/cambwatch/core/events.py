@@ -1,11 +1,11 @@
-"""What happened, as it is told: the end of a task, the completion of a group."""
+"""What happened, as it is told: the end of a task, the completion of a group, trouble with a destination."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from cambwatch.core.model import Json, Status
+from cambwatch.core.model import Json, Outcome, Status
 
 _NAMESPACE = UUID("5f0c0a3e-6d1b-5b0e-9d5e-0f4f7d9b1c27")  # any constant will do; it must never change
 
@@ -72,7 +72,49 @@ class GroupComplete:
         return f"{self.group}\n{self.type}"
 
 
-Event = TaskEnded | GroupComplete
+@dataclass(frozen=True, slots=True)
+class DestinationAlert:
+    """
+    *destination* has taken nothing from *since* to *at*, or, when *recovered*, takes messages again.
+
+    Told to the destination's fallback, never by the routes. *waiting* is how many
+    deliveries it was owed at *at*; *outcome* and *http_status* are those of the last
+    attempt that failed.
+    """
+
+    destination: str
+    since: datetime
+    at: datetime
+    recovered: bool
+    waiting: int
+    outcome: Outcome
+    http_status: int | None = None
+
+    @property
+    def type(self) -> str:
+        """The event's type on the wire; not `camb.`, because it is about us."""
+        return f"cambwatch.destination.{'recovered' if self.recovered else 'down'}"
+
+    @property
+    def origin(self) -> str:
+        """What this event is, once and for all: two events never share it."""
+        return f"{self.destination}\n{self.since.isoformat()}\n{self.type}"
+
+    @property
+    def registered_at(self) -> datetime:
+        """When it began."""
+        return self.since
+
+    @property
+    def finished_at(self) -> datetime:
+        """When it happened."""
+        return self.at
+
+
+Routed = TaskEnded | GroupComplete
+"""What the routes decide about."""
+
+Event = Routed | DestinationAlert
 
 
 def webhook_id(event: Event, destination: str) -> str:

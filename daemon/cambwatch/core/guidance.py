@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import assert_never
 
-from cambwatch.core.events import Event, GroupComplete, TaskEnded
+from cambwatch.core.events import DestinationAlert, Event, GroupComplete, TaskEnded
 from cambwatch.core.instants import in_words
 from cambwatch.core.kinds import KINDS
-from cambwatch.core.model import Status
+from cambwatch.core.model import Outcome, Status
 from cambwatch.core.replies import text as one_line
 
 LONGEST_SUMMARY = 300  # characters
@@ -89,6 +89,17 @@ _WORDS: Mapping[str, str] = MappingProxyType(
 )
 
 
+_ALERT_WORDS: Mapping[Outcome, str] = MappingProxyType(
+    {
+        Outcome.RATE_LIMITED: "It wants fewer messages: use a digest, or ask its owner for more",
+        Outcome.DESTINATION_GONE: "Make its webhook anew, and put the new URL into the configuration",
+        Outcome.AUTH: "Its URL or credentials are refused: put good ones into the configuration",
+        Outcome.POLICY: "A rule forbids it: look at its attempts for the reason",
+        Outcome.OURS: "The trouble is on our side: look at the log of cambwatch",
+    }
+)
+
+
 def guide(kind: str, status: Status, exception_reason: str | None) -> Guidance:
     """The guidance for a task of *kind* in *status*; a kind that nobody knows is guided like most."""
     telling = _telling(status, exception_reason)
@@ -101,6 +112,18 @@ def group_icon(event: GroupComplete) -> str:
     """A tick only where every task succeeded."""
     others = sum(count for status, count in event.counts.items() if status != Status.SUCCESS)
     return "⚠️" if others else "✅"
+
+
+def alert_icon(event: DestinationAlert) -> str:
+    """A siren while the destination is down, a tick when it is back."""
+    return "✅" if event.recovered else "🚨"
+
+
+def alert_advice(event: DestinationAlert) -> str | None:
+    """What to do about a destination that is down; None when it is back."""
+    if event.recovered:
+        return None
+    return _ALERT_WORDS.get(event.outcome, "Look at the receiver: cambwatch tries on, and nothing that waits is lost")
 
 
 def title(kind: str) -> str:
@@ -128,6 +151,8 @@ def summary(event: Event) -> str:
             line = _task_line(event)
         case GroupComplete():
             line = _group_line(event)
+        case DestinationAlert():
+            line = _alert_line(event)
         case _:
             assert_never(event)
     return _cut(line, LONGEST_SUMMARY)
@@ -158,6 +183,16 @@ def _group_line(event: GroupComplete) -> str:
     parts = [f"{count} {counted}" for count, counted in counts if count]
     group = _cut(one_line(event.group) or "?", LONGEST_NAME)
     return f'Group "{group}" is complete: {", ".join(parts) or "no tasks"}'
+
+
+def _alert_line(event: DestinationAlert) -> str:
+    waits = f"{event.waiting} waiting" if event.waiting else "nothing waits"
+    span = in_words(event.at - event.since)
+    name = _cut(one_line(event.destination) or "?", LONGEST_NAME)
+    if event.recovered:
+        return f'Destination "{name}" takes messages again after {span}: {waits}'
+    status = "" if event.http_status is None else f", HTTP {event.http_status}"
+    return f'Destination "{name}" has taken nothing for {span} (last: {event.outcome.value}{status}): {waits}'
 
 
 def _short(task_id: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from typing import assert_never
 
 from cambwatch.core.destinations import Condition, Route
-from cambwatch.core.events import Event, GroupComplete, TaskEnded
+from cambwatch.core.events import GroupComplete, Routed, TaskEnded
 from cambwatch.core.model import Status
 
 TASK = "task"
@@ -13,7 +13,7 @@ _SILENT = frozenset({Status.PENDING, Status.REMOVED})
 
 
 def hear(
-    event: Event, *, routes: Sequence[Route], destinations: Collection[str], notify: tuple[str, ...] | None
+    event: Routed, *, routes: Sequence[Route], destinations: Collection[str], notify: tuple[str, ...] | None
 ) -> tuple[str, ...]:
     """
     The names of *destinations*, in their order, that hear of *event*.
@@ -33,7 +33,7 @@ def hear(
     return tuple(name for name in dict.fromkeys(destinations) if name in named)
 
 
-def matches(condition: Condition, event: Event) -> bool:
+def matches(condition: Condition, event: Routed) -> bool:
     """Whether *event* is what *condition* asks for."""
     match event:
         case TaskEnded():

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cambwatch.core.formats import discord, google_chat, mattermost, slack, teams, webhook
+from cambwatch.core.formats import apprise, discord, google_chat, mattermost, slack, teams, webhook
+from cambwatch.core.formats.digests import MOST_IN_DIGEST
 from cambwatch.core.formats.message import Format, Message
 
-__all__ = ["FORMATS", "Format", "Message"]
+__all__ = ["FORMATS", "MOST_IN_DIGEST", "Format", "Message"]
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
@@ -16,5 +17,6 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
         "teams": teams.FORMAT,
         "google_chat": google_chat.FORMAT,
         "mattermost": mattermost.FORMAT,
+        "apprise": apprise.FORMAT,
     }
 )

@@ -6,23 +6,26 @@ Lengths are counted in UTF-16 units, which is never less than Discord counts.
 that names stay characters, is done by escapes, because embeds are Markdown.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event
+from cambwatch.core.formats.digests import Digest, digest_of
 from cambwatch.core.formats.fitting import Escapes, fit, utf16
-from cambwatch.core.formats.markdown import MARKDOWN, link_lines
+from cambwatch.core.formats.markdown import MARKDOWN, digest_lines, link_lines
 from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.formats.telling import Telling, tell
+from cambwatch.core.formats.telling import GREEN, RED, Telling, tell
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Json
 
 CONTENT = 2000
 TITLE = 256
 DESCRIPTION = 4096
-# Our own, so that all together stay below the 6000 that one message may have.
+EMBEDS = 6000  # all texts of a message's embeds together
+# Our own, so that all together stay below EMBEDS.
 TOLD = 1500
 VALUE = 200
 FOOTER = 500
@@ -44,6 +47,18 @@ class Discord:
         embed = _embed(tell(event)) | {"timestamp": rfc3339(event.finished_at)}
         return _message({"embeds": [embed]}, destination)
 
+    def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
+        """A line for each event, in as many embeds as it takes."""
+
+        def fits(digest: Digest) -> bool:
+            return utf16(_title(digest)) + sum(map(utf16, _descriptions(digest))) <= EMBEDS
+
+        digest = digest_of(events, late=late, longest_url=URL, fits=fits)
+        color = GREEN if digest.succeeded else RED
+        embeds: list[dict[str, Json]] = [{"description": text, "color": color} for text in _descriptions(digest)]
+        embeds[0]["title"] = _title(digest)
+        return _message({"embeds": embeds}, destination), len(digest.entries)
+
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """Text alone, with the links for which there is room."""
         telling = tell(event)
@@ -57,6 +72,24 @@ FORMAT = Discord()
 
 def _message(content: dict[str, Json], destination: Destination) -> Message:
     return Message(compact(content | {"allowed_mentions": {"parse": []}}), headers_for(destination))
+
+
+def _title(digest: Digest) -> str:
+    return fit(digest.title, TITLE, escapes=ESCAPES)
+
+
+def _descriptions(digest: Digest) -> list[str]:
+    """The lines of *digest* in texts of at most DESCRIPTION; none of the lines is longer than that."""
+    texts = [[digest.lead]]
+    room = DESCRIPTION - utf16(digest.lead)
+    for line in digest_lines(digest, escapes=ESCAPES):
+        price = utf16(line) + 1
+        if price > room:
+            texts.append([])
+            room = DESCRIPTION + 1
+        texts[-1].append(line)
+        room -= price
+    return ["\n".join(lines) for lines in texts]
 
 
 def _embed(telling: Telling) -> dict[str, Json]:

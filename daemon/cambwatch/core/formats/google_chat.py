@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event, Link
+from cambwatch.core.formats.digests import Digest, Entry, digest_of
 from cambwatch.core.formats.fitting import Escapes, ascii_url, fit, utf16, within
 from cambwatch.core.formats.message import Message, compact, headers_for
 from cambwatch.core.formats.telling import label_of, more, tell
@@ -58,6 +59,15 @@ class GoogleChat:
         links = _links(telling.links, room)
         return Message(compact(_card(header, [*widgets, *links, *notes], fallback)), headers_for(destination))
 
+    def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
+        """A widget for each event, whose button opens its first link."""
+
+        def fits(digest: Digest) -> bool:
+            return len(compact(_digest(digest))) <= MESSAGE
+
+        digest = digest_of(events, late=late, longest_url=URL, fits=fits)
+        return Message(compact(_digest(digest)), headers_for(destination)), len(digest.entries)
+
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """Text alone, with the links for which there is room."""
         telling = tell(event)
@@ -68,6 +78,21 @@ class GoogleChat:
 
 
 FORMAT = GoogleChat()
+
+
+def _digest(digest: Digest) -> Json:
+    entries = (_entry(entry, digest.clock(entry)) for entry in digest.entries)
+    widgets = [_paragraph(_html(digest.lead, VALUE)), *entries]
+    return _card({"title": fit(digest.title, TITLE)}, widgets, fit(digest.words, VALUE, escapes=CHAT))
+
+
+def _entry(entry: Entry, clock: str) -> Json:
+    text: dict[str, Json] = {"topLabel": clock, "text": f"{entry.icon} {_html(entry.line, TOLD)}", "wrapText": True}
+    if entry.rest is not None:
+        text["bottomLabel"] = entry.rest
+    if entry.link is not None:
+        text["button"] = _opening(entry.link.label, entry.link.url)
+    return {"decoratedText": text}
 
 
 def _card(header: Json, widgets: Sequence[Json], fallback: str) -> Json:
@@ -88,7 +113,11 @@ def _links(links: Sequence[Link], room: int) -> list[Json]:
 
 def _button(link: Link) -> Json | None:
     url = ascii_url(link.url, URL)
-    return None if url is None else {"text": fit(label_of(link), LABEL), "onClick": {"openLink": {"url": url}}}
+    return None if url is None else _opening(label_of(link), url)
+
+
+def _opening(label: str, url: str) -> Json:
+    return {"text": fit(label, LABEL), "onClick": {"openLink": {"url": url}}}
 
 
 def _text_link(link: Link) -> str | None:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from cambwatch.core.events import Link
-from cambwatch.core.formats.fitting import Escapes, ascii_url, fit, within
+from cambwatch.core.formats.digests import Digest
+from cambwatch.core.formats.fitting import Escapes, ascii_url, escape, fit, within
 from cambwatch.core.formats.telling import label_of, more
 
 NOTHING = "\u200b"
@@ -33,9 +34,26 @@ def link_lines(
     return [*lines, _left_out(left_out)] if left_out else lines
 
 
+def digest_lines(digest: Digest, *, escapes: Escapes) -> list[str]:
+    """The entries of *digest* as a list, each whole."""
+    lines = []
+    for entry in digest.entries:
+        parts = [f"- {digest.clock(entry)} {entry.icon} {escape(entry.line, escapes)}"]
+        if entry.link is not None:
+            parts.append(_link(entry.link.label, entry.link.url, escapes=escapes))
+        if entry.rest is not None:
+            parts.append(entry.rest)
+        lines.append(" · ".join(parts))
+    return lines
+
+
 def _line(link: Link, *, escapes: Escapes, longest_url: int) -> str | None:
     url = ascii_url(link.url, longest_url)
-    return None if url is None else f"- [{fit(label_of(link), LABEL, escapes=escapes)}]({url})"
+    return None if url is None else f"- {_link(label_of(link), url, escapes=escapes)}"
+
+
+def _link(label: str, url: str, *, escapes: Escapes) -> str:
+    return f"[{fit(label, LABEL, escapes=escapes)}]({url})"
 
 
 def _left_out(count: int) -> str:

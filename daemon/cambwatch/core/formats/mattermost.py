@@ -6,14 +6,16 @@ counted after their own escaping. Lengths are counted in characters, as the serv
 a longer text would be split, in the middle of a link if need be.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event
+from cambwatch.core.formats.digests import Digest, digest_of
 from cambwatch.core.formats.fitting import Escapes, fit
-from cambwatch.core.formats.markdown import MARKDOWN, NOTHING, link_lines
+from cambwatch.core.formats.markdown import MARKDOWN, NOTHING, digest_lines, link_lines
 from cambwatch.core.formats.message import Message, compact, headers_for
 from cambwatch.core.formats.telling import tell
 
@@ -53,12 +55,26 @@ class Mattermost:
         links = ["\n".join(lines)] if lines else []
         return Message(compact({"text": "\n\n".join([*paragraphs, *links, *notes])}), headers_for(destination))
 
+    def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
+        """A line for each event."""
+
+        def fits(digest: Digest) -> bool:
+            return len(_text(digest)) <= TEXT
+
+        digest = digest_of(events, late=late, longest_url=URL, fits=fits)
+        return Message(compact({"text": _text(digest)}), headers_for(destination)), len(digest.entries)
+
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """The shortest words there are."""
         return Message(compact({"text": _fit(tell(event).words, VALUE * 4)}), headers_for(destination))
 
 
 FORMAT = Mattermost()
+
+
+def _text(digest: Digest) -> str:
+    lines = "\n".join(digest_lines(digest, escapes=ESCAPES))
+    return f"**{digest.title}**\n\n{digest.lead}\n\n{lines}"
 
 
 def _fit(words: str, longest: int) -> str:

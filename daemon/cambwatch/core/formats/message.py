@@ -1,7 +1,7 @@
 """What every destination type makes of an event: one request, and how often its service takes one."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -33,6 +33,17 @@ class Format(Protocol):
         The request of an attempt made at *at*; never one that the service refuses for its form.
 
         Raises TemplateError where the destination has a template, and it fails on *event*.
+        """
+
+    def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
+        """
+        One message that tells of the first n of *events*, which are oldest first and not empty, and n itself.
+
+        Each of the n with its summary, uncut, its instant in UTC and its first link; nothing
+        of the others. n is as many as fit into one message that the service does not
+        refuse for its form: at least 1, whatever the events hold, and at most
+        digests.MOST_IN_DIGEST. *late*: they could not be told when they happened, and the
+        message says so. None where the type has no digests: a program gets every event.
         """
 
     def plain(self, event: Event, destination: Destination) -> Message | None:

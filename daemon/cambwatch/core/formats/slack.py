@@ -17,6 +17,7 @@ from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event, Link
+from cambwatch.core.formats.digests import Digest, digest_of
 from cambwatch.core.formats.fitting import Escapes, ascii_url, escape, fit, utf16, within
 from cambwatch.core.formats.message import Message, compact, headers_for
 from cambwatch.core.formats.telling import label_of, more, tell
@@ -29,7 +30,14 @@ BUTTON = 75
 BUTTONS = 5
 CONTEXT = 10  # elements
 CONTEXT_TEXT = 150  # our own: ten longer ones are no footnote
-LINK_SECTIONS = 10  # our own: room for all links but unusually long ones
+AROUND_LINKS = 400  # characters of the blocks that links stand in, and of a word about those left out
+BLOCKS = 12_000
+"""
+Characters of all blocks together, as JSON.
+
+Senders have met `msg_blocks_too_long` from 13,172 characters on (slackapi/bolt-js #2509);
+Slack does not say what it counts.
+"""
 
 ESCAPES: Escapes = MappingProxyType({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 """The three characters that Slack gives a meaning to; it decodes the entities in plain_text as well."""
@@ -50,11 +58,20 @@ class Slack:
             blocks.append({"type": "section", "text": _plain(telling.told, TEXT)})
         if telling.advice is not None:
             blocks.append({"type": "section", "text": _mrkdwn(f"*What to do:* {_fit(telling.advice, TEXT - 20)}")})
-        blocks.extend(_links(telling.links))
-        if telling.notes:
-            blocks.append(_context(telling.notes))
-        message = {"text": _fit(telling.words, TEXT), "blocks": blocks}
+        notes = [_context(telling.notes)] if telling.notes else []
+        links = _links(telling.links, BLOCKS - _size([*blocks, *notes]) - AROUND_LINKS)
+        message = {"text": _fit(telling.words, TEXT), "blocks": [*blocks, *links, *notes]}
         return Message(compact(message), headers_for(destination))
+
+    def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
+        """A section for each event, whose button opens its first link."""
+
+        def fits(digest: Digest) -> bool:
+            return _size(_digest(digest)) <= BLOCKS
+
+        digest = digest_of(events, late=late, longest_url=TEXT, fits=fits)
+        message = {"text": _fit(digest.words, TEXT), "blocks": _digest(digest)}
+        return Message(compact(message), headers_for(destination)), len(digest.entries)
 
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """Text alone, with the links for which there is room."""
@@ -68,6 +85,19 @@ class Slack:
 FORMAT = Slack()
 
 
+def _digest(digest: Digest) -> list[Json]:
+    blocks: list[Json] = [{"type": "header", "text": _plain(digest.title, HEADER)}]
+    blocks.append({"type": "context", "elements": [_plain(digest.lead, TEXT)]})
+    for entry in digest.entries:
+        rest = "" if entry.rest is None else f" · {entry.rest}"
+        words = f"{digest.clock(entry)} {entry.icon} {entry.line}{rest}"
+        section: dict[str, Json] = {"type": "section", "text": _plain(words, TEXT)}
+        if entry.link is not None:
+            section["accessory"] = _button(entry.link.label, entry.link.url)
+        blocks.append(section)
+    return blocks
+
+
 def _facts(facts: Sequence[tuple[str, str]]) -> Json:
     fields = [_mrkdwn(f"*{name}*\n{_fit(value, FIELD - 20)}") for name, value in facts]
     return {"type": "section", "fields": fields}
@@ -79,30 +109,38 @@ def _context(notes: Sequence[str]) -> Json:
     return {"type": "context", "elements": [_plain(note, CONTEXT_TEXT) for note in notes]}
 
 
-def _links(links: Sequence[Link]) -> Iterator[Json]:
+def _links(links: Sequence[Link], room: int) -> Iterator[Json]:
     """The first links as buttons, further ones as text, and a word about those that have no room."""
     buttons: list[Json] = []
-    sections: list[str] = []
+    lines: list[str] = []
     left_out = 0
     for link in links:
         url = ascii_url(link.url, TEXT)
         line = _link(link)
-        if url is None or line is None:
+        piece = None if url is None or len(buttons) == BUTTONS else _button(label_of(link), url)
+        cost = _size(piece if piece is not None else line) + 1
+        if url is None or line is None or cost > room or (piece is None and len("\n".join([*lines, line])) > TEXT):
             left_out += 1
-        elif len(buttons) < BUTTONS:
-            buttons.append({"type": "button", "text": _plain(label_of(link), BUTTON), "url": url})
-        elif sections and utf16(sections[-1]) + 1 + utf16(line) <= TEXT:
-            sections[-1] += f"\n{line}"
-        elif utf16(line) <= TEXT and len(sections) < LINK_SECTIONS:
-            sections.append(line)
+            continue
+        room -= cost
+        if piece is not None:
+            buttons.append(piece)
         else:
-            left_out += 1
+            lines.append(line)
     if buttons:
         yield {"type": "actions", "elements": buttons}
-    for section in sections:
-        yield {"type": "section", "text": _mrkdwn(section)}
+    if lines:
+        yield {"type": "section", "text": _mrkdwn("\n".join(lines))}
     if left_out:
         yield {"type": "section", "text": _plain(more(left_out), TEXT)}
+
+
+def _size(part: Json) -> int:
+    return utf16(compact(part).decode())
+
+
+def _button(label: str, url: str) -> Json:
+    return {"type": "button", "text": _plain(label, BUTTON), "url": url}
 
 
 def _link(link: Link) -> str | None:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event, Link
+from cambwatch.core.formats.digests import Digest, Entry, digest_of
 from cambwatch.core.formats.fitting import ascii_url, fit, within
 from cambwatch.core.formats.message import Message, compact, headers_for
 from cambwatch.core.formats.telling import Telling, label_of, more, tell
@@ -47,27 +48,36 @@ class Teams:
         notes = (
             [_paragraph(_run(" · ".join(telling.notes), NOTES, isSubtle=True, size="Small"))] if telling.notes else []
         )
-        room = CARD - _size(_envelope(telling, [*body, *notes]))
+        room = CARD - _size(_envelope(telling.words, [*body, *notes]))
         return Message(
-            compact(_envelope(telling, [*body, *_links(telling.links, room), *notes])), headers_for(destination)
+            compact(_envelope(telling.words, [*body, *_links(telling.links, room), *notes])), headers_for(destination)
         )
+
+    def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
+        """A paragraph for each event, which ends with its first link."""
+
+        def fits(digest: Digest) -> bool:
+            return _size(_digest(digest)) <= CARD
+
+        digest = digest_of(events, late=late, longest_url=URL, fits=fits)
+        return Message(compact(_digest(digest)), headers_for(destination)), len(digest.entries)
 
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """A card all the same, for a workflow posts nothing else: with nothing in it that a card could have wrong."""
         telling = tell(event)
         body = [_paragraph(_run(line, LINE)) for line in telling.words.splitlines()]
-        return Message(compact(_envelope(telling, body)), headers_for(destination))
+        return Message(compact(_envelope(telling.words, body)), headers_for(destination))
 
 
 FORMAT = Teams()
 
 
-def _envelope(telling: Telling, body: Sequence[Json]) -> Json:
+def _envelope(words: str, body: Sequence[Json]) -> Json:
     card = {
         "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
         "type": "AdaptiveCard",
         "version": VERSION,
-        "fallbackText": _fit(telling.words, LINE),
+        "fallbackText": _fit(words, LINE),
         "msteams": {"width": "Full"},
         "body": body,
     }
@@ -75,9 +85,28 @@ def _envelope(telling: Telling, body: Sequence[Json]) -> Json:
     return {"type": "message", "attachments": [attachment]}
 
 
+def _digest(digest: Digest) -> Json:
+    lead = _paragraph(_run(digest.lead, LINE), spacing="Small")
+    entries = (_entry(entry, digest.clock(entry)) for entry in digest.entries)
+    return _envelope(digest.words, [_heading(digest.title, succeeded=digest.succeeded), lead, *entries])
+
+
+def _entry(entry: Entry, clock: str) -> Json:
+    runs = [_run(f"{clock} ", LINE, isSubtle=True), _run(f"{entry.icon} {entry.line}", TOLD)]
+    if entry.link is not None:
+        opened = {"type": "Action.OpenUrl", "url": entry.link.url}
+        runs += [_run(" · ", LINE), _run(entry.link.label, LABEL) | {"selectAction": opened}]
+    if entry.rest is not None:
+        runs.append(_run(f" · {entry.rest}", LINE))
+    return _paragraph(*runs, spacing="Small")
+
+
+def _heading(words: str, *, succeeded: bool) -> Json:
+    return _paragraph(_run(words, TITLE, weight="Bolder", size="Large", color="Good" if succeeded else "Attention"))
+
+
 def _body(telling: Telling) -> list[Json]:
-    color = "Good" if telling.succeeded else "Attention"
-    body = [_paragraph(_run(telling.title, TITLE, weight="Bolder", size="Large", color=color))]
+    body = [_heading(telling.title, succeeded=telling.succeeded)]
     body += [
         _paragraph(
             _run(f"{name}: ", VALUE, weight="Bolder"), _run(value, VALUE), spacing="Small" if index else "Default"

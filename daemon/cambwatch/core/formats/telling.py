@@ -3,8 +3,17 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from cambwatch.core.events import Event, GroupComplete, Link, TaskEnded
-from cambwatch.core.guidance import explanation, group_icon, guide, subject, summary, title
+from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
+from cambwatch.core.guidance import (
+    alert_advice,
+    alert_icon,
+    explanation,
+    group_icon,
+    guide,
+    subject,
+    summary,
+    title,
+)
 from cambwatch.core.instants import in_words
 from cambwatch.core.model import Status
 from cambwatch.core.replies import text as one_line
@@ -57,6 +66,8 @@ def tell(event: Event) -> Telling:
             return _tell_task(event)
         case GroupComplete():
             return _tell_group(event)
+        case DestinationAlert():
+            return _tell_alert(event)
         case _:
             assert_never(event)
 
@@ -112,4 +123,19 @@ def _tell_group(event: GroupComplete) -> Telling:
         links=(),
         notes=(),
         succeeded=icon == "✅",
+    )
+
+
+def _tell_alert(event: DestinationAlert) -> Telling:
+    line = summary(event)
+    return Telling(
+        icon=alert_icon(event),
+        heading=f"Destination {'back' if event.recovered else 'down'}: {one_line(event.destination) or '?'}",
+        line=line,
+        facts=(("Waiting", str(event.waiting)), ("Duration", in_words(event.at - event.since))),
+        told=line,
+        advice=alert_advice(event),
+        links=(),
+        notes=(),
+        succeeded=event.recovered,
     )

@@ -1,5 +1,6 @@
 """The plain webhook: the notification as JSON or by a template, signed as Standard Webhooks 1.0.0 asks for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -30,6 +31,11 @@ class Webhook:
                 destination.secrets, delivery_id=delivery_id, timestamp_s=timestamp_s, body=content
             )
         return Message(content, headers)
+
+    def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
+        """None: a program gets every event."""
+        del events, destination, late
+        return None
 
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """None: a program gets all of an event or nothing."""

@@ -1,0 +1,112 @@
+"""
+What a service behind Apprise is told: a title and plain text.
+
+The body of the message is no request, but what Apprise is called with, as JSON: `title`,
+`body`, `type` (success, failure or warning, which many services show as a colour) and
+`overflow`, which says what becomes of a text too long for the service: of one event the
+end is cut off, a digest is split, because its end is an event like its beginning.
+
+Apprise knows the limits of its services, and escapes plain text for those of which it
+knows that they take HTML or Markdown. Mentions are broken up here, for every service.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+
+from cambwatch.core.destinations import Destination, Rate
+from cambwatch.core.events import Event, GroupComplete, Link
+from cambwatch.core.formats.digests import Digest, Entry, digest_of
+from cambwatch.core.formats.fitting import Escapes, ascii_url, fit, within
+from cambwatch.core.formats.markdown import NOTHING
+from cambwatch.core.formats.message import Message, compact
+from cambwatch.core.formats.telling import label_of, more, tell
+
+# Our own, all of them: what one of a hundred services takes is known to Apprise alone.
+TITLE = 200
+LINE = 700
+TOLD = 2000
+NOTES = 500
+LABEL = 100
+URL = 1000
+LINKS = 2000
+DIGEST = 3500  # most chats take it whole
+
+ESCAPES: Escapes = MappingProxyType({"@": f"@{NOTHING}", "<": f"<{NOTHING}"})  # @all, <!channel>, <@U123>
+
+
+@dataclass(frozen=True, slots=True)
+class Apprise:
+    """One message a second is what the strictest chats take; an SMS gateway may need a lower rate."""
+
+    rate: Rate | None = Rate(1.0, burst=1)  # noqa: RUF009 - frozen
+
+    def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
+        """The message; Apprise has no use for *destination*, *delivery_id* and *at*."""
+        del destination, delivery_id, at
+        telling = tell(event)
+        lines = [_fit(telling.line, LINE)]
+        if telling.told is not None and telling.told not in telling.line:
+            lines.append(_fit(telling.told, TOLD))
+        if telling.advice is not None:
+            lines.append(_fit(telling.advice, LINE))
+        lines += _links(telling.links)
+        if telling.notes:
+            lines.append(_fit(" · ".join(telling.notes), NOTES))
+        trouble = "warning" if isinstance(event, GroupComplete) else "failure"
+        notify_type = "success" if telling.succeeded else trouble
+        return _message(_fit(telling.title, TITLE), lines, notify_type=notify_type, overflow="truncate")
+
+    def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
+        """A line for each event."""
+        del destination
+
+        def fits(digest: Digest) -> bool:
+            return sum(len(line) + 1 for line in _lines(digest)) <= DIGEST
+
+        digest = digest_of(events, late=late, longest_url=URL, fits=fits)
+        notify_type = "success" if digest.succeeded else "warning"
+        message = _message(digest.title, _lines(digest), notify_type=notify_type, overflow="split")
+        return message, len(digest.entries)
+
+    def plain(self, event: Event, destination: Destination) -> Message | None:
+        """None: plainer there is not."""
+        del event, destination
+        return None
+
+
+FORMAT = Apprise()
+
+
+def _message(title: str, lines: Sequence[str], *, notify_type: str, overflow: str) -> Message:
+    return Message(compact({"title": title, "body": "\n".join(lines), "type": notify_type, "overflow": overflow}))
+
+
+def _lines(digest: Digest) -> list[str]:
+    return [digest.lead, *(_entry(entry, digest.clock(entry)) for entry in digest.entries)]
+
+
+def _entry(entry: Entry, clock: str) -> str:
+    line = f"{clock} {entry.icon} {_fit(entry.line, LINE)}"
+    if entry.link is not None:
+        line += f" · {_fit(entry.link.label, LABEL)}: {_quiet(entry.link.url)}"
+    return line if entry.rest is None else f"{line} · {entry.rest}"
+
+
+def _links(links: Sequence[Link]) -> list[str]:
+    urls = ((link, ascii_url(link.url, URL)) for link in links)
+    told = (None if url is None else f"{_fit(label_of(link), LABEL)}: {_quiet(url)}" for link, url in urls)
+    lines, left_out = within(told, LINKS, len)
+    return [*lines, more(left_out)] if left_out else lines
+
+
+def _quiet(url: str) -> str:
+    """*url*, in whose path and query no @ begins a mention."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host}{slash}{path.replace('@', '%40')}"
+
+
+def _fit(words: str, longest: int) -> str:
+    return fit(words, longest, escapes=ESCAPES)
