@@ -26,6 +26,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/main_job.py
+	@$(BIN)/python benchmarks/deliveries.py
 
 # What is installed is pinned, with hashes, in constraints.txt and constraints-dev.txt; this makes both anew.
 lock: $(VENV)/.dev

@@ -1,9 +1,11 @@
 """The one place where everything is wired: settings in, a running daemon, and in good order out again."""
 
 import asyncio
+import os
 import random
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,6 +16,7 @@ from aiohttp import web
 
 import cambwatch
 from cambwatch.adapters import systemd
+from cambwatch.adapters.apprise import Apprise
 from cambwatch.adapters.camb import Camb
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.deliveries import DeliveryStore
@@ -23,14 +26,17 @@ from cambwatch.adapters.store.steps import migrate
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.adapters.webhook import Webhook
 from cambwatch.config import Config, UnixListen
-from cambwatch.core.events import Event
+from cambwatch.core.events import Routed
 from cambwatch.core.routing import hear
 from cambwatch.loops.conclusion import Concluder
 from cambwatch.loops.deliverer import Deliverer
 from cambwatch.loops.endings import Endings
+from cambwatch.loops.lane import Sender
 from cambwatch.loops.poller import LONG_SILENCE, Poller
 from cambwatch.loops.scheduler import Scheduler
+from cambwatch.loops.senders import ByType
 from cambwatch.loops.trial import try_out
+from cambwatch.loops.watchdog import Watchdog, Works
 from cambwatch.web import server
 from cambwatch.web.bodies import Registrar
 from cambwatch.web.deliveries import DeliveryEndpoints
@@ -41,6 +47,9 @@ from cambwatch.web.tasks import TaskEndpoints
 GRACE_S = 10.0  # for what is in flight when we are told to stop
 USER_AGENT = f"cambwatch/{cambwatch.__version__}"
 SOCKET_MODE = 0o660
+BACKLOG = 4096  # of a socket of systemd's, whose own is forgotten when we listen; the kernel may cut it
+LAST_WORDS_S = 0.1  # for who was accepted and not heard yet; who comes later waits in systemd's socket
+TICK_S = 0.001  # the shortest that an alarm can be set to
 
 log = structlog.get_logger()
 
@@ -80,9 +89,11 @@ async def run(config: Config, *, stop: asyncio.Event, ready: Callable[[str], Non
             SqliteDatabase(path) as database,
             Scheduler(now=clock.now) as scheduler,
             Camb(config.accounts, user_agent=USER_AGENT, now=clock.now) as camb,
-            Webhook(config.destinations, user_agent=USER_AGENT, now=clock.now) as webhook,
+            Webhook(config.destinations, user_agent=USER_AGENT, now=clock.now, proxy=config.proxy) as webhook,
+            Apprise(config.destinations) as apprise,
         ):
-            await _work(config, database, scheduler, camb, webhook, clock=clock, stop=stop, ready=ready)
+            sender = ByType(webhook, own={"apprise": apprise})
+            await _work(config, database, scheduler, camb, sender, clock=clock, stop=stop, ready=ready)
     log.info("service.stopped")
 
 
@@ -91,22 +102,30 @@ async def _work(
     database: SqliteDatabase,
     scheduler: Scheduler,
     camb: Camb,
-    webhook: Webhook,
+    sender: Sender,
     *,
     clock: SystemClock,
     stop: asyncio.Event,
     ready: Callable[[str], None],
 ) -> None:
     # One straight line on purpose: split, it would only hand a wide state from helper to helper.
+    sockets = _take_sockets(config)
     tasks = TaskStore(database)
     deliveries = DeliveryStore(database)
     ledger = DeliveryLedger(database)
     endings = Endings()
 
-    def hear_of(event: Event, notify: tuple[str, ...] | None) -> tuple[str, ...]:
+    def hear_of(event: Routed, notify: tuple[str, ...] | None) -> tuple[str, ...]:
         return hear(event, routes=config.routes, destinations=config.destinations, notify=notify)
 
-    deliverer = Deliverer(config.destinations, deliveries, webhook, clock=clock, scheduler=scheduler)
+    deliverer = Deliverer(
+        config.destinations,
+        deliveries,
+        sender,
+        breakers=await deliveries.breakers(),
+        clock=clock,
+        scheduler=scheduler,
+    )
     concluder = Concluder(
         camb,
         tasks,
@@ -168,7 +187,7 @@ async def _work(
                 config.destinations,
                 ledger,
                 lanes=deliverer.lanes,
-                try_out=partial(try_out, sender=webhook, clock=clock),
+                try_out=partial(try_out, sender=sender, clock=clock),
             ),
             reasons=reasons,
             pace=pace,
@@ -176,8 +195,22 @@ async def _work(
         guard=guard(
             allowed_hosts=config.http.allowed_hosts,
             token=config.http.bearer,
-            unix=isinstance(config.http.listen, UnixListen),
+            unix=_only_unix(config, sockets),
         ),
+    )
+    watchdog = Watchdog(
+        Works(
+            watching=lambda: poller.watching,
+            accounts=poller.lanes,
+            timeouts={name: account.timeout for name, account in config.accounts.items()},
+            lanes=deliverer.lanes,
+            prove=database.prove,
+            waiting=deliveries.waiting,
+        ),
+        notify=systemd.notify,
+        limit_s=systemd.take_watchdog_s(os.environ, pid=os.getpid()),
+        clock=clock,
+        scheduler=scheduler,
     )
 
     poller.watch(await tasks.watched(), spread=True)
@@ -193,22 +226,33 @@ async def _work(
                         hint="no such destination in the configuration; they wait until it is there again")  # fmt: skip
 
     # In this order: where the address is taken, nothing has begun, and OSError is not wrapped into a group.
-    async with _listening(config, intake) as address, asyncio.TaskGroup() as group:
+    async with _listening(config, intake, sockets) as address, asyncio.TaskGroup() as group:
         group.create_task(poller.run(), name="poller")
         group.create_task(deliverer.run(), name="deliverer")
+        if systemd.asked():
+            group.create_task(watchdog.run(), name="watchdog")
+        ticked = asyncio.Event()
+        scheduler.alarm("first tick", ticked).set(TICK_S)
+        await ticked.wait()
         log.info("service.started", address=address, watching=poller.watching,
                  destinations=list(config.destinations), accounts=list(config.accounts))  # fmt: skip
         if not config.destinations:
             log.warning("config.doubtful", hint="there are no destinations: nobody will hear of anything")
-        systemd.notify("READY=1", f"STATUS=watching {poller.watching} tasks")
+        systemd.notify("READY=1")
         ready(address)
         await stop.wait()  # a crash of a loop cancels this wait
         log.info("service.stopping")
         systemd.notify("STOPPING=1")
         poller.stop()
         deliverer.stop()
+        watchdog.stop()
         endings.tell_all()  # whoever waits for an end hears how it stands
         until_s = asyncio.get_running_loop().time() + GRACE_S
+    await _finish(poller, deliverer, tasks, until_s=until_s)
+
+
+async def _finish(poller: Poller, deliverer: Deliverer, tasks: TaskStore, *, until_s: float) -> None:
+    """Wait for what is in flight, at most until *until_s* of the event loop's clock."""
     try:
         async with asyncio.timeout_at(until_s):
             await asyncio.gather(poller.drain(), deliverer.drain())  # both are cut, should the time be up
@@ -220,10 +264,36 @@ async def _work(
         log.warning("store.unavailable", undone="polls", error=str(error))
 
 
+def _take_sockets(config: Config) -> list[socket.socket]:
+    """The sockets that systemd holds for us; they take the place of http.listen, and its rules hold for them."""
+    sockets = systemd.take_sockets(os.environ, pid=os.getpid())
+    outside = systemd.exposed(sockets)
+    if outside is not None and config.http.bearer is None:
+        raise systemd.ExposedError(
+            f"the socket unit listens at {outside}, which other machines can reach: "
+            "set http.token, or give it a loopback address (ListenStream=)"
+        )
+    addresses = [systemd.address(one) for one in sockets]
+    if sockets and str(config.http.listen) not in addresses:
+        log.warning("config.doubtful", hint=f"the socket unit listens at {', '.join(addresses)}, where no command "
+                    f"looks for us: http.listen says {config.http.listen}")  # fmt: skip
+    return sockets
+
+
+def _only_unix(config: Config, sockets: Sequence[socket.socket]) -> bool:
+    if sockets:
+        return all(one.family == socket.AF_UNIX for one in sockets)
+    return isinstance(config.http.listen, UnixListen)
+
+
 @asynccontextmanager
-async def _listening(config: Config, intake: web.Application) -> AsyncIterator[str]:
+async def _listening(config: Config, intake: web.Application, sockets: Sequence[socket.socket]) -> AsyncIterator[str]:
     listen = config.http.listen
-    if isinstance(listen, UnixListen):
+    if sockets:
+        sites = [partial(web.SockSite, sock=one, backlog=BACKLOG) for one in sockets]
+        async with server.serve(intake, *sites, last_words_s=LAST_WORDS_S) as name:
+            yield name
+    elif isinstance(listen, UnixListen):
         path = Path(listen.path)
         if path.is_socket():
             path.unlink()  # ours from before: the lock on the database says that its process is gone

@@ -20,6 +20,7 @@ from cambwatch import config as configuration
 from cambwatch.adapters import logs
 from cambwatch.cli_client import Account, AsJson, ConfigPath, Exit, Kind, end, labels, print_table
 from cambwatch.core import kinds
+from cambwatch.core.apprise_url import shown
 from cambwatch.core.events import webhook_id
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Status
@@ -70,6 +71,7 @@ def run(config: ConfigPath = None) -> None:
         StoreTooNewError,
         StoreUnavailableError,
     )
+    from cambwatch.adapters.systemd import ExposedError  # noqa: PLC0415
 
     loaded = _load(config)
     settings = loaded.config
@@ -80,7 +82,7 @@ def run(config: ConfigPath = None) -> None:
         uvloop.run(_until_signal(lambda stop: daemon.run(settings, stop=stop)))
     except StoreBusyError as error:
         end(Exit.BUSY, str(error))
-    except StoreTooNewError as error:
+    except (StoreTooNewError, ExposedError) as error:
         end(Exit.CONFIG, str(error))
     except StoreUnavailableError as error:
         end(Exit.DATABASE, f"the database cannot be used: {error}")
@@ -173,15 +175,18 @@ def render(
         end(Exit.FAILED, f"the template: {error}")
     hidden = {name.lower() for name in to.headers} - {"content-type"} | {"webhook-signature"}
     headers = {name: HIDDEN if name in hidden else value for name, value in message.headers.items()}
-    url = urlsplit(to.url.reveal())
-    where = f"{url.scheme}://{url.hostname}/{HIDDEN}"
+    if to.type == "apprise":  # what Apprise is called with: the request is its own
+        method, where = "APPRISE", shown(to.url.reveal())
+    else:
+        url = urlsplit(to.url.reveal())
+        method, where = "POST", f"{url.scheme}://{url.hostname}/{HIDDEN}"
     body = message.body.decode("utf-8", "replace")
     if as_json:
         typer.echo(
-            json.dumps({"method": "POST", "url": where, "headers": headers, "body": body}, indent=2, ensure_ascii=False)
+            json.dumps({"method": method, "url": where, "headers": headers, "body": body}, indent=2, ensure_ascii=False)
         )
         return
-    typer.echo(f"POST {where}")
+    typer.echo(f"{method} {where}")
     for name, value in headers.items():
         typer.echo(f"{name}: {value}")
     with suppress(ValueError):  # a template may make what it likes

@@ -357,18 +357,20 @@ def _print_delivery(one: Any, *, as_json: bool) -> None:
     for key, value in [("of", _subject(one)), *((key, one[key]) for key in shown if one[key] is not None)]:
         typer.echo(f"{key:<15}  {value}")
     print_table(
-        ("attempt", "at", "outcome", "HTTP", "ms", "answer"),
+        ("attempt", "at", "outcome", "HTTP", "ms", "together", "answer"),
         [
             (str(past["number"]), past["at"], past["outcome"], str(past["http_status"] or ""), str(past["took_ms"]),
-             " ".join((past["detail"] or "").split()))
+             str(past["together"]), " ".join((past["detail"] or "").split()))
             for past in one["history"]
         ],
     )  # fmt: skip
 
 
 def _subject(one: Any) -> str:
+    if one["about"] is not None:
+        return f"{one['event_type']} {one['about']}"
     if one["kind"] is None:
-        return f"group {one['group']}"
+        return one["event_type"] if one["group"] is None else f"group {one['group']}"
     return f"{one['kind']} {one['task_id']}" + (f" ({one['name']})" if one["name"] else "")
 
 

@@ -86,6 +86,22 @@ async def test_deliveries_are_listed_shown_and_tried_again(daemon, receivers, ra
     assert (every.status, every.out) == (0, "0 queued\n")
 
 
+async def test_an_alert_is_shown_with_the_destination_it_is_about(daemon, receivers, raw, cli, until):
+    receivers.script("/team", Reply(503))
+    team = hook(receivers, "/team", fallback="pager", alert_after="300ms")
+    made = await daemon(
+        settings(camb={"base_url": raw.url}, destinations={"team": team, "pager": hook(receivers, "/pager")})
+    )
+    await watch(made.api, "dub", "t", notify=["team"])
+    await receivers.until(lambda: receivers.at("/pager"))
+    delivery_id = receivers.at("/pager")[0].headers["webhook-id"]
+    table, one = await asyncio.gather(
+        cli(made, "deliveries", "--destination", "pager"), cli(made, "deliveries", delivery_id)
+    )
+    assert "cambwatch.destination.down team" in table.out.splitlines()[1]
+    assert one.out.splitlines()[0].split() == ["of", "cambwatch.destination.down", "team"]
+
+
 async def test_a_retry_wants_to_know_of_what(daemon, cli):
     """All that is dead is not tried again for want of a word."""
     made = await daemon()

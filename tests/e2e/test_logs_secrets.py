@@ -28,7 +28,11 @@ EVENTS = {
     "config.doubtful": "warning",
     "deliveries.stranded": "warning",
     "deliveries.requeued": "info",
+    "breaker.closed": "info",
+    "breaker.opened": "warning",
     "delivery.attempted": "info",
+    "destination.down": "warning",
+    "destination.recovered": "info",
     "destination.tested": "info",
     "delivery.broken": "error",
     "event.unreadable": "error",
@@ -48,6 +52,7 @@ EVENTS = {
     "task.removed": "info",
     "task.stranded": "warning",
     "task.word_unknown": "warning",
+    "watchdog.withheld": "warning",
 }
 """What a log line can be, and its level: people search for these names. The README has the same list."""
 

@@ -10,14 +10,16 @@ import pytest
 from structlog.testing import capture_logs
 
 from cambwatch.core.accounts import Account
+from cambwatch.core.breaker import Breaker
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import TaskEnded
 from cambwatch.core.model import Attempt, Delivery, DeliveryState, Ended, Outcome, Pending, Status, Task, TaskKey
+from cambwatch.core.owed import Due
 from cambwatch.core.secret import Secret
 from cambwatch.loops.conclusion import Concluder
-from cambwatch.loops.deliverer import Lane
 from cambwatch.loops.endings import Endings
+from cambwatch.loops.lane import Lane
 from cambwatch.loops.poller import Poller
 from cambwatch.loops.scheduler import Scheduler
 
@@ -51,24 +53,25 @@ class Book:
         self.trouble = None
         self.recorded = asyncio.Event()
 
-    async def due(self, destination, *, now, limit, besides):
+    async def due(self, destination, *, now, fresh, repeated, besides):
         if self.trouble is not None:
             trouble, self.trouble = self.trouble, None
             raise trouble
-        due = self.delivery.next_attempt_at <= now and not self.recorded.is_set() and self.delivery.id not in besides
+        at = self.delivery.next_attempt_at
+        due = at <= now and not self.recorded.is_set() and self.delivery.id not in besides
         if self.slow:
             self.clock.ahead += timedelta(seconds=1)
-        return [(self.delivery, self.event)] if due else []
+        return Due([(self.delivery, self.event)] if due else [], [], next_at=at if at > now else None)
 
-    async def next_due_at(self, destination, *, after):
-        return self.delivery.next_attempt_at if self.delivery.next_attempt_at > after else None
-
-    async def record(self, delivery, attempt, verdict, *, now):
+    async def record(self, tried, turn, *, now):
         if self.trouble is not None:
             trouble, self.trouble = self.trouble, None
             raise trouble
         self.recorded.set()
-        return True
+        return 1
+
+    async def turn(self, turn, *, now):
+        raise AssertionError("nothing is down for long here")
 
 
 class Sender:
@@ -95,7 +98,16 @@ async def run_lane(book, sender, *, until):
     async with Scheduler(now=book.clock.now) as scheduler:
         kick = asyncio.Event()
         destination = Destination("hook", "webhook", Secret("https://hooks.example/"))
-        lane = Lane(destination, book, sender, clock=book.clock, kick=kick, alarm=scheduler.alarm("lane", kick))
+        lane = Lane(
+            destination,
+            book,
+            sender,
+            breaker=Breaker(),
+            clock=book.clock,
+            kick=kick,
+            alarm=scheduler.alarm("lane", kick),
+            owed=lambda destinations: None,
+        )
         working = asyncio.create_task(lane.run())
         async with asyncio.timeout(PATIENCE_S):
             await until.wait()
@@ -115,7 +127,7 @@ async def test_what_falls_due_while_the_store_is_read_is_not_passed_over():
 
 async def test_a_store_that_cannot_be_read_is_read_again(monkeypatch):
     """With one line in the log, and no end of the lane."""
-    monkeypatch.setattr("cambwatch.loops.deliverer.RECORD_PAUSE_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.lane.RECORD_PAUSE_S", 0.05)
     clock = Clock()
     book = Book(clock, owed(clock.now()))
     book.trouble = OSError("disk I/O error")
@@ -126,7 +138,7 @@ async def test_a_store_that_cannot_be_read_is_read_again(monkeypatch):
 
 async def test_what_was_posted_is_not_posted_again_while_it_cannot_be_written_down(monkeypatch):
     """It is offered to the store until it takes it."""
-    monkeypatch.setattr("cambwatch.loops.deliverer.RECORD_PAUSE_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.lane.RECORD_PAUSE_S", 0.05)
     clock = Clock()
     book = Book(clock, owed(clock.now()))
     sender = Sender()

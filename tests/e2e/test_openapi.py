@@ -71,6 +71,14 @@ async def test_a_registration_is_described_with_every_field(described):
     assert several == {"type": "array", "items": one, "minItems": 1, "maxItems": 1000}
 
 
+async def test_a_delivery_is_described_with_what_it_is_about(described):
+    schemas = described["components"]["schemas"]
+    assert {"event_type", "task_id", "group", "about"} <= set(schemas["OwedView"]["required"])
+    assert schemas["OwedView"]["properties"]["about"]["anyOf"] == [{"type": "string"}, {"type": "null"}]
+    assert schemas["AttemptView"]["properties"]["together"]["type"] == "integer"
+    assert "together" in schemas["AttemptView"]["required"]
+
+
 async def test_the_limits_of_the_description_are_those_of_the_intake(made, described):
     """A longest value by the description is taken, one more is not."""
     fields = described["components"]["schemas"]["Wish"]["properties"]

@@ -1,6 +1,8 @@
 """Tasks and ends for the tests of the store: plain ones, and those that hypothesis makes up."""
 
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,11 +10,16 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
+from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.events import GroupComplete, Link, TaskEnded
-from cambwatch.core.model import Delivery, Registration, Status, Task, TaskKey
+from cambwatch.core.model import Attempt, Delivery, Registration, Status, Task, TaskKey, Verdict
+from cambwatch.core.owed import Owed, Tried
 
+# For processes of their own, which find what this one finds.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 NOW = datetime(2026, 11, 22, 6, 0, 0, 123456, tzinfo=UTC)
 CAMBS_LAST_WORDS = [Status.SUCCESS, Status.ERROR, Status.TIMEOUT, Status.PAYMENT_REQUIRED]
 TERMINAL = [status for status in Status if status is not Status.PENDING]
@@ -92,6 +99,29 @@ async def conclude(
 async def owed(tasks: TaskStore, task: Task) -> list[Delivery]:
     """All deliveries of the ends of *task*."""
     return (await tasks.deliveries_of([task.id]))[task.id]
+
+
+async def all_due(
+    deliveries: DeliveryStore, destination: str, *, now: datetime, limit: int = 99, besides: Collection[str] = ()
+) -> list[Owed]:
+    """What is due: up to *limit* fresh ones, and behind them as many repeated ones."""
+    due = await deliveries.due(destination, now=now, fresh=limit, repeated=limit, besides=besides)
+    return [*due.fresh, *due.repeated]
+
+
+async def record(
+    deliveries: DeliveryStore, delivery: Delivery, attempt: Attempt, verdict: Verdict, *, now: datetime
+) -> bool:
+    """Write down what came of one attempt; whether it was."""
+    return await deliveries.record([Tried(delivery, attempt, verdict)], None, now=now) == 1
+
+
+async def not_before(database: Database, delivery: Delivery) -> datetime | None:
+    """When the receiver of *delivery* wishes to be asked again, as it is written down."""
+    query = sa.text("SELECT not_before FROM deliveries WHERE id = :id")
+    return rows.instant_or_none(
+        await database.read(lambda connection: connection.execute(query, {"id": delivery.id}).scalar_one())
+    )
 
 
 async def count(database: Database, table: str) -> int:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from store_samples import NOW, conclude, count, nobody, owed, watch
+from store_samples import NOW, all_due, conclude, count, nobody, owed, record, watch
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import KEPT_ATTEMPTS, LONGEST_DETAIL, DeliveryStore
@@ -31,17 +31,17 @@ async def _kept(ledger: DeliveryLedger, delivery: Delivery) -> list[PastAttempt]
 async def test_attempts_are_kept_in_their_order(
     deliveries: DeliveryStore, ledger: DeliveryLedger, delivery: Delivery
 ) -> None:
-    """With all that is known of each, and with no other delivery's."""
+    """With all that is known of each, how many went together too, and with no other delivery's."""
     made = [
         Attempt(1, Outcome.TRANSIENT, took_ms=15_000, detail="no complete answer within 15 s"),
         Attempt(2, Outcome.RATE_LIMITED, took_ms=12, http_status=429, detail="slow down 🐢"),
-        Attempt(3, Outcome.ACCEPTED, took_ms=9, http_status=200),
+        Attempt(3, Outcome.ACCEPTED, took_ms=9, http_status=200, together=7),
     ]
     for attempt in made:
         verdict = Delivered() if attempt.outcome is Outcome.ACCEPTED else RetryAt(NOW + SECOND)
-        assert await deliveries.record(delivery, attempt, verdict, now=NOW + attempt.number * SECOND)
+        assert await record(deliveries, delivery, attempt, verdict, now=NOW + attempt.number * SECOND)
     assert await _kept(ledger, delivery) == [PastAttempt(NOW + one.number * SECOND, one) for one in made]
-    ((other, _),) = await deliveries.due("slack", now=NOW, limit=9, besides=())
+    ((other, _),) = await all_due(deliveries, "slack", now=NOW)
     assert await _kept(ledger, other) == []
 
 
@@ -51,7 +51,7 @@ async def test_only_the_last_attempts_are_kept(
     """A receiver that is down for days does not fill the disk."""
     last = KEPT_ATTEMPTS + 3
     for number in range(1, last + 1):
-        await deliveries.record(delivery, Attempt(number, Outcome.TRANSIENT, took_ms=1), RetryAt(NOW), now=NOW)
+        await record(deliveries, delivery, Attempt(number, Outcome.TRANSIENT, took_ms=1), RetryAt(NOW), now=NOW)
     numbers = [past.attempt.number for past in await _kept(ledger, delivery)]
     assert numbers == list(range(4, last + 1))
     assert len(numbers) == KEPT_ATTEMPTS == 50
@@ -62,7 +62,7 @@ async def test_an_answer_is_kept_up_to_its_bound(
     deliveries: DeliveryStore, ledger: DeliveryLedger, delivery: Delivery, text: str
 ) -> None:
     """In bytes, and never half a character."""
-    await deliveries.record(delivery, Attempt(1, Outcome.OURS, took_ms=1, detail=text), RetryAt(NOW), now=NOW)
+    await record(deliveries, delivery, Attempt(1, Outcome.OURS, took_ms=1, detail=text), RetryAt(NOW), now=NOW)
     (past,) = await _kept(ledger, delivery)
     kept = past.attempt.detail or ""
     assert text.startswith(kept)
@@ -74,9 +74,9 @@ async def test_what_is_not_recorded_is_not_kept(
 ) -> None:
     """A delivery that was closed or cancelled meanwhile stays as it is, with its attempts."""
     attempt = Attempt(1, Outcome.TRANSIENT, took_ms=1)
-    assert await deliveries.record(delivery, attempt, GiveUp(), now=NOW)
-    assert not await deliveries.record(delivery, Attempt(2, Outcome.ACCEPTED, took_ms=1), Delivered(), now=NOW)
-    ((other, _),) = await deliveries.due("slack", now=NOW, limit=9, besides=())
+    assert await record(deliveries, delivery, attempt, GiveUp(), now=NOW)
+    assert not await record(deliveries, delivery, Attempt(2, Outcome.ACCEPTED, took_ms=1), Delivered(), now=NOW)
+    ((other, _),) = await all_due(deliveries, "slack", now=NOW)
     await tasks.remove(TaskKey("default", "dub", "one"), hear_group=nobody, now=NOW)
-    assert not await deliveries.record(other, attempt, Delivered(), now=NOW)
+    assert not await record(deliveries, other, attempt, Delivered(), now=NOW)
     assert await count(database, "attempts") == 1

@@ -11,6 +11,7 @@ from store_samples import (
     CAMBS_LAST_WORDS,
     NOW,
     TERMINAL,
+    all_due,
     conclude,
     count,
     ending,
@@ -19,6 +20,7 @@ from store_samples import (
     nobody,
     on_one_database,
     owed,
+    record,
     texts,
     watch,
 )
@@ -114,7 +116,7 @@ async def test_an_end_comes_back_as_it_was(
     ended, event = ending(task, status, at=at, **fields)
     assert await tasks.conclude(ended, event, notify=[destination], hear_group=nobody) == [destination]
     assert await tasks.task(task.key) == ended
-    ((delivery, told),) = await deliveries.due(destination, now=at, limit=9, besides=())
+    ((delivery, told),) = await all_due(deliveries, destination, now=at)
     assert told == event
     assert delivery.id == webhook_id(event, destination)
 
@@ -161,7 +163,7 @@ async def test_removing_cancels_what_is_still_owed(tasks: TaskStore, deliveries:
     await conclude(tasks, one, Status.ERROR, notify=DESTINATIONS)
     await conclude(tasks, other, notify=DESTINATIONS)
     hook, pager, slack = await owed(tasks, one)
-    await deliveries.record(hook, Attempt(1, Outcome.ACCEPTED, took_ms=1), Delivered(), now=NOW)
+    await record(deliveries, hook, Attempt(1, Outcome.ACCEPTED, took_ms=1), Delivered(), now=NOW)
 
     removed = await tasks.remove(one.key, hear_group=nobody, now=LATER)
 

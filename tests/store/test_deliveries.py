@@ -1,15 +1,14 @@
 """What is due to whom and when, and what came of it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 import pytest
-from store_samples import NOW, conclude, nobody, owed, watch
+from store_samples import NOW, all_due, conclude, nobody, owed, record, watch
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.events import Event
 from cambwatch.core.model import (
     Attempt,
     Delivered,
@@ -21,6 +20,7 @@ from cambwatch.core.model import (
     Task,
     Verdict,
 )
+from cambwatch.core.owed import Owed
 
 LATER = NOW + timedelta(hours=1)
 MOMENT = timedelta(microseconds=1)
@@ -35,14 +35,14 @@ async def _ended(tasks: TaskStore, minutes: Iterable[int], destination: str = "h
     return found
 
 
-def _names(due: list[tuple[Delivery, Event]]) -> list[str]:
+def _names(due: Sequence[Owed]) -> list[str]:
     return [event.task_id for _, event in due]
 
 
 async def test_what_is_due_longest_comes_first(tasks: TaskStore, deliveries: DeliveryStore) -> None:
     """Whatever the order in which it came to be owed."""
     await _ended(tasks, [3, 1, 2, 0])
-    due = await deliveries.due("hook", now=LATER, limit=9, besides=())
+    due = await all_due(deliveries, "hook", now=LATER)
     assert _names(due) == ["hook 0", "hook 1", "hook 2", "hook 3"]
     assert [delivery.next_attempt_at for delivery, _ in due] == [NOW + timedelta(minutes=n) for n in range(4)]
 
@@ -51,28 +51,28 @@ async def test_due_is_what_is_owed_by_now(tasks: TaskStore, deliveries: Delivery
     """To the microsecond."""
     await _ended(tasks, [1, 2])
     second = NOW + timedelta(minutes=2)
-    assert _names(await deliveries.due("hook", now=second - MOMENT, limit=9, besides=())) == ["hook 1"]
-    assert _names(await deliveries.due("hook", now=second, limit=9, besides=())) == ["hook 1", "hook 2"]
-    assert await deliveries.due("hook", now=NOW, limit=9, besides=()) == []
+    assert _names(await all_due(deliveries, "hook", now=second - MOMENT)) == ["hook 1"]
+    assert _names(await all_due(deliveries, "hook", now=second)) == ["hook 1", "hook 2"]
+    assert await all_due(deliveries, "hook", now=NOW) == []
 
 
 async def test_due_is_to_one_destination(tasks: TaskStore, deliveries: DeliveryStore) -> None:
     """What others are owed is none of its business."""
     await _ended(tasks, [1], "hook")
     await _ended(tasks, [2], "slack")
-    assert _names(await deliveries.due("slack", now=LATER, limit=9, besides=())) == ["slack 2"]
-    assert await deliveries.due("Slack", now=LATER, limit=9, besides=()) == []
+    assert _names(await all_due(deliveries, "slack", now=LATER)) == ["slack 2"]
+    assert await all_due(deliveries, "Slack", now=LATER) == []
 
 
 async def test_due_fills_its_limit_besides_what_is_under_way(tasks: TaskStore, deliveries: DeliveryStore) -> None:
     """Those that are left out take nobody's place."""
     await _ended(tasks, range(6))
-    every = await deliveries.due("hook", now=LATER, limit=9, besides=())
+    every = await all_due(deliveries, "hook", now=LATER)
     under_way = {delivery.id for delivery, _ in every[:3]}
-    assert await deliveries.due("hook", now=LATER, limit=2, besides=()) == every[:2]
-    assert await deliveries.due("hook", now=LATER, limit=2, besides=under_way) == every[3:5]
-    assert await deliveries.due("hook", now=LATER, limit=9, besides={"msg_unknown"}) == every
-    assert await deliveries.due("hook", now=LATER, limit=2, besides={"msg_unknown"}) == every[:2]
+    assert await all_due(deliveries, "hook", now=LATER, limit=2, besides=()) == every[:2]
+    assert await all_due(deliveries, "hook", now=LATER, limit=2, besides=under_way) == every[3:5]
+    assert await all_due(deliveries, "hook", now=LATER, besides={"msg_unknown"}) == every
+    assert await all_due(deliveries, "hook", now=LATER, limit=2, besides={"msg_unknown"}) == every[:2]
 
 
 async def test_the_next_is_due_after_what_is_due(tasks: TaskStore, deliveries: DeliveryStore) -> None:
@@ -80,10 +80,9 @@ async def test_the_next_is_due_after_what_is_due(tasks: TaskStore, deliveries: D
     await _ended(tasks, [1, 2])
     await _ended(tasks, [3], "slack")
     first, second = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
-    assert await deliveries.next_due_at("hook", after=NOW) == first
-    assert await deliveries.next_due_at("hook", after=first) == second
-    assert await deliveries.next_due_at("hook", after=second) is None
-    assert await deliveries.next_due_at("pager", after=NOW) is None
+    for now, next_at in ((NOW, first), (first - MOMENT, first), (first, second), (second, None)):
+        assert (await deliveries.due("hook", now=now, fresh=9, repeated=9, besides=())).next_at == next_at
+    assert (await deliveries.due("pager", now=NOW, fresh=9, repeated=9, besides=())).next_at is None
 
 
 @pytest.mark.parametrize(
@@ -105,7 +104,7 @@ async def test_what_came_of_an_attempt_is_written_down(
     """With the state that the verdict means, and the time when it is due again."""
     task, other = await _ended(tasks, [0, 1])
     (delivery,) = await owed(tasks, task)
-    assert await deliveries.record(delivery, REFUSED, verdict, now=LATER)
+    assert await record(deliveries, delivery, REFUSED, verdict, now=LATER)
     (found,) = await owed(tasks, task)
     assert found == Delivery(
         id=delivery.id,
@@ -129,7 +128,7 @@ async def test_every_outcome_has_its_place(tasks: TaskStore, deliveries: Deliver
     """Without an answer there is no HTTP status."""
     (task,) = await _ended(tasks, [0])
     (delivery,) = await owed(tasks, task)
-    assert await deliveries.record(delivery, Attempt(3, outcome, took_ms=1, detail="💥"), RetryAt(LATER), now=NOW)
+    assert await record(deliveries, delivery, Attempt(3, outcome, took_ms=1, detail="💥"), RetryAt(LATER), now=NOW)
     (found,) = await owed(tasks, task)
     assert (found.attempts, found.outcome, found.http_status, found.detail) == (3, outcome, None, "💥")
 
@@ -142,11 +141,11 @@ async def test_what_is_closed_stays_closed(
     """A late answer changes nothing."""
     (task,) = await _ended(tasks, [0])
     (delivery,) = await owed(tasks, task)
-    assert await deliveries.record(delivery, REFUSED, closing, now=NOW)
+    assert await record(deliveries, delivery, REFUSED, closing, now=NOW)
     closed = await owed(tasks, task)
-    assert not await deliveries.record(delivery, Attempt(2, Outcome.ACCEPTED, took_ms=1), late, now=LATER)
+    assert not await record(deliveries, delivery, Attempt(2, Outcome.ACCEPTED, took_ms=1), late, now=LATER)
     assert await owed(tasks, task) == closed
-    assert await deliveries.due("hook", now=LATER, limit=9, besides=()) == []
+    assert await all_due(deliveries, "hook", now=LATER) == []
 
 
 async def test_what_was_cancelled_under_way_stays_cancelled(tasks: TaskStore, deliveries: DeliveryStore) -> None:
@@ -154,7 +153,7 @@ async def test_what_was_cancelled_under_way_stays_cancelled(tasks: TaskStore, de
     (task,) = await _ended(tasks, [0])
     (delivery,) = await owed(tasks, task)
     await tasks.remove(task.key, hear_group=nobody, now=NOW)
-    assert not await deliveries.record(delivery, REFUSED, RetryAt(LATER), now=LATER)
+    assert not await record(deliveries, delivery, REFUSED, RetryAt(LATER), now=LATER)
     (found,) = await owed(tasks, task)
     assert (found.state, found.attempts, found.finished_at) == (DeliveryState.CANCELLED, 0, NOW)
     assert await deliveries.waiting() == {}
@@ -163,16 +162,17 @@ async def test_what_was_cancelled_under_way_stays_cancelled(tasks: TaskStore, de
 async def test_a_delivery_that_is_not_there_is_not_recorded(tasks: TaskStore, deliveries: DeliveryStore) -> None:
     """It may have been swept away."""
     ghost = Delivery("msg_0", 1, "hook", DeliveryState.PENDING, 0, NOW, NOW)
-    assert not await deliveries.record(ghost, REFUSED, Delivered(), now=NOW)
+    assert not await record(deliveries, ghost, REFUSED, Delivered(), now=NOW)
 
 
 async def test_a_retry_takes_its_new_place(tasks: TaskStore, deliveries: DeliveryStore) -> None:
     """Behind what is due before it."""
-    first, _ = await _ended(tasks, [1, 2])
-    (delivery,) = await owed(tasks, first)
-    await deliveries.record(delivery, REFUSED, RetryAt(NOW + timedelta(minutes=3)), now=NOW)
-    assert _names(await deliveries.due("hook", now=LATER, limit=9, besides=())) == ["hook 2", "hook 1"]
-    assert await deliveries.next_due_at("hook", after=NOW + timedelta(minutes=2)) == NOW + timedelta(minutes=3)
+    for task, minute in zip(await _ended(tasks, [1, 2]), (3, 2), strict=True):
+        (delivery,) = await owed(tasks, task)
+        await record(deliveries, delivery, REFUSED, RetryAt(NOW + timedelta(minutes=minute)), now=NOW)
+    assert _names(await all_due(deliveries, "hook", now=LATER)) == ["hook 2", "hook 1"]
+    due = await deliveries.due("hook", now=NOW + timedelta(minutes=2), fresh=9, repeated=9, besides=())
+    assert (_names(due.repeated), due.next_at) == (["hook 2"], NOW + timedelta(minutes=3))
 
 
 async def test_waiting_counts_what_is_owed(tasks: TaskStore, deliveries: DeliveryStore) -> None:
@@ -182,7 +182,7 @@ async def test_waiting_counts_what_is_owed(tasks: TaskStore, deliveries: Deliver
     await _ended(tasks, [0], "slack")
     for task, verdict in ((first, Delivered()), (second, RetryAt(LATER))):
         (delivery,) = await owed(tasks, task)
-        await deliveries.record(delivery, REFUSED, verdict, now=NOW)
+        await record(deliveries, delivery, REFUSED, verdict, now=NOW)
     assert await deliveries.waiting() == {"hook": 2, "slack": 1}
 
 
@@ -197,7 +197,7 @@ async def test_an_event_that_cannot_be_read_keeps_back_nothing(
         lambda connection: connection.exec_driver_sql("""UPDATE events SET document = '{"type": "?"}' WHERE id = 1""")
     )
 
-    due = await deliveries.due("hook", now=NOW + timedelta(hours=1), limit=10, besides=())
+    due = await all_due(deliveries, "hook", now=NOW + timedelta(hours=1))
 
     assert _names(due) == ["plain"]
     assert (await deliveries.waiting()) == {"hook": 2}

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
-from store_samples import NOW, conclude, nobody, owed, watch
+from store_samples import NOW, all_due, conclude, nobody, not_before, owed, record, watch
 
+from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.ledger import DeliveryLedger
 from cambwatch.adapters.store.tasks import TaskStore
+from cambwatch.core.breaker import Breaker
+from cambwatch.core.events import DestinationAlert
 from cambwatch.core.model import (
     Attempt,
     Backlog,
@@ -23,6 +26,7 @@ from cambwatch.core.model import (
     Subject,
     Verdict,
 )
+from cambwatch.core.owed import Turn
 
 MINUTE = timedelta(minutes=1)
 LATER = NOW + timedelta(days=9)
@@ -39,7 +43,7 @@ async def _owed(
     await conclude(tasks, task, at=NOW + minute * MINUTE)
     (delivery,) = await owed(tasks, task)
     if verdict is not None:
-        assert await deliveries.record(delivery, REFUSED, verdict, now=NOW + minute * MINUTE)
+        assert await record(deliveries, delivery, REFUSED, verdict, now=NOW + minute * MINUTE)
     return delivery
 
 
@@ -107,6 +111,35 @@ async def test_a_delivery_says_what_it_is_about(tasks: TaskStore, ledger: Delive
     assert await ledger.delivery("msg_unknown") is None
 
 
+@pytest.mark.parametrize(("recovered", "word"), [(False, "down"), (True, "recovered")])
+async def test_an_alert_is_about_a_destination(
+    deliveries: DeliveryStore, ledger: DeliveryLedger, *, recovered: bool, word: str
+) -> None:
+    """And goes to another."""
+    alert = DestinationAlert('Büro "1"', NOW, LATER, recovered=recovered, waiting=0, outcome=Outcome.AUTH)
+    await deliveries.turn(Turn(alert.destination, Breaker(), alert=alert, hears="hook"), now=LATER)
+    ((delivery, subject),) = await ledger.page(ALL, limit=9, before=None)
+    assert subject == Subject(f"cambwatch.destination.{word}", about='Büro "1"')
+    assert delivery.destination == "hook"
+    assert await ledger.delivery(delivery.id) == (delivery, subject, [])
+
+
+async def test_an_event_that_cannot_be_read_is_listed_all_the_same(
+    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger, database: Database
+) -> None:
+    """As after a step back to an older version: it does not keep the others from being shown."""
+    odd = await _owed(tasks, deliveries, "odd")
+    plain = await _owed(tasks, deliveries, "plain", minute=1)
+    await database.write(
+        lambda connection: connection.exec_driver_sql("""UPDATE events SET document = '{"type": "?"}' WHERE id = 1""")
+    )
+    found = await ledger.page(ALL, limit=9, before=None)
+    assert [(one.id, subject.event_type) for one, subject in found] == [
+        (plain.id, "camb.task.success"),
+        (odd.id, "unknown"),
+    ]
+
+
 async def test_a_backlog_has_a_size_and_an_age(
     tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger
 ) -> None:
@@ -116,22 +149,25 @@ async def test_a_backlog_has_a_size_and_an_age(
     await _owed(tasks, deliveries, "later", RetryAt(LATER), minute=1)
     await _owed(tasks, deliveries, "new", minute=2)
     assert await ledger.backlogs() == {"hook": Backlog(2, NOW + MINUTE)}
+    await _owed(tasks, deliveries, "older", minute=-1)
+    assert await ledger.backlogs() == {"hook": Backlog(3, NOW - MINUTE)}
 
 
-@pytest.mark.parametrize("verdict", [GiveUp(), RetryAt(LATER)])
+@pytest.mark.parametrize("verdict", [GiveUp(), RetryAt(LATER, not_before=LATER, spared=MINUTE)])
 async def test_another_try_is_due_now_with_a_fresh_budget(
-    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger, verdict: Verdict
+    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger, database: Database, verdict: Verdict
 ) -> None:
     """Under its old id, with its attempts; what was refused before is not held against it."""
     before = await _owed(tasks, deliveries, "one", verdict)
     now = NOW + MINUTE
     assert await ledger.retry(before.id, now=now)
-    ((again, event),) = await deliveries.due("hook", now=now, limit=9, besides=())
+    ((again, event),) = await all_due(deliveries, "hook", now=now)
     assert event.task_id == "one"
+    assert await not_before(database, again) is None
     assert again == Delivery(before.id, before.event_id, "hook", PENDING, 1, NOW, now, budget_from=now)
     _, _, (kept,) = await ledger.delivery(before.id) or (None, None, ())
     assert kept.attempt == REFUSED
-    assert await deliveries.record(again, Attempt(2, Outcome.ACCEPTED, took_ms=1), Delivered(), now=now)
+    assert await record(deliveries, again, Attempt(2, Outcome.ACCEPTED, took_ms=1), Delivered(), now=now)
 
 
 async def test_what_was_delivered_or_cancelled_is_not_tried_again(
@@ -158,21 +194,21 @@ async def test_many_are_tried_again_step_by_step(
     """Oldest first, each once: the call goes on where the last one stopped, whatever fails again meanwhile."""
     made = [await _owed(tasks, deliveries, f"t{n}", GiveUp(), minute=n) for n in range(5)]
     queued = [await ledger.retry_some(DEAD, destinations=["hook"], since=None, now=LATER, limit=2)]
-    due = await deliveries.due("hook", now=LATER, limit=9, besides=())
+    due = await all_due(deliveries, "hook", now=LATER)
     assert {delivery.id for delivery, _ in due} == {one.id for one in made[:2]}
     for delivery, _ in due:  # dead at once
-        await deliveries.record(delivery, Attempt(2, Outcome.AUTH, took_ms=1), GiveUp(), now=LATER)
+        await record(deliveries, delivery, Attempt(2, Outcome.AUTH, took_ms=1), GiveUp(), now=LATER)
     queued += [await ledger.retry_some(DEAD, destinations=["hook"], since=None, now=LATER, limit=2) for _ in range(3)]
     assert queued == [2, 2, 1, 0]
     assert await ledger.retry_some(DEAD, destinations=["hook"], since=None, now=LATER + MINUTE) == 2
 
 
 async def test_many_are_chosen_by_state_destination_and_time(
-    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger
+    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger, database: Database
 ) -> None:
     """What nobody asked for stays as it is."""
     dead = [await _owed(tasks, deliveries, f"t{n}", GiveUp(), minute=n) for n in range(3)]
-    later = await _owed(tasks, deliveries, "later", RetryAt(LATER + MINUTE), minute=3)
+    later = await _owed(tasks, deliveries, "later", RetryAt(LATER + MINUTE, LATER + MINUTE, MINUTE), minute=3)
     due = await _owed(tasks, deliveries, "due", minute=4)
     assert await ledger.retry_some(DEAD, destinations=["slack"], since=None, now=LATER) == 0
     assert await ledger.retry_some(DEAD, destinations=[], since=None, now=LATER) == 0
@@ -181,4 +217,5 @@ async def test_many_are_chosen_by_state_destination_and_time(
     found = {one.id: one for one, _ in await ledger.page(ALL, limit=9, before=None)}
     assert [found[one.id].state for one in dead] == [DEAD, DEAD, PENDING]
     assert (found[later.id].next_attempt_at, found[later.id].budget_from) == (LATER, LATER)
+    assert (found[later.id].spared, await not_before(database, later)) == (timedelta(0), None)
     assert found[due.id] == due

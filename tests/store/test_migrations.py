@@ -5,27 +5,30 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from store_samples import NOW, conclude, owed, watch
+from store_samples import NOW, conclude, owed, record, watch
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
 from cambwatch.adapters.store.deliveries import DeliveryStore
+from cambwatch.adapters.store.ledger import DeliveryLedger
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.steps import MIGRATIONS, migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.model import Attempt, GiveUp, Outcome, TaskFilter
+from cambwatch.core.model import Attempt, Delivered, GiveUp, Outcome, TaskFilter
 
+NO_TIME = timedelta(0)
 STEP = """
 import sqlalchemy as sa
 from alembic import op
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 
 def upgrade() -> None:
 """
@@ -56,7 +59,7 @@ def _with_step(folder: Path, body: str) -> Path:
     migrations = folder / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
-    (migrations / "versions" / "0003_next.py").write_text(STEP + lines)
+    (migrations / "versions" / "0004_next.py").write_text(STEP + lines)
     return migrations
 
 
@@ -169,7 +172,7 @@ def test_a_newer_database_is_left_as_it_is(used: Path) -> None:
     connection.commit()
     connection.close()
     before = _files(used.parent)
-    with pytest.raises(StoreTooNewError, match=r"step 9999, this one knows 0002"):
+    with pytest.raises(StoreTooNewError, match=r"step 9999, this one knows 0003"):
         migrate(used)
     assert _files(used.parent) == before
     assert list(before) == [used.name]
@@ -290,12 +293,20 @@ async def test_a_migrated_database_has_what_was_in_it(used: Path) -> None:
         assert [delivery.destination for delivery in await owed(tasks, one)] == ["hook", "slack"]
 
 
+def _up_to(folder: Path, last: str) -> Path:
+    """The steps of an earlier version."""
+    migrations = folder / f"to {last}"
+    shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
+    for step in (migrations / "versions").glob("[0-9]*.py"):
+        if step.name.split("_")[0] > last:
+            step.unlink()
+    return migrations
+
+
 async def test_a_database_of_the_first_version_keeps_its_deliveries(place: Path, tmp_path: Path) -> None:
     """And what was tried there can be recorded on, with its attempts."""
-    migrations = tmp_path / "migrations"
-    shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__", "000[2-9]_*"))
     path = place / "cambwatch.db"
-    migrate(path, migrations=migrations)
+    migrate(path, migrations=_up_to(tmp_path, "0001"))
     async with SqliteDatabase(path) as database:
         tasks = TaskStore(database)
         (one,) = await watch(tasks, "one")
@@ -305,4 +316,56 @@ async def test_a_database_of_the_first_version_keeps_its_deliveries(place: Path,
         hook, slack = await owed(TaskStore(database), one)
         assert (hook.destination, slack.destination, hook.budget_from) == ("hook", "slack", None)
         attempt = Attempt(7, Outcome.TRANSIENT, took_ms=3)
-        assert await DeliveryStore(database).record(hook, attempt, GiveUp(), now=NOW)
+        assert await record(DeliveryStore(database), hook, attempt, GiveUp(), now=NOW)
+
+
+# As the version of step 0002 wrote it.
+BEFORE_BREAKERS = """
+INSERT INTO events VALUES
+  (1, NULL, 'o', '{"event": "group", "group": "g", "counts": {}, "tasks": 0,
+    "registered_at_us": 0, "finished_at_us": 0}', 5);
+INSERT INTO deliveries
+  (id, event_id, destination, state, attempts, created_at, next_attempt_at, finished_at, outcome, http_status, detail,
+   budget_from) VALUES
+  ('fresh', 1, 'hook', 'pending', 0, 5, 5, NULL, NULL, NULL, NULL, NULL),
+  ('repeated', 1, 'hook', 'pending', 2, 5, 90, NULL, 'transient', 503, 'busy', 7),
+  ('delivered', 1, 'hook', 'delivered', 1, 5, NULL, 6, 'accepted', 200, NULL, NULL),
+  ('dead', 1, 'hook', 'dead', 3, 5, NULL, 8, 'auth', 403, 'no', NULL),
+  ('cancelled', 1, 'hook', 'cancelled', 0, 5, NULL, 9, NULL, NULL, NULL, NULL);
+INSERT INTO attempts (delivery_id, number, outcome, http_status, took_ms, detail, at) VALUES
+  ('repeated', 1, 'ours', NULL, 4, NULL, 6),
+  ('repeated', 2, 'transient', 503, 5, 'busy', 7);
+"""
+
+
+async def test_a_database_from_before_breakers_goes_on(place: Path, tmp_path: Path) -> None:
+    """What waits is found, what is closed stays so, every attempt was made alone, every destination fares well."""
+    path = place / "cambwatch.db"
+    migrate(path, migrations=_up_to(tmp_path, "0002"))
+    connection = sqlite3.connect(path)
+    connection.executescript(BEFORE_BREAKERS)
+    query = (
+        "SELECT id, event_id, destination, state, attempts, created_at, next_attempt_at, finished_at, outcome,"
+        " http_status, detail, budget_from FROM deliveries ORDER BY id"
+    )
+    before = connection.execute(query).fetchall()
+    migrate(path)
+    assert connection.execute(query).fetchall() == before
+    assert connection.execute("SELECT DISTINCT spared, not_before FROM deliveries").fetchall() == [(0, None)]
+    connection.close()
+    async with SqliteDatabase(path) as database:
+        deliveries, ledger = DeliveryStore(database), DeliveryLedger(database)
+        due = await deliveries.due("hook", now=NOW, fresh=9, repeated=9, besides=())
+        ((fresh, _),), ((repeated, _),) = due.fresh, due.repeated
+        assert (fresh.id, repeated.id, fresh.spared, repeated.spared) == ("fresh", "repeated", NO_TIME, NO_TIME)
+        _, _, kept = await ledger.delivery("repeated") or (None, None, [])
+        assert [(past.attempt.number, past.attempt.together) for past in kept] == [(1, 1), (2, 1)]
+        assert await deliveries.breakers() == {}
+        assert await deliveries.waiting() == {"hook": 2}
+        assert [await ledger.retry(name, now=NOW) for name in ("dead", "delivered", "cancelled")] == [
+            True,
+            False,
+            False,
+        ]
+        attempt = Attempt(3, Outcome.ACCEPTED, took_ms=3)
+        assert await record(deliveries, repeated, attempt, Delivered(), now=NOW)

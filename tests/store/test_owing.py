@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from store_samples import NOW, conclude, count, ending, nobody, owed, watch
+from store_samples import NOW, all_due, conclude, count, ending, nobody, owed, watch
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
@@ -35,7 +35,7 @@ def ear() -> Ear:
 
 
 async def _told(deliveries: DeliveryStore) -> list[GroupComplete]:
-    due = await deliveries.due("team", now=LATER, limit=99, besides=())
+    due = await all_due(deliveries, "team", now=LATER)
     return [event for _, event in due if isinstance(event, GroupComplete)]
 
 

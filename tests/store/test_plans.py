@@ -6,17 +6,17 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from store_samples import NOW, conclude, nobody, watch, wish
+from store_samples import NOW, all_due, conclude, nobody, record, watch, wish
 
-from cambwatch.adapters.store.deliveries import DeliveryStore
+from cambwatch.adapters.store.deliveries import KEPT_ATTEMPTS, DeliveryStore
 from cambwatch.adapters.store.ledger import DeliveryLedger
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.events import GroupComplete
+from cambwatch.core.breaker import Breaker
+from cambwatch.core.events import DestinationAlert, GroupComplete
 from cambwatch.core.model import (
     Attempt,
     Delivered,
-    Delivery,
     DeliveryFilter,
     DeliveryState,
     Outcome,
@@ -24,11 +24,14 @@ from cambwatch.core.model import (
     TaskFilter,
     TaskKey,
 )
+from cambwatch.core.owed import Turn
 
 SORTED = "USE TEMP B-TREE FOR ORDER BY"
 NEWEST_FIRST = "SCAN tasks"  # by its number, from the end, for as long as the page is not full
 OF_TASK = "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (task_id=? AND kind=? AND account=?)"
+DELIVERY = "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1 (id=?)"
 BY_ID = "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"
+EVENT = "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"
 OPEN_IN_GROUP = "SEARCH tasks USING INDEX ix_tasks_group (group=? AND status=?)"
 
 
@@ -81,32 +84,54 @@ def plans(sqlite: SqliteDatabase) -> Plans:
 
 
 async def test_due(plans: Plans) -> None:
-    """In the order of the index, up to now."""
-    assert await plans.of(plans.deliveries.due("hook", now=NOW, limit=9, besides=())) == [
-        [
-            "SEARCH deliveries USING INDEX ix_deliveries_due (destination=? AND next_attempt_at<?)",
-            "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)",
-        ]
+    """Each kind in the order of its index, up to now; when more falls due is one look into each."""
+    assert await plans.of(plans.deliveries.due("hook", now=NOW, fresh=9, repeated=9, besides=())) == [
+        ["SEARCH deliveries USING INDEX ix_deliveries_fresh (destination=? AND next_attempt_at>?)"],
+        ["SEARCH deliveries USING INDEX ix_deliveries_repeated (destination=? AND next_attempt_at>?)"],
+        ["SEARCH deliveries USING INDEX ix_deliveries_fresh (destination=? AND next_attempt_at<?)", EVENT],
+        ["SEARCH deliveries USING INDEX ix_deliveries_repeated (destination=? AND next_attempt_at<?)", EVENT],
     ]
 
 
-async def test_next_due(plans: Plans) -> None:
-    """One look into the index."""
-    assert await plans.of(plans.deliveries.next_due_at("hook", after=NOW)) == [
-        ["SEARCH deliveries USING INDEX ix_deliveries_due (destination=? AND next_attempt_at>?)"]
-    ]
+WAITING = [
+    "COMPOUND QUERY",
+    "SCAN deliveries USING INDEX ix_deliveries_fresh",
+    "UNION ALL",
+    "SCAN deliveries USING INDEX ix_deliveries_repeated",
+]
 
 
 async def test_waiting(plans: Plans) -> None:
-    """Through the index that holds what waits, past what was delivered in all the years."""
-    assert await plans.of(plans.deliveries.waiting()) == [["SCAN deliveries USING INDEX ix_deliveries_due"]]
+    """Through the indexes that hold what waits, past what was delivered in all the years."""
+    assert await plans.of(plans.deliveries.waiting()) == [WAITING]
+    assert await plans.of(plans.ledger.backlogs()) == [WAITING]
 
 
 async def test_record(plans: Plans) -> None:
     """By the webhook-id."""
-    delivery = Delivery("msg_1", 1, "hook", DeliveryState.PENDING, 0, NOW, NOW)
-    record = plans.deliveries.record(delivery, Attempt(1, Outcome.ACCEPTED, took_ms=1), Delivered(), now=NOW)
-    assert await plans.of(record) == [["SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1 (id=?)"]]
+    (task,) = await watch(plans.tasks, "one")
+    await conclude(plans.tasks, task, at=NOW)
+    ((delivery, _),) = await all_due(plans.deliveries, "hook", now=NOW)
+    last = Attempt(KEPT_ATTEMPTS + 1, Outcome.ACCEPTED, took_ms=1)
+    assert await plans.of(record(plans.deliveries, delivery, last, Delivered(), now=NOW)) == [
+        [DELIVERY],
+        [DELIVERY],
+        ["SEARCH attempts USING PRIMARY KEY (delivery_id=? AND number<?)"],
+    ]
+
+
+async def test_turn(plans: Plans) -> None:
+    """What is released, and the count of what waits, by the indexes of what waits for that destination."""
+    alert = DestinationAlert("hook", NOW, NOW, recovered=True, waiting=0, outcome=Outcome.AUTH)
+    turn = Turn("hook", Breaker(), alert, hears="chat", released=True)
+    released, *_, destination, told, fresh, repeated = await plans.of(plans.deliveries.turn(turn, now=NOW))
+    assert [released, destination, told, fresh, repeated] == [
+        ["SEARCH deliveries USING INDEX ix_deliveries_repeated (destination=? AND next_attempt_at>?)"],
+        ["SEARCH destinations USING INDEX sqlite_autoindex_destinations_1 (name=?)"],
+        ["SEARCH events USING INDEX sqlite_autoindex_events_1 (origin=?)"],
+        ["SEARCH deliveries USING INDEX ix_deliveries_fresh (destination=?)"],
+        ["SEARCH deliveries USING INDEX ix_deliveries_repeated (destination=?)"],
+    ]
 
 
 async def test_watched(plans: Plans) -> None:
@@ -165,7 +190,7 @@ async def test_page(plans: Plans, wanted: TaskFilter, first_page: list[str], nex
 async def test_conclude(plans: Plans) -> None:
     """By the number of the task; whether its group is still open is one look into an index."""
     one, _ = await watch(plans.tasks, "one", "two", group="g")
-    assert await plans.of(conclude(plans.tasks, one)) == [[BY_ID], [OPEN_IN_GROUP]]
+    assert await plans.of(conclude(plans.tasks, one)) == [[BY_ID], [BY_ID], [OPEN_IN_GROUP]]
 
 
 async def test_completing_a_group(plans: Plans) -> None:
@@ -173,6 +198,7 @@ async def test_completing_a_group(plans: Plans) -> None:
     (last,) = await watch(plans.tasks, "one", group="g")
     heard: list[GroupComplete] = []
     assert await plans.of(conclude(plans.tasks, last, hear_group=lambda event: heard.append(event) or ())) == [
+        [BY_ID],
         [BY_ID],
         [OPEN_IN_GROUP],
         ["SEARCH tasks USING INDEX ix_tasks_group (group=?)"],
@@ -211,9 +237,6 @@ async def test_note_polls(plans: Plans) -> None:
     assert await plans.of(ran) == [[BY_ID]]
 
 
-EVENT = "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"
-
-
 @pytest.mark.parametrize(
     ("wanted", "first_page", "next_page"),
     [
@@ -243,10 +266,32 @@ async def test_deliveries_of_a_task_id(plans: Plans) -> None:
     assert not any(line.startswith("SCAN") for line in lines)
 
 
+async def test_page_of_what_waits(plans: Plans) -> None:
+    """Through the indexes that hold what waits, of one destination alone if that is all that is asked for."""
+    of_one = [
+        "COMPOUND QUERY",
+        f"SEARCH {WAITING[1][5:]} (destination=?)",
+        "UNION ALL",
+        f"SEARCH {WAITING[3][5:]} (destination=?)",
+    ]
+    for destination, found in ((None, WAITING), ("hook", of_one)):
+        wanted = DeliveryFilter(states=frozenset({DeliveryState.PENDING}), destination=destination)
+        assert await plans.of(plans.ledger.page(wanted, limit=50, before=None)) == [[DELIVERY, *found, EVENT, SORTED]]
+
+
 async def test_retry_some(plans: Plans) -> None:
     """The dead oldest first, without a look at what was delivered; what waits by its destination."""
-    for state, index in ((DeliveryState.DEAD, "ix_deliveries_dead"), (DeliveryState.PENDING, "ix_deliveries_due")):
-        step = plans.ledger.retry_some(state, destinations=["hook"], since=NOW, now=NOW)
-        (lines,) = await plans.of(step)
-        assert lines[0] == "SEARCH deliveries USING INDEX sqlite_autoindex_deliveries_1 (id=?)"
-        assert f"USING INDEX {index} " in lines[1]
+    (dead,) = await plans.of(plans.ledger.retry_some(DeliveryState.DEAD, destinations=["hook"], since=NOW, now=NOW))
+    assert dead == [DELIVERY, "SEARCH deliveries USING INDEX ix_deliveries_dead (created_at>?)"]
+    (waiting,) = await plans.of(
+        plans.ledger.retry_some(DeliveryState.PENDING, destinations=["hook"], since=NOW, now=NOW)
+    )
+    assert waiting == [
+        DELIVERY,
+        DELIVERY,
+        "COMPOUND QUERY",
+        "SEARCH deliveries USING INDEX ix_deliveries_fresh (destination=? AND next_attempt_at>?)",
+        "UNION ALL",
+        "SEARCH deliveries USING INDEX ix_deliveries_repeated (destination=? AND next_attempt_at>?)",
+        SORTED,
+    ]

@@ -35,6 +35,7 @@ SOUND: dict[str, dict[str, object]] = {
         "outcome": None,
     },
     "attempts": {"delivery_id": "msg_0", "number": 1, "outcome": "transient", "took_ms": 1, "at": 0},
+    "destinations": {"name": "hook", "open": False, "failures": 1, "limits": 0, "probes": 0, "told": False},
 }
 
 BROKEN: list[tuple[str, str, dict[str, object]]] = [
@@ -53,8 +54,10 @@ BROKEN: list[tuple[str, str, dict[str, object]]] = [
     ("deliveries", "ck_deliveries_finished_iff_not_pending", {"finished_at": 1}),
     ("deliveries", "ck_deliveries_finished_iff_not_pending", {"state": "cancelled", "next_attempt_at": None}),
     ("deliveries", "ck_deliveries_attempts_not_negative", {"attempts": -1}),
+    ("deliveries", "ck_deliveries_spared_not_negative", {"spared": -1}),
     ("attempts", "ck_attempts_outcome", {"outcome": "fine"}),
     ("attempts", "ck_attempts_number_from_1", {"number": 0}),
+    ("destinations", "ck_destinations_outcome", {"outcome": "fine"}),
 ]
 
 
@@ -98,6 +101,7 @@ async def test_what_keeps_the_rules_is_taken(database: Database) -> None:
     await database.write(_insert("deliveries"))
     await database.write(_insert("deliveries", id="msg_2", state="dead", next_attempt_at=None, finished_at=1))
     assert await count(database, "tasks") == await count(database, "deliveries") == 2
+    await database.write(_insert("destinations", outcome="auth"))
 
 
 @pytest.mark.parametrize(("table", "rule", "special"), BROKEN)
@@ -127,10 +131,11 @@ def test_every_rule_is_broken_above() -> None:
         ("tasks", {"name": "the same task twice"}),
         ("events", {"id": 8}),
         ("deliveries", {"destination": "slack"}),
+        ("destinations", {"failures": 2}),
     ],
 )
 async def test_what_is_there_once_is_not_there_twice(database: Database, table: str, other: dict[str, object]) -> None:
-    """A task by its key, an event by its origin, a delivery by its webhook-id."""
+    """A task by its key, an event by its origin, a delivery by its webhook-id, how a destination fares."""
     if table != "events":
         await database.write(_insert(table))
     with pytest.raises(IntegrityError, match=r"(?i)unique"):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from store_samples import count, owed, watch
+from store_samples import ENVIRONMENT, count, owed, watch
 
 from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableError, Work
 from cambwatch.adapters.store.sqlite import LARGEST_GROUP, SqliteDatabase, sole_process
@@ -24,7 +24,6 @@ from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.model import Status, TaskKey
 
 ROUNDS = 25
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 HOLD = """
 import sys
 from pathlib import Path

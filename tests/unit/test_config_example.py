@@ -30,6 +30,7 @@ ENVIRON = {
     "TEAMS_WEBHOOK_URL": "https://a.b.environment.api.powerplatform.com/powerautomate/automations/direct/workflows/a?sig=b",
     "GOOGLE_CHAT_WEBHOOK_URL": "https://chat.googleapis.com/v1/spaces/a/messages?key=b&token=c",
     "MATTERMOST_WEBHOOK_URL": "https://mattermost.example.com/hooks/a",
+    "PAGER_URL": "tgram://123456789:abcdefghijklmnopqrstuvwxyz0123456789/12315",
 }
 BASIC = {name: ENVIRON[name] for name in ("CAMB_API_KEY", "SLACK_WEBHOOK_URL")}
 
@@ -81,6 +82,7 @@ def test_the_example_loads_as_it_is(tmp_path):
     assert list(loaded.config.accounts) == ["default"]
     assert list(loaded.config.destinations) == ["team-slack"]
     assert (loaded.config.routes, loaded.config.registrations) == ((), ())
+    assert loaded.config.proxy is None
 
 
 def test_the_example_has_every_key():
@@ -129,7 +131,7 @@ def test_every_example_can_be_used(complete):
     assert (studio.base_url, studio.requests_per_second) == (default.base_url, default.requests_per_second)
     assert (studio.concurrency, studio.timeout) == (default.concurrency, default.timeout)
     pipeline = complete.destinations["pipeline"]
-    assert pipeline == Destination("pipeline", "webhook", pipeline.url, secrets=(Secret(SECRET),))
+    assert pipeline == Destination("pipeline", "webhook", pipeline.url, (Secret(SECRET),), fallback="team-slack")
     assert {destination.type for destination in complete.destinations.values()} == set(FORMATS)
     bodies = [json.loads(render(complete.destinations["on-call"].template, event)) for _, event in samples()]
     assert all(body.keys() == {"dedup_key", "severity", "text", "links"} for body in bodies)
@@ -150,8 +152,9 @@ def test_every_example_can_be_used(complete):
 def test_files_of_secrets_in_the_example_can_be_used(tmp_path):
     """Each `x_file` of the example in place of its `x`."""
     text = complete_text()
-    for name in ("api_key", "token", "secret", "url"):
+    for name in ("api_key", "token", "secret", "url", "egress_proxy"):
         text = re.sub(rf"(?m)^ *{name}:.*\n(?=(?: *# .*\n)* *{name}_file:)", "", text)
+    text = re.sub(r"(?m)^  pager:\n(?: {4}.*\n)+", "", text)  # it does not go through a proxy
     path = tmp_path / "config.yaml"
     path.write_text(text)
     (tmp_path / "secrets").mkdir()
@@ -160,6 +163,7 @@ def test_files_of_secrets_in_the_example_can_be_used(tmp_path):
         ("studio-b.key", "def"),
         ("http.token", "ghi"),
         ("slack.url", BASIC["SLACK_WEBHOOK_URL"]),
+        ("proxy.url", "http://bob:secret@127.0.0.1:3128"),
         ("pipeline.secret", SECRET),
     ):
         file = tmp_path / "secrets" / name
@@ -168,6 +172,7 @@ def test_files_of_secrets_in_the_example_can_be_used(tmp_path):
     loaded = load(path, {name: url for name, url in ENVIRON.items() if name.endswith("_URL") and name not in BASIC})
     assert loaded.warnings == ()
     assert loaded.config.http.bearer == Secret("ghi")
+    assert loaded.config.proxy == Secret("http://bob:secret@127.0.0.1:3128")
     assert [account.api_key.reveal() for account in loaded.config.accounts.values()] == ["abc", "def"]
     assert loaded.config.destinations["pipeline"].secrets == (Secret(SECRET),)
 
@@ -231,6 +236,7 @@ def test_the_schema_accepts_the_example(text):
         "tasks: [{kind: dubb, task_id: a}]",
         "tasks: [{kind: dub, task_id: ''}]",
         "results: {fetch: maybe}",
+        "egress_proxy: [a]",
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(text):

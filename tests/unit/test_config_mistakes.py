@@ -10,6 +10,8 @@ HTTP = KEY + "http: "
 PRIVATE = "an address of this machine or of a private network: needs allow_private: true"
 MAKE_ONE = "make one with: echo whsec_$(openssl rand -base64 32)"
 HEADERS = "3:53: destinations.hook.headers"
+PLAIN = "must be http://host:port: the proxy itself is spoken to in plain HTTP, receivers are not"
+ESCAPES = " (in a password write %2F for /, %3F for ?, %23 for #, %25 for %)"
 BEHIND_DESTINATION = KEY + "destinations:\n  hook: "
 
 CASES = [
@@ -27,22 +29,39 @@ CASES = [
     (KEY + "? [log]\n: 1", "2:3: a key must be a text"),
     (KEY + "log: {<<: 5}", "2:11: log: << takes the alias of a mapping, or a list of them"),
     (KEY + "log: {'${A}': 5}", "2:7: log: variables are not replaced in keys"),
+    # the egress proxy
+    (KEY + "egress_proxi: http://a.b:1", "2:1: egress_proxi: unknown key (did you mean egress_proxy?)"),
+    (KEY + "egress_proxy: {url: a}", "2:15: egress_proxy: must be a text, not a mapping"),
+    (KEY + "egress_proxy: ''", "2:15: egress_proxy: is empty"),
+    *(
+        (KEY + f"egress_proxy: '{url}'", "2:15: egress_proxy: " + words)
+        for url, words in {
+            "https://a.b:1": PLAIN,
+            "socks5://a.b:1": PLAIN,
+            "a.b:3128": PLAIN,
+            "a.b": PLAIN,
+            "http://a.b": "has no port: write http://host:port, many proxies listen at 3128 or 8080",
+            "http://a.b:1/x": "must end with the port, as in http://host:port" + ESCAPES,
+            "http://a.b:1?x=y": "must end with the port, as in http://host:port" + ESCAPES,
+            "http://a.b:1?": "must end with the port, as in http://host:port" + ESCAPES,
+            "http://a.b:1#x": "must end with the port, as in http://host:port" + ESCAPES,
+            "http://u:1/2@a.b:1": "must end with the port, as in http://host:port" + ESCAPES,
+            "http://u:p/w@a.b:1": "this is not a URL: check the port and the brackets" + ESCAPES,
+            "http://a.b:99999": "this is not a URL: check the port and the brackets" + ESCAPES,
+            "http://a.b:0": "this URL has no proper host",
+            "http://:1": "this URL has no proper host",
+            "http://127.1:1": "this URL has no proper host",
+            "http://u:p w@a.b:1": "a URL must not hold spaces, line breaks or control characters",
+            "http://u%3Av:p@a.b:1": (
+                "the user of a proxy must not hold a colon (%3A): nothing could tell it from the password"
+            ),
+        }.items()
+    ),
     # what comes later is refused, not ignored
     (KEY + "proxy: {enabled: true}", "2:1: proxy: not supported yet: it comes with a later version, leave it out"),
     (
         KEY + "store: {keep_finished: 30d}",
         "2:9: store.keep_finished: not supported yet: it comes with a later version, leave it out",
-    ),
-    (
-        BEHIND_DESTINATION + "{type: slack, url: https://a.b, digest: 30s}",
-        "3:41: destinations.hook.digest: not supported yet: it comes with a later version, leave it out",
-    ),
-    (
-        BEHIND_DESTINATION + "{type: apprise, url: https://a.b}",
-        (
-            "3:16: destinations.hook.type: apprise is not supported yet: it comes with a later version, "
-            "use webhook or slack or discord or teams or google_chat or mattermost"
-        ),
     ),
     (
         POLLING + "{strategy: learned}",

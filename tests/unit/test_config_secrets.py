@@ -78,6 +78,17 @@ destinations:
             "2:101: destinations.a.secret_file: give secret or secret_file, not both",
         ),
         (
+            KEY + "egress_proxy_file: proxy",
+            (
+                "2:20: egress_proxy_file: in the file: "
+                "has no port: write http://host:port, many proxies listen at 3128 or 8080"
+            ),
+        ),
+        (
+            KEY + "egress_proxy: http://a.b:1\negress_proxy_file: proxy",
+            "3:20: egress_proxy_file: give egress_proxy or egress_proxy_file, not both",
+        ),
+        (
             KEY + "destinations: {a: {type: webhook, url: https://a.b, headers: {x: a, X_file: key}}}",
             "2:53: destinations.a.headers: x is given twice",
         ),
@@ -90,6 +101,7 @@ def test_a_file_that_holds_no_secret_is_a_mistake(tmp_path, text, line):
     secret_file(tmp_path, "binary", b"\xff\xfe")
     secret_file(tmp_path, "large", b"x" * 70_000)
     secret_file(tmp_path, "lines", b"https://a\nb\n")
+    secret_file(tmp_path, "proxy", b"http://u:p@a.b\n")
     secret_file(tmp_path, "local", b"https://127.0.0.1/\n")
     secret_file(tmp_path, "sign", SECRET.encode())
     assert mistakes(text, folder=tmp_path) == [line]
@@ -137,6 +149,34 @@ def test_of_a_slack_url_its_path_is_a_secret_too():
     assert texts(loaded.secrets) == ["abcdef", url, "services/T000/B000/XXXX", "https://a.b/c?sig=d", "sig=d"]
 
 
+def test_the_egress_proxy_is_a_secret_with_all_its_forms(tmp_path):
+    """In place or in a file: its URL, its password in a URL and as it is, and what a header has of both."""
+    url = "http://bob:p%40ss%2Fword@[2001:db8::1]:3128"
+    forms = [url, "p%40ss%2Fword", "p@ss/word", "Ym9iOnBAc3Mvd29yZA=="]
+    secret_file(tmp_path, "proxy", url.encode() + b"\n")
+    for text in (f"egress_proxy: '{url}'\n", "egress_proxy: null\negress_proxy_file: proxy\n"):
+        loaded = read(KEY + text, folder=tmp_path)
+        assert loaded.config.proxy.reveal() == url
+        assert texts(loaded.secrets) == ["abcdef", *forms]
+        assert "p%40ss" not in f"{loaded} {loaded.config!r} {loaded.config.model_dump()}"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://proxy.example:3128", "http://127.0.0.1:8080/", "http://[::1]:1", "HTTP://bob@a:1"]
+)
+def test_a_proxy_without_a_password(url):
+    """May be on a private address; a slash at the end does no harm."""
+    loaded = read(KEY + f"egress_proxy: {url}")
+    assert loaded.config.proxy.reveal() == url
+    assert texts(loaded.secrets) == ["abcdef", url]
+
+
+def test_without_an_egress_proxy_there_is_none():
+    """Left out or null."""
+    for text in ("", "egress_proxy:\n", "egress_proxy: null\negress_proxy_file:\n"):
+        assert read(KEY + text).config.proxy is None
+
+
 LEAKS = [
     "camb: {api_key: 'CANARY CANARY'}",
     "camb: {api_key:CANARY}",
@@ -155,6 +195,16 @@ LEAKS = [
     "http: {token: 'CANARY x'}",
     "store: {url: postgresql://u:CANARY@host/db}",
     "store: {url: mysql://u:CANARY@host/db}",
+    "egress_proxy: CANARY",
+    "egress_proxy: http://u:CANARY@host",
+    "egress_proxy: socks5://u:CANARY@host:1",
+    "egress_proxy: http://u:CANARY@host:port",
+    "egress_proxy: http://u:CAN/CANARY@host:1",
+    "egress_proxy: 'http://u:CANARY@host:1/CANARY?CANARY'",
+    "egress_proxy: 'http://u:1#CANARY@host:1'",
+    "egress_proxy: http://CANARY%3Au:CANARY@host:1",
+    "egress_proxy_file: http://u:CANARY@host:1",
+    "{egress_proxy: 'http://u:CANARY@a:1', egress_proxy_file: CANARY}",
     "destinations: {a: {type: slack, url: CANARY}}",
     "destinations: {a: {type: slack, url: 'http://a.b/CANARY'}}",
     "destinations: {a: {type: slack, url: 'https://127.0.0.1/CANARY'}}",

@@ -163,7 +163,9 @@ destinations:
 def test_each_type_that_is_accepted_has_a_format():
     """What the configuration takes can be rendered, and what can be rendered can be configured."""
     for name in FORMATS:
-        assert config(f"destinations: {{a: {{type: {name}, url: 'https://a.b'}}}}\n").destinations["a"].type == name
+        url, more = ("json://a.b", ", allow_private: true") if name == "apprise" else ("https://a.b", "")
+        text = f"destinations: {{a: {{type: {name}, url: '{url}'{more}}}}}\n"
+        assert config(text).destinations["a"].type == name
     [line] = mistakes(KEY + "destinations: {a: {type: zzz, url: 'https://a.b'}}")
     assert line.endswith(f"(known: {', '.join(FORMATS)})")
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.retry import JITTER, LONGEST_RETRY_AFTER, Backoff, RetryPolicy, retry_after
+from cambwatch.core.retry import JITTER, LONGEST_RETRY_AFTER, Backoff, RetryPolicy, quiet_after, retry_after
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 DAY = timedelta(hours=24)
@@ -154,3 +154,25 @@ def test_seconds_are_never_undercut(seconds: float) -> None:
     wish = retry_after(repr(seconds), now=NOW)
     assert wish is not None
     assert wish >= min(timedelta(seconds=seconds), DAY)
+
+
+@pytest.mark.parametrize(
+    ("headers", "quiet"),
+    [
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset-after": "1.5"}, timedelta(seconds=1.5)),
+        ({"x-ratelimit-remaining": " 0 ", "x-ratelimit-reset-after": "1e9"}, DAY),
+        ({"x-ratelimit-remaining": "1", "x-ratelimit-reset-after": "1.5"}, None),
+        ({"x-ratelimit-remaining": "0"}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset-after": "soon"}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset-after": "-1"}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset-after": "nan"}, None),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset-after": "Fri, 31 Dec 9999 23:59:59 GMT"}, None),
+        ({"x-ratelimit-reset-after": "1.5"}, None),
+        ({}, None),
+    ],
+)
+def test_who_says_that_this_was_the_last_for_now_is_left_alone(
+    headers: dict[str, str], quiet: timedelta | None
+) -> None:
+    """What makes no sense asks for nothing."""
+    assert quiet_after(headers) == quiet

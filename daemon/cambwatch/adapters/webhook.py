@@ -3,23 +3,28 @@
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any, Self
 
 import aiohttp
 from yarl import URL
 
 from cambwatch.core.addresses import is_public
-from cambwatch.core.classify import classify
+from cambwatch.core.classify import classify, classify_connect
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
 from cambwatch.core.replies import text
-from cambwatch.core.retry import http_date, retry_after
+from cambwatch.core.retry import http_date, quiet_after, retry_after
+from cambwatch.core.secret import Secret
 
 LONGEST_ANSWER = 64 << 10  # bytes read of a receiver's answer
 EXCERPT = 1000  # characters of it that are kept
+
+_UNKNOWN_TO_PROXY = "the egress proxy does not take the user and password in egress_proxy, or wants some (HTTP 407)"
 
 
 class RefusedAddressError(OSError):
@@ -35,6 +40,36 @@ class RefusedAddressError(OSError):
         self.address = address
 
 
+@dataclass(frozen=True, slots=True)
+class _Proxy:
+    """
+    The way out: *url* has neither user nor password, *headers* have them.
+
+    *hidden* are the texts that give the password away.
+    """
+
+    url: URL
+    headers: Mapping[str, str]
+    hidden: Sequence[str]
+
+    @classmethod
+    def parse(cls, secret: Secret) -> Self:
+        """From `http://user:password@host:port`, of which user and password may be missing."""
+        url = URL(secret.reveal())
+        if url.user is None and url.password is None:
+            return cls(url, {}, ())
+        password = url.password or ""
+        authorization = aiohttp.encode_basic_auth(url.user or "", password)
+        hidden = (authorization.removeprefix("Basic "), *([password] if password else []))
+        return cls(url.with_user(None), {"proxy-authorization": authorization}, hidden)
+
+    def way(self, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
+        """What aiohttp is to be told of a request for *url* with *headers*, so that only the proxy has the password."""
+        if url.scheme == "https":
+            return {"headers": headers, "proxy": self.url, "proxy_headers": self.headers}
+        return {"headers": {**headers, **self.headers}, "proxy": self.url}  # what has no tunnel is read by the proxy
+
+
 class Webhook:
     """
     Posts to *destinations*; use as a context manager.
@@ -42,19 +77,30 @@ class Webhook:
     Redirects are not followed; neither proxy variables nor .netrc change where a
     request goes; a destination without allow_private reaches public addresses only,
     checked where the socket is made, whatever a name resolved to before.
+
+    With *proxy* every request goes through that: an https one in a tunnel (CONNECT), a
+    plain one in absolute form. Then names are resolved there and judged there; here
+    only an address that stands in a URL itself is.
     """
 
     def __init__(
-        self, destinations: Mapping[str, Destination], *, user_agent: str, now: Callable[[], datetime]
+        self,
+        destinations: Mapping[str, Destination],
+        *,
+        user_agent: str,
+        now: Callable[[], datetime],
+        proxy: Secret | None = None,
     ) -> None:
         self._destinations = destinations
         self._user_agent = user_agent
         self._now = now
+        self._proxy = _Proxy.parse(proxy) if proxy else None
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
         for name, destination in self._destinations.items():
-            factory = None if destination.allow_private else _public_socket
+            # With a proxy the socket leads to that, which may well be private.
+            factory = None if destination.allow_private or self._proxy else _public_socket
             self._sessions[name] = aiohttp.ClientSession(
                 # A session for each: a receiver that hangs holds nobody else's connections.
                 connector=aiohttp.TCPConnector(limit=destination.concurrency, ttl_dns_cache=60, socket_factory=factory),
@@ -80,8 +126,14 @@ class Webhook:
             return Attempt(number, outcome, took_ms=round((time.perf_counter() - started) * 1000), **more)
 
         try:
+            url = URL(destination.url.reveal())
+            way: dict[str, Any] = {"headers": message.headers}
+            if self._proxy:
+                if not destination.allow_private:
+                    _check_literal(url)
+                way = self._proxy.way(url, message.headers)
             async with self._sessions[destination.name].post(
-                URL(destination.url.reveal()), data=message.body, headers=message.headers, allow_redirects=False
+                url, data=message.body, allow_redirects=False, **way
             ) as response:
                 body = await _read(response)
                 wish = response.headers.get("retry-after")
@@ -90,25 +142,69 @@ class Webhook:
                     http_status=response.status,
                     # By the receiver's own clock: a date in Retry-After means nothing by another.
                     retry_after=retry_after(wish, now=http_date(response.headers.get("date")) or self._now()),
-                    detail=_excerpt(body),
+                    detail=self._detail(url, response.status, body),
+                    quiet=quiet_after(response.headers),
                 )
         except TimeoutError:
+            through = " through the egress proxy" if self._proxy else ""
             return attempt(
-                Outcome.TRANSIENT, detail=f"no complete answer within {destination.timeout.total_seconds():g} s"
+                Outcome.TRANSIENT,
+                detail=f"no complete answer{through} within {destination.timeout.total_seconds():g} s",
             )
-        except aiohttp.ClientConnectorDNSError as error:
-            return attempt(Outcome.TRANSIENT, detail=f"{error.host} cannot be resolved")
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            refused = _cause(error, RefusedAddressError)
-            if refused is not None:
-                return attempt(
-                    Outcome.POLICY,
-                    detail=f"{refused.address} is not a public address; "
-                    "set allow_private: true on this destination if that is meant",
-                )
-            return attempt(Outcome.TRANSIENT, detail=_without_url(error))
+            outcome, detail = self._failure(error, url)
+            return attempt(outcome, detail=detail)
         except ValueError:  # yarl's word on a URL; its text would show the URL, which is a secret
             return attempt(Outcome.POLICY, detail="the URL of this destination is not one that can be posted to")
+
+    def _detail(self, url: URL, http_status: int, body: bytes) -> str | None:
+        """The first words of an answer, which without a tunnel may be the proxy's own."""
+        if self._proxy is None or url.scheme == "https":
+            return _excerpt(body)
+        return _UNKNOWN_TO_PROXY if http_status == 407 else _excerpt(body, hidden=self._proxy.hidden)
+
+    def _failure(self, error: Exception, url: URL) -> tuple[Outcome, str]:
+        """What it means that there was no answer to the request for *url*."""
+        refused = _cause(error, RefusedAddressError)
+        if refused is not None:
+            words = "is not a public address; set allow_private: true on this destination if that is meant"
+            return Outcome.POLICY, f"{refused.address} {words}"
+        match error:
+            case aiohttp.ClientConnectorDNSError() if self._proxy:  # only the proxy's own name is resolved here
+                return Outcome.OURS, f"{error.host}, the name of the egress proxy, cannot be resolved"
+            case aiohttp.ClientConnectorDNSError():
+                return Outcome.TRANSIENT, f"{error.host} cannot be resolved"
+            case aiohttp.ClientProxyConnectionError():
+                return Outcome.OURS, f"cannot connect to the egress proxy at {error.host}:{error.port} ({_why(error)})"
+            case aiohttp.ClientHttpProxyError():
+                return _refusal(error.status, f"{url.host}:{url.port}")
+        peer = "the egress proxy or the receiver" if self._proxy else "the receiver"
+        return Outcome.TRANSIENT, _without_url(error, peer)
+
+
+def _refusal(http_status: int, receiver: str) -> tuple[Outcome, str]:
+    """What it means that the proxy answered CONNECT for *receiver* with *http_status*."""
+    outcome = classify_connect(http_status)
+    match outcome:
+        case Outcome.OURS:
+            return outcome, _UNKNOWN_TO_PROXY
+        case Outcome.POLICY:
+            return outcome, f"the egress proxy refuses to lead to {receiver} (HTTP {http_status}): allow it there"
+    return outcome, f"the egress proxy does not reach {receiver} (HTTP {http_status})"
+
+
+def _check_literal(url: URL) -> None:
+    """Raise RefusedAddressError where the host of *url* is an address, however it is written, and not a public one."""
+    host = (url.raw_host or "").rstrip(".")
+    try:
+        host = socket.inet_ntoa(socket.inet_aton(host))  # 127.1, 0x7f000001, 2130706433: what a resolver takes as well
+    except OSError:
+        try:
+            ip_address(host)
+        except ValueError:
+            return  # a name: what it leads to is known to the proxy alone
+    if not is_public(host):
+        raise RefusedAddressError(host)
 
 
 def _public_socket(info: tuple[Any, ...]) -> socket.socket:
@@ -131,9 +227,13 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def _excerpt(body: bytes) -> str | None:
+def _excerpt(body: bytes, *, hidden: Sequence[str] = ()) -> str | None:
     words = text(body[: 4 * EXCERPT].decode("utf-8", "replace"))
-    return None if words is None else words[:EXCERPT]
+    if words is None:
+        return None
+    for secret in hidden:
+        words = words.replace(secret, "<secret>")
+    return words[:EXCERPT]
 
 
 def _cause(error: BaseException | None, wanted: type[RefusedAddressError]) -> RefusedAddressError | None:
@@ -152,15 +252,20 @@ def _cause(error: BaseException | None, wanted: type[RefusedAddressError]) -> Re
     return None
 
 
-def _without_url(error: BaseException) -> str:
-    """What went wrong, in words that hold no URL: the path of a webhook is its secret."""
+def _without_url(error: BaseException, peer: str) -> str:
+    """What went wrong between us and *peer*, in words that hold no URL: the path of a webhook is its secret."""
     if isinstance(error, aiohttp.ClientConnectorError):
-        why = error.os_error.strerror or str(error.os_error) or type(error.os_error).__name__
-        return f"cannot connect to {error.host}:{error.port} ({why})"
+        return f"cannot connect to {error.host}:{error.port} ({_why(error)})"
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the receiver closed the connection without an answer"
+        return f"{peer} closed the connection without an answer"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "the receiver's answer was cut off"
+        return f"the answer of {peer} was cut off"
     if isinstance(error, aiohttp.ClientResponseError):
-        return "the receiver's answer is no HTTP that we understand"
+        return f"the answer of {peer} is no HTTP that we understand"
     return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _why(error: aiohttp.ClientConnectorError) -> str:
+    cause = error.os_error
+    closed = isinstance(cause, ConnectionError)  # without a word, where a tunnel ends in the TLS handshake
+    return cause.strerror or str(cause) or ("the connection was closed" if closed else type(cause).__name__)

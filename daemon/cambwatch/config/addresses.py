@@ -3,11 +3,12 @@
 import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from cambwatch.config.readers import LATER, read_text, shown
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+_ESCAPES = " (in a password write %2F for /, %3F for ?, %23 for #, %25 for %)"
 _LONGEST_SOCKET_PATH = 107  # bytes, sun_path of Linux without its final zero
 
 
@@ -118,24 +119,49 @@ def read_store_url(value: object) -> str:
 
 def split_url(text: str) -> SplitResult:
     """The parts of an http or https URL with a host; never shows *text* in its ValueError."""
-    # urlsplit() drops line breaks and tabs without a word.
-    if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("a URL must not hold spaces, line breaks or control characters")
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError("this is not a URL: check the port and the brackets") from None
+    parts = _split(text)
     if parts.scheme not in {"http", "https"}:
         raise ValueError("must be a URL that begins with https://")
-    host = parts.hostname or ""
-    if not host or port == 0 or (_address(host) is None and not _is_host(host)):
-        raise ValueError("this URL has no proper host")
+    _check_host(parts)
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user or password: put them into a header (authorization)")
     if parts.fragment or text.endswith("#"):
         raise ValueError("must not have a fragment (#...): it is never sent")
     return parts
+
+
+def split_proxy(text: str) -> SplitResult:
+    """The parts of `http://host:port` or `http://user:password@host:port`; never shows *text* in its ValueError."""
+    parts = _split(text, hint=_ESCAPES)
+    if parts.scheme != "http":
+        raise ValueError("must be http://host:port: the proxy itself is spoken to in plain HTTP, receivers are not")
+    # First, because a slash in a password ends what is before the path, and then the rest makes no sense.
+    if parts.path.strip("/") or parts.query or parts.fragment or text.endswith(("?", "#")):
+        raise ValueError(f"must end with the port, as in http://host:port{_ESCAPES}")
+    _check_host(parts)
+    if parts.port is None:
+        raise ValueError("has no port: write http://host:port, many proxies listen at 3128 or 8080")
+    if ":" in unquote(parts.username or ""):
+        raise ValueError("the user of a proxy must not hold a colon (%3A): nothing could tell it from the password")
+    return parts
+
+
+def _split(text: str, *, hint: str = "") -> SplitResult:
+    # urlsplit() drops line breaks and tabs without a word.
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("a URL must not hold spaces, line breaks or control characters")
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - raises ValueError where it is none
+    except ValueError:
+        raise ValueError(f"this is not a URL: check the port and the brackets{hint}") from None
+    return parts
+
+
+def _check_host(parts: SplitResult) -> None:
+    host = parts.hostname or ""
+    if not host or parts.port == 0 or (_address(host) is None and not _is_host(host)):
+        raise ValueError("this URL has no proper host")
 
 
 def why_private(url: str) -> str | None:

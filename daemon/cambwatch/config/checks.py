@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
 
+from cambwatch.adapters import apprise
 from cambwatch.config.addresses import is_loopback, why_private
 from cambwatch.config.entries import GIVE_UP_AFTER, DestinationEntry, RouteEntry, TaskEntry, When
 from cambwatch.config.model import Camb, Http, Polling
@@ -12,10 +13,11 @@ from cambwatch.config.nodes import Document
 from cambwatch.config.parts import Parts
 from cambwatch.config.problems import Finding, KeyPath, did_you_mean, path_text
 from cambwatch.config.readers import shown, write_span
-from cambwatch.config.templates import is_json, why_no_json
+from cambwatch.config.templates import is_json, why_no_alert, why_no_json
 from cambwatch.core import kinds
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.model import TaskKey
+from cambwatch.core.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,12 @@ class _Known:
 
     def destinations_of(self, base: KeyPath, names: Iterable[str]) -> Iterator[Finding]:
         for index, name in enumerate(names):
-            if name not in self.destinations:
-                at = (*base, index)
-                hint = did_you_mean(name, self.destinations) if self.destinations else ": there are none"
-                yield Finding(at, f"unknown destination {self._shown(at)}{hint}")
+            yield from self.destination((*base, index), name)
+
+    def destination(self, at: KeyPath, name: str) -> Iterator[Finding]:
+        if name not in self.destinations:
+            hint = did_you_mean(name, self.destinations) if self.destinations else ": there are none"
+            yield Finding(at, f"unknown destination {self._shown(at)}{hint}")
 
     def _shown(self, at: KeyPath) -> str:
         """What the file has there, which may be a variable with a secret in it."""
@@ -53,8 +57,10 @@ def check(parts: Parts) -> Iterator[Finding]:
     if parts.http:
         yield from _check_http(parts.http)
     for name, destination in parts.destinations.items():
-        yield from _check_destination(("destinations", name), destination)
+        yield from _check_destination(("destinations", name), destination, proxy=parts.egress_proxy)
     known = _Known(document, parts.account_names(), parts.destination_names())
+    for name, destination in parts.destinations.items():
+        yield from _check_fallback(name, destination, parts, known)
     for index, route in parts.routes.items():
         yield from _check_route(("routes", index), route, known)
     first: dict[TaskKey, KeyPath] = {}
@@ -139,15 +145,17 @@ def _check_http(http: Http) -> Iterator[Finding]:
         )
 
 
-def _check_destination(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
+def _check_destination(base: KeyPath, destination: DestinationEntry, *, proxy: Secret | None) -> Iterator[Finding]:
     url = destination.url or destination.url_file
     at = (*base, "url" if destination.url or not url else "url_file")
     if url is None:
         yield Finding(at, "is missing (or url_file)")
-    elif not destination.allow_private and (why := why_private(url.reveal())):
+    elif destination.type != "apprise" and not destination.allow_private and (why := why_private(url.reveal())):
         yield Finding(at, f"{why}: needs allow_private: true")
     if destination.type != "webhook":
         yield from _check_chat(base, destination)
+    if destination.type == "apprise":
+        yield from _check_apprise(base, destination, proxy=proxy)
     if destination.secret and destination.secret_file:
         yield Finding((*base, "secret_file"), "give secret or secret_file, not both", at_key=True)
     sent: set[str] = set()
@@ -156,7 +164,24 @@ def _check_destination(base: KeyPath, destination: DestinationEntry) -> Iterator
             yield Finding((*base, "headers"), f"{header} is given twice", at_key=True)
         sent.add(header)
     yield from _check_body(base, destination)
+    if destination.digest and destination.type == "webhook":
+        yield Finding((*base, "digest"), "is for chats: a program gets every event by itself", at_key=True)
     yield from _check_retry((*base, "retry"), destination)
+
+
+def _check_fallback(name: str, destination: DestinationEntry, parts: Parts, known: _Known) -> Iterator[Finding]:
+    at: KeyPath = ("destinations", name, "fallback")
+    fallback = destination.fallback
+    if fallback is None:
+        return
+    yield from known.destination(at, fallback)
+    if fallback == name:
+        yield Finding(at, "is this destination itself: name one that works when this one does not")
+    entry = parts.destinations.get(fallback)
+    template = entry.body_template if entry else None
+    if entry and template and (why := why_no_alert(template, in_json=is_json(entry.headers))):
+        key = "template" if entry.template else "template_file"
+        yield Finding(("destinations", fallback, key), f"{why} (it is the fallback of {name})")
 
 
 def _check_chat(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
@@ -165,6 +190,23 @@ def _check_chat(base: KeyPath, destination: DestinationEntry) -> Iterator[Findin
         for key in (name, f"{name}_file"):
             if getattr(destination, key):
                 yield Finding((*base, key), f"{words} of type webhook only, this is {destination.type}", at_key=True)
+
+
+def _check_apprise(base: KeyPath, destination: DestinationEntry, *, proxy: Secret | None) -> Iterator[Finding]:
+    if not apprise.installed():
+        message = "apprise needs a library that is not installed: pip install cambwatch[apprise]"
+        yield Finding((*base, "type"), message)
+    if not destination.allow_private:
+        yield Finding(
+            (*base, "type"),
+            "apprise needs allow_private: true: Apprise opens its own connections, so that cambwatch can neither see "
+            "which addresses they lead to nor limit the size of an answer",
+        )
+    if destination.headers:
+        yield Finding((*base, "headers"), "Apprise makes its own requests: headers cannot be added", at_key=True)
+    if proxy:
+        message = "apprise opens its own connections, which do not go through egress_proxy: leave out one of the two"
+        yield Finding((*base, "type"), message)
 
 
 def _check_body(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:

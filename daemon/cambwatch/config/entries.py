@@ -46,9 +46,8 @@ from cambwatch.core.retry import RetryPolicy
 from cambwatch.core.secret import Secret
 from cambwatch.core.templates import BodyTemplate
 
-CHATS = ("slack", "discord", "teams", "google_chat", "mattermost")
+CHATS = ("slack", "discord", "teams", "google_chat", "mattermost", "apprise")
 TYPES = ("webhook", *CHATS)
-LATER_TYPES = ("apprise",)
 GIVE_UP_AFTER = MappingProxyType({"webhook": timedelta(days=3)} | dict.fromkeys(CHATS, timedelta(hours=24)))
 """How long a delivery is worth it where `retry.give_up_after` does not say: old news clutters a chat."""
 
@@ -126,7 +125,7 @@ class Retry(Section):
 class DestinationEntry(Section):
     """One of `destinations`."""
 
-    type: Annotated[str, PlainValidator(choice(TYPES, later=LATER_TYPES)), words(TYPES)] = Field(
+    type: Annotated[str, PlainValidator(choice(TYPES)), words(TYPES)] = Field(
         description="what the receiver understands"
     )
     url: UrlInPlace = Field(None, description="secret: where to post")
@@ -152,6 +151,11 @@ class DestinationEntry(Section):
     allow_private: Flag = Field(
         False, description="may the URL be plain http, or lead to loopback, private or link-local addresses?"
     )
+    digest: SpanOrNone = Field(None, description="events of that time in one message, for chats; null: one each")
+    fallback: Annotated[str | None, PlainValidator(or_none(read_text)), NULLABLE_TEXT] = Field(
+        None, description="another destination, which hears when this one is down, and when it is back"
+    )
+    alert_after: Span = Field(timedelta(minutes=15), description="so long it has to be down before that")
 
     @property
     def target(self) -> Secret:
@@ -181,6 +185,9 @@ class DestinationEntry(Section):
             rate=self.rate,
             retry=RetryPolicy(retry.first, retry.factor, retry.max, retry.give_up_after or GIVE_UP_AFTER[self.type]),
             allow_private=self.allow_private,
+            alert_after=self.alert_after,
+            fallback=self.fallback,
+            digest=self.digest,
         )
 
 

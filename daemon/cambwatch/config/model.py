@@ -1,11 +1,12 @@
 """The configuration as the file has it, and as the rest of the program asks for it."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from types import MappingProxyType
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
 
@@ -33,8 +34,9 @@ from cambwatch.config.fields import (
     words,
 )
 from cambwatch.config.readers import choice, number, or_none, span, whole
-from cambwatch.config.secrets import Surroundings, TokenInFile, TokenInPlace
+from cambwatch.config.secrets import ProxyInFile, ProxyInPlace, Surroundings, TokenInFile, TokenInPlace
 from cambwatch.core.accounts import DEFAULT_ACCOUNT, Account
+from cambwatch.core.apprise_url import credentials
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.destinations import Destination, Route
 from cambwatch.core.model import Registration
@@ -184,6 +186,10 @@ class Config(Section):
     results: Annotated[Results, OrNothing()] = Field(default_factory=Results, description="what happens after SUCCESS")
     store: Annotated[Store, OrNothing()] = Field(default_factory=Store, description="where tasks are kept")
     http: Annotated[Http, OrNothing()] = Field(default_factory=Http, description="who may ask us")
+    egress_proxy: ProxyInPlace = Field(
+        None, description="secret: http://host:port or http://user:password@host:port, the way to destinations"
+    )
+    egress_proxy_file: ProxyInFile = Field(None, description="file that holds the URL of the egress proxy")
     destination_entries: Annotated[dict[Name, DestinationEntry], OrNothing()] = Field(
         default_factory=dict, alias="destinations", description="who can be told, by name"
     )
@@ -230,6 +236,11 @@ class Config(Section):
         """The tasks of the file, each with the deadline that holds for it."""
         return tuple(task.as_core(deadline=self.poll_policy(task.kind).deadline) for task in self.task_entries)
 
+    @property
+    def proxy(self) -> Secret | None:
+        """The egress proxy, wherever it was written; None: destinations are dialled directly."""
+        return self.egress_proxy or self.egress_proxy_file
+
     def poll_policy(self, kind: str) -> PollPolicy:
         """How tasks of *kind*, a name of kinds.KINDS, are asked for."""
         polling = self.polling
@@ -248,6 +259,8 @@ class Config(Section):
         found = [account.api_key for account in self.accounts.values()]
         if bearer := self.http.bearer:
             found.append(bearer)
+        if proxy := self.proxy:
+            found += [proxy, *proxy_parts(proxy)]
         for destination in self.destinations.values():
             found += [destination.url, *destination.secrets]
             found += [value for name, value in destination.headers.items() if name != "content-type"]
@@ -255,8 +268,20 @@ class Config(Section):
         return tuple(dict.fromkeys(found))
 
 
+def proxy_parts(proxy: Secret) -> list[Secret]:
+    """What of the URL of a proxy is the credential by itself: the password, and both names as a header has them."""
+    parts = urlsplit(proxy.reveal())
+    if not parts.password:
+        return []
+    user, password = unquote(parts.username or ""), unquote(parts.password)
+    encoded = b64encode(f"{user}:{password}".encode()).decode()
+    return [Secret(part) for part in dict.fromkeys((parts.password, password, encoded))]
+
+
 def secret_parts(destination: Destination) -> list[Secret]:
-    """What of a URL is the credential by itself: the query, and for chat services the path."""
+    """What of a URL is the credential by itself: the query, and for chat services the path; of Apprise's nearly all."""
+    if destination.type == "apprise":
+        return [Secret(part) for part in credentials(destination.url.reveal())]
     parts = urlsplit(destination.url.reveal())
     path = [] if destination.type == "webhook" else [parts.path.lstrip("/")]
     return [Secret(part) for part in (*path, parts.query) if part]

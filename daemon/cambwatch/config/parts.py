@@ -19,8 +19,12 @@ from cambwatch.config.problems import Finding, KeyPath
 from cambwatch.config.readers import read_name
 from cambwatch.config.secrets import Surroundings
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
+from cambwatch.core.secret import Secret
 
 M = TypeVar("M", bound=BaseModel)
+
+_ALONE = ("egress_proxy", "egress_proxy_file")
+"""Keys of the root that are no section."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class Parts:
     store: Store | None = None
     http: Http | None = None
     log: Log | None = None
+    egress_proxy: Secret | None = None
     destinations: dict[str, DestinationEntry] = field(default_factory=dict)
     routes: dict[int, RouteEntry] = field(default_factory=dict)
     tasks: dict[int, TaskEntry] = field(default_factory=dict)
@@ -59,6 +64,7 @@ class Parts:
             "store": self.store,
             "http": self.http,
             "log": self.log,
+            "egress_proxy": self.egress_proxy,
             "destinations": self.destinations,
             "routes": tuple(self.routes.values()),
             "tasks": tuple(self.tasks.values()),
@@ -70,6 +76,7 @@ def read_parts(document: Document, surroundings: Surroundings) -> Parts:
     """The parts of *document*, whose root is a mapping, and what is wrong with each by itself."""
     root: Mapping[str, Any] = document.root
     reader = _PartReader(document, surroundings)
+    alone = reader.part((), Config, {key: root[key] for key in _ALONE if key in root})
     parts = Parts(
         document,
         camb=reader.part(("camb",), Camb, root.get("camb")),
@@ -78,6 +85,7 @@ def read_parts(document: Document, surroundings: Surroundings) -> Parts:
         store=reader.part(("store",), Store, root.get("store")),
         http=reader.part(("http",), Http, root.get("http")),
         log=reader.part(("log",), Log, root.get("log")),
+        egress_proxy=alone.proxy if alone else None,
         destinations=reader.named(("destinations",), DestinationEntry, root.get("destinations")),
         routes=reader.listed(("routes",), RouteEntry, root.get("routes")),
         tasks=reader.listed(("tasks",), TaskEntry, root.get("tasks")),

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
-from cambwatch.config.addresses import split_url
+from cambwatch.adapters import apprise
+from cambwatch.config.addresses import split_proxy, split_url
 from cambwatch.config.readers import or_none, read_text
 from cambwatch.core.secret import Secret
 from cambwatch.core.signature import check_secret
@@ -105,6 +106,19 @@ def check_url(text: str) -> None:
     split_url(text)
 
 
+def check_service_url(text: str) -> None:
+    """The URL of an Apprise service, by its own parser where that is installed; checks.py asks whether it is."""
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("a URL must not hold spaces, line breaks or control characters")
+    if apprise.installed() and (why := apprise.why_refused(text)):
+        raise ValueError(why)
+
+
+def check_proxy(text: str) -> None:
+    """The URL of a proxy, which may hold a user and a password."""
+    split_proxy(text)
+
+
 def check_signing_secret(text: str) -> None:
     """What the signer takes, and how to make one."""
     try:
@@ -118,15 +132,21 @@ def _in_place(check: Callable[[str], None]) -> PlainValidator:
 
 
 def _in_file(check: Callable[[str], None]) -> PlainValidator:
-    def read(value: object, info: ValidationInfo) -> Secret | None:
-        if value is None:
-            return None
-        twin = (info.field_name or "").removesuffix("_file")
-        if info.data.get(twin):
-            raise ValueError(f"give {twin} or {twin}_file, not both")
-        return read_secret_file(value, check, info.context)
+    return PlainValidator(lambda value, info: _read_file(value, check, info))
 
-    return PlainValidator(read)
+
+def _read_file(value: object, check: Callable[[str], None], info: ValidationInfo) -> Secret | None:
+    if value is None:
+        return None
+    twin = (info.field_name or "").removesuffix("_file")
+    if info.data.get(twin):
+        raise ValueError(f"give {twin} or {twin}_file, not both")
+    return read_secret_file(value, check, info.context)
+
+
+def _url_check(info: ValidationInfo) -> Callable[[str], None]:
+    """By the type of the destination, which is read before its URL."""
+    return check_service_url if info.data.get("type") == "apprise" else check_url
 
 
 def _schema(description: str, *examples: str) -> WithJsonSchema:
@@ -144,8 +164,16 @@ _FILE_SCHEMA = WithJsonSchema(
 
 TokenInPlace = Annotated[Secret | None, _in_place(check_token), _schema("visible ASCII", "${CAMB_API_KEY}")]
 TokenInFile = Annotated[Secret | None, _in_file(check_token), _FILE_SCHEMA]
-UrlInPlace = Annotated[Secret | None, _in_place(check_url), _schema("https URL", "${SLACK_WEBHOOK_URL}")]
-UrlInFile = Annotated[Secret | None, _in_file(check_url), _FILE_SCHEMA]
+UrlInPlace = Annotated[
+    Secret | None,
+    PlainValidator(lambda value, info: or_none(lambda given: read_secret(given, _url_check(info)))(value)),
+    _schema("https URL; with type apprise a URL of Apprise", "${SLACK_WEBHOOK_URL}"),
+]
+UrlInFile = Annotated[
+    Secret | None, PlainValidator(lambda value, info: _read_file(value, _url_check(info), info)), _FILE_SCHEMA
+]
+ProxyInPlace = Annotated[Secret | None, _in_place(check_proxy), _schema("http://host:port", "http://127.0.0.1:3128")]
+ProxyInFile = Annotated[Secret | None, _in_file(check_proxy), _FILE_SCHEMA]
 SigningSecret = Annotated[
     Secret,
     PlainValidator(lambda value: read_secret(value, check_signing_secret)),

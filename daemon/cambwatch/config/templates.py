@@ -7,7 +7,7 @@ one of these, and what needs escaping stands in another.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -17,8 +17,8 @@ from cambwatch.config.nodes import Scalar
 from cambwatch.config.readers import TOLD, read_text
 from cambwatch.config.secrets import Surroundings
 from cambwatch.core.documents import body
-from cambwatch.core.events import Event, GroupComplete, Link, TaskEnded
-from cambwatch.core.model import Status
+from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
+from cambwatch.core.model import Outcome, Status
 from cambwatch.core.secret import Secret
 from cambwatch.core.templates import LONGEST_SOURCE, BodyTemplate, TemplateError
 
@@ -75,9 +75,9 @@ def render(template: BodyTemplate, event: Event) -> bytes:
     return template.render({**body(event), "id": "msg_00000000000000000000000000000000"})
 
 
-def why_no_json(template: BodyTemplate) -> str | None:
+def why_no_json(template: BodyTemplate, events: Iterable[tuple[str, Event]] | None = None) -> str | None:
     """What to say where *template*, which renders, makes something else than JSON; None where it makes JSON."""
-    for name, event in samples():
+    for name, event in samples() if events is None else events:
         try:
             json.loads(render(template, event), parse_constant=_refuse)
         except (ValueError, RecursionError) as error:
@@ -87,6 +87,17 @@ def why_no_json(template: BodyTemplate) -> str | None:
                 "for another kind of body name its content-type under headers"
             )
     return None
+
+
+def why_no_alert(template: BodyTemplate, *, in_json: bool) -> str | None:
+    """What to say where *template* cannot tell that another destination is down, or back; None where it can."""
+    for name, event in alerts():
+        try:
+            render(template, event)
+        except TemplateError as error:  # without its words, which may quote a token out of a variable
+            where = "" if error.line is None else f"line {error.line} of the template "
+            return f"{where}fails on {name}, whose data has destination, summary, since, waiting and last_outcome"
+    return why_no_json(template, alerts()) if in_json else None
 
 
 def _refuse(word: str) -> None:
@@ -110,6 +121,15 @@ def samples() -> Iterator[tuple[str, Event]]:
         "camb.group.complete, which has data of its own",
         GroupComplete(_AWKWARD, {"SUCCESS": 11, "ERROR": 1}, 12, _START, _END),
     )
+
+
+def alerts() -> Iterator[tuple[str, Event]]:
+    """What a fallback hears, and what each is."""
+    for recovered in (False, True):
+        alert = DestinationAlert(
+            _AWKWARD, _START, _END, recovered=recovered, waiting=3, outcome=Outcome.TRANSIENT, http_status=None
+        )
+        yield alert.type, alert
 
 
 def _full(status: Status) -> TaskEnded:

@@ -110,6 +110,8 @@ _MANNERS: Mapping[str, _Manners] = MappingProxyType(
         "teams": _TEAMS,
         "google_chat": _GOOGLE_CHAT,
         "mattermost": _MATTERMOST,
+        # Apprise says True or False, and no status: here for the sake of whoever may know one some day.
+        "apprise": _Manners((_Success(range(200, 300), outcome=Outcome.ACCEPTED_UNVERIFIED),)),
     }
 )
 
@@ -138,6 +140,24 @@ def classify(destination_type: str, http_status: int, body: bytes, *, has_retry_
         if word in body:
             return outcome
     return _by_status(http_status)
+
+
+def classify_connect(http_status: int) -> Outcome:
+    """
+    The outcome of an attempt whose egress proxy answered CONNECT with *http_status*, and that not being 200.
+
+    Total over every HTTP status (RFC 9110, 9.3.6): OURS where the proxy does not know
+    us, POLICY where it does not let us through, TRANSIENT where it has not reached the
+    receiver, or has said nothing that would mean either.
+    """
+    match http_status:
+        case 407:
+            return Outcome.OURS
+        case 408 | 425 | 429:
+            return Outcome.TRANSIENT
+        case _ if 300 <= http_status < 500:
+            return Outcome.POLICY
+    return Outcome.TRANSIENT
 
 
 def _by_status(http_status: int) -> Outcome:

@@ -26,7 +26,9 @@ class Destination:
     *type* is a name of formats.FORMATS. With *secrets* every request is signed with
     each of them, so that a receiver can change from one to the next. *template* makes
     the whole body of type webhook, in place of the notification. *timeout* covers an
-    attempt from the first byte of the dial to the last of the answer.
+    attempt from the first byte of the dial to the last of the answer. *fallback*, the
+    name of another destination, hears when this one has taken nothing for *alert_after*.
+    With *digest* the events of that time, counted from the first, go out in one message.
     """
 
     name: str
@@ -40,6 +42,9 @@ class Destination:
     rate: Rate | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     allow_private: bool = False
+    alert_after: timedelta = timedelta(minutes=15)
+    fallback: str | None = None
+    digest: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from cambwatch.core.breaker import pause_when_limited
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.destinations import Destination
 from cambwatch.core.model import (
@@ -40,6 +41,8 @@ from cambwatch.core.model import (
 INVALID_TRIES = 3  # answers 422 in a row before we believe that Camb means it
 DEADLINE_STRETCH = 0.1  # of the deadline's span: how much longer we try when Camb gives no answer at the deadline
 SHORT_BUDGET = timedelta(hours=6)  # for refusals that a deploy or a slip of the configuration may have caused
+LONGEST_SPARED = timedelta(days=7)  # of waiting that no budget is charged with: even 429 does not go on for ever
+LATE = timedelta(minutes=10)  # behind which messages come as digests, not as a burst
 
 _REFUSALS = frozenset({Outcome.DESTINATION_GONE, Outcome.PAYLOAD_REJECTED, Outcome.AUTH, Outcome.POLICY})
 
@@ -143,15 +146,27 @@ def in_plain_words(delivery: Delivery) -> bool:
     return delivery.outcome is Outcome.PAYLOAD_REJECTED
 
 
+def is_late(delivery: Delivery, now: datetime) -> bool:
+    """Whether *delivery* has been owed for so long that people are better told of it together with others."""
+    return now - delivery.created_at >= LATE
+
+
 def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, now: datetime, chance: float) -> Verdict:
     """
     Decide what becomes of *delivery* after *attempt*.
 
     The next attempt is never earlier than the receiver's Retry-After. The last one
     is made at the end of the budget, or when the Retry-After allows it. The budget
-    counts from the event, or from when somebody wished for another try.
+    counts from the event, or from when somebody wished for another try. It is charged
+    with the pauses after failures alone: neither with the time that the delivery stood
+    in line (behind others, an open breaker, a restart), nor with the pauses that a rate
+    limit or our own trouble costs; all of that together up to LONGEST_SPARED. Neither of
+    those two ends it either, before that is used up.
     """
     custom = destination.type == "webhook"
+    since = delivery.budget_from or delivery.created_at
+    wish = attempt.retry_after or timedelta(0)
+    spared = delivery.spared + _in_line(delivery, attempt, now)
     match attempt.outcome:
         case Outcome.ACCEPTED | Outcome.ACCEPTED_UNVERIFIED:
             return Delivered()
@@ -165,15 +180,32 @@ def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, n
             # The first refusal after other trouble always gets one more try, however old the event.
             refused_before = delivery.outcome in _REFUSALS
             budget = min(destination.retry.give_up_after, SHORT_BUDGET if refused_before else timedelta.max)
-        case Outcome.RATE_LIMITED | Outcome.TRANSIENT | Outcome.OURS:
+            pause = destination.retry.backoff.pause(attempt.number, chance=chance)
+        case Outcome.TRANSIENT:
             budget = destination.retry.give_up_after
+            pause = destination.retry.backoff.pause(attempt.number, chance=chance)
+        case Outcome.RATE_LIMITED | Outcome.OURS:
+            budget = destination.retry.give_up_after
+            pause = destination.retry.backoff.pause(attempt.number, chance=chance)
+            if attempt.outcome is Outcome.RATE_LIMITED:
+                pause = pause_when_limited(attempt, destination.retry, limits=attempt.number, chance=chance)
+            # An attempt at the very end of the budget is made up for, however short the pause that is asked for.
+            spared = max(spared, now - since - budget) + max(pause, wish)
         case _:
             assert_never(attempt.outcome)
-    ends_at = (delivery.budget_from or delivery.created_at) + budget
+    spared = min(spared, LONGEST_SPARED)
+    ends_at = since + budget + spared
     if now >= ends_at:
         return GiveUp()
-    pause = destination.retry.backoff.pause(attempt.number, chance=chance)
-    wish = attempt.retry_after or timedelta(0)
     at = now + max(pause, wish)
     # One attempt falls on the end of the budget, unless a Retry-After lies beyond it.
-    return RetryAt(min(at, max(ends_at, now + destination.retry.first, now + wish)))
+    at = min(at, max(ends_at, now + destination.retry.first, now + wish))
+    return RetryAt(at, not_before=now + wish if wish else None, spared=spared)
+
+
+def _in_line(delivery: Delivery, attempt: Attempt, now: datetime) -> timedelta:
+    """How long *delivery* has waited since it was due, before *attempt*, known at *now*, was begun."""
+    if delivery.next_attempt_at is None:
+        return timedelta(0)
+    begun_at = now - timedelta(milliseconds=attempt.took_ms)
+    return max(begun_at - delivery.next_attempt_at, timedelta(0))

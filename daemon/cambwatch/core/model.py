@@ -255,7 +255,9 @@ class Delivery:
     event, another destination or a task watched anew. *attempts* counts those
     whose outcome was recorded. *next_attempt_at* is None unless *state* is
     pending. *budget_from* is when somebody wished for another try: the budget of
-    retries counts from there, None: from *created_at*.
+    retries counts from there, None: from *created_at*. *spared* is how much of the
+    time since then does not count, because the delivery had to wait for something
+    else than its own pauses.
     """
 
     id: str
@@ -270,11 +272,12 @@ class Delivery:
     http_status: int | None = None  # of the same, None when there was no answer
     detail: str | None = None  # of the same: the first words of the answer, or what went wrong
     budget_from: datetime | None = None
+    spared: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a delivery tells of: the event's type, and the task (then *kind* is given) or the group."""
+    """What a delivery tells of: the event's type, and the task (then *kind* is given), group or *about* destination."""
 
     event_type: str
     account: str | None = None
@@ -282,6 +285,7 @@ class Subject:
     task_id: str | None = None
     name: str | None = None
     group: str | None = None
+    about: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +321,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One POST and what came of it; *number* counts from 1."""
+    """
+    One POST and what came of it; *number* counts from 1.
+
+    *quiet* is how long the receiver takes nothing more, as it says beside having
+    accepted. *together* is how many deliveries the POST told of: of a digest, several.
+    """
 
     number: int
     outcome: Outcome
@@ -325,6 +334,8 @@ class Attempt:
     http_status: int | None = None
     retry_after: timedelta | None = None
     detail: str | None = None
+    quiet: timedelta | None = None
+    together: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,9 +353,15 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """The next attempt is due at *at*."""
+    """
+    The next attempt is due at *at*, on no account before *not_before*.
+
+    *spared* is how much of the delivery's time so far, and until then, its budget is not charged with.
+    """
 
     at: datetime
+    not_before: datetime | None = None
+    spared: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)

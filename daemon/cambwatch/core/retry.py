@@ -1,11 +1,13 @@
 """How long to pause between attempts, and what a Retry-After asks for."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 LONGEST_RETRY_AFTER = timedelta(hours=24)
+_NEVER = datetime.max.replace(tzinfo=UTC)  # by which every date has gone by
 JITTER = 0.2  # a pause is stretched by at most this share, never shortened
 
 
@@ -67,6 +69,19 @@ def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
     if math.isnan(seconds) or seconds < 0:
         return None
     return timedelta(seconds=min(seconds, LONGEST_RETRY_AFTER.total_seconds()))
+
+
+def quiet_after(headers: Mapping[str, str]) -> timedelta | None:
+    """
+    How long an answer says that its sender takes nothing more, although it took this; None: it does not.
+
+    By `X-RateLimit-Remaining` and `X-RateLimit-Reset-After` in seconds, as Discord has
+    them (docs.discord.com, "Rate Limits"); *headers* are found whatever the case of their names.
+    """
+    if headers.get("x-ratelimit-remaining", "").strip() != "0":
+        return None
+    # The same words as in a Retry-After; a date is not among them, and would be harmless.
+    return retry_after(headers.get("x-ratelimit-reset-after"), now=_NEVER)
 
 
 def http_date(text: str | None) -> datetime | None:

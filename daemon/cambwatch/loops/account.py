@@ -56,6 +56,7 @@ class AccountLane:
         self._probes = 0  # since the key was refused
         self._unanswered = 0  # answers in a row, over all tasks, that say nothing
         self._good: Watch | None = None  # the last that had a good answer
+        self._taken_s = now_s  # when the last poll went out
         self.result_places = asyncio.Semaphore(max(1, concurrency // 4))
         """So many results are read at once, that some which hang leave connections to the polls."""
         self.refused: int | None = None
@@ -94,6 +95,7 @@ class AccountLane:
             self._pause(now_s)  # here too, because the probe may bring no answer at all
         watch.due_s = None
         self._in_flight += 1
+        self._taken_s = now_s
         return watch
 
     def reserve(self, now_s: float) -> float:
@@ -114,6 +116,22 @@ class AccountLane:
         if due_s is None or self._full:
             return None
         return max(due_s, self._not_before_s, self._bucket.ready_s, now_s)
+
+    def overdue_s(self, now_s: float) -> float:
+        """For how long the first watch has been due, whatever keeps it; 0 if none is."""
+        due_s = self._due_s()
+        return 0.0 if due_s is None else max(now_s - due_s, 0.0)
+
+    def stalled_s(self, now_s: float) -> float:
+        """For how long take() could have given a watch, and nobody has taken it; 0 if it gives none."""
+        due_s = self._due_s()
+        if due_s is None or self._full:
+            return 0.0
+        return max(now_s - max(due_s, self._not_before_s, self._bucket.ready_s), 0.0)
+
+    def full_s(self, now_s: float) -> float:
+        """For how long every place has waited for its answer; 0 while there is a free one."""
+        return now_s - self._taken_s if self._full else 0.0
 
     def answered(self, watch: Watch) -> Flip | None:
         """Camb answered the poll for *watch* with something that shows the key is good."""

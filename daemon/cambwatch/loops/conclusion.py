@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from cambwatch.core.events import Event, GroupComplete, TaskEnded
+from cambwatch.core.events import GroupComplete, Routed, TaskEnded
 from cambwatch.core.kinds import KINDS
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Conclude, Fault, Json, Status, Task, Unavailable
@@ -24,7 +24,7 @@ RESULT_PAUSE_S = 0.5
 
 log = structlog.get_logger()
 
-Hear = Callable[[Event, tuple[str, ...] | None], tuple[str, ...]]
+Hear = Callable[[Routed, tuple[str, ...] | None], tuple[str, ...]]
 """Which destinations hear of an event, given what its task says of that."""
 
 

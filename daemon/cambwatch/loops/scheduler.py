@@ -39,6 +39,19 @@ class Alarm:
         self._kick = kick
         self._now = now
         self._at: datetime | None = None
+        self.rounds = 0
+        """How often the loop has come round to setting this."""
+
+    @property
+    def name(self) -> str:
+        """The loop's."""
+        name: str = self._job.name
+        return name
+
+    @property
+    def kicked(self) -> bool:
+        """Whether the loop was woken and has not come round since."""
+        return self._kick.is_set()
 
     def set(self, pause_s: float | None) -> None:
         """
@@ -47,6 +60,7 @@ class Alarm:
         An earlier ring that is set stays set: a loop that is woken too early finds
         nothing to do, and moving the ring each time would cost more.
         """
+        self.rounds += 1
         if pause_s is None:
             return
         if pause_s <= 0:
@@ -77,7 +91,7 @@ class Scheduler:
     def __init__(self, *, now: Callable[[], datetime], look_s: float = LOOK_S) -> None:
         self._now = now
         self._look_s = look_s
-        self._alarms: list[Alarm] = []
+        self.alarms: list[Alarm] = []
         self._look: asyncio.TimerHandle | None = None
         # With a low max_instances APScheduler skips a run, for ever, whenever the event loop is so busy that the run
         # before is not yet ticked off; a ring takes no time, so any number may overlap.
@@ -101,7 +115,7 @@ class Scheduler:
         job = self._scheduler.add_job(_nothing, _Unset(), id=name, name=name)
         alarm = Alarm(job, kick, self._now)
         job.modify(func=alarm.ring)
-        self._alarms.append(alarm)
+        self.alarms.append(alarm)
         return alarm
 
     def _look_at_clocks(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
@@ -116,7 +130,7 @@ class Scheduler:
         jumped = abs(new_offset_s - offset_s) > JUMP_S
         if jumped:
             log.warning("clock.jumped", seconds=round(new_offset_s - offset_s, 1))
-        for alarm in self._alarms:
+        for alarm in self.alarms:
             if jumped or alarm.overdue(now):
                 alarm.wake()
         self._look_again(loop, new_offset_s)

@@ -9,7 +9,7 @@ from cambwatch.core.model import Attempt, Outcome
 from cambwatch.core.samples import trial
 from cambwatch.core.templates import TemplateError
 from cambwatch.loops.clock import Clock
-from cambwatch.loops.deliverer import Sender
+from cambwatch.loops.lane import Sender
 
 log = structlog.get_logger()
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field
 
+from cambwatch.core.apprise_url import public_host
+from cambwatch.core.breaker import Breaker, BreakerState
 from cambwatch.core.destinations import Destination
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Attempt, Backlog, Delivery, Outcome, PastAttempt, Subject
@@ -14,14 +16,15 @@ from cambwatch.web.views import AT, DeliveryView, delivery_view, instant
 
 
 class OwedView(DeliveryView):
-    """A delivery, and what it tells of: a task, or the completion of a group."""
+    """A delivery, and what it tells of: a task, the completion of a group, or trouble with another destination."""
 
     event_type: str = Field(examples=["camb.task.success"])
     account: str | None
     kind: str | None
-    task_id: str | None = Field(description="null: it tells of a group")
+    task_id: str | None = Field(description="null: it tells of no task")
     name: str | None
     group: str | None
+    about: str | None = Field(description="the destination that is down or has recovered; null: it tells of none")
 
 
 class OwedPage(BaseModel):
@@ -40,6 +43,7 @@ class AttemptView(BaseModel):
     http_status: int | None
     took_ms: int
     detail: str | None = Field(description="the receiver's words, up to 1 KiB, or what went wrong")
+    together: int = Field(description="deliveries that this request told of: of a digest, several")
 
 
 class TriedView(OwedView):
@@ -67,7 +71,25 @@ class DestinationView(BaseModel):
     )
     last_http_status: int | None
     last_attempt_at: str | None = Field(description=AT)
-    paused_until: str | None = Field(description=f"the receiver has limited our rate; {AT}")
+    breaker: BreakerState = Field(description="open: it fails, and what it is owed waits but for one at a time")
+    failing_since: str | None = Field(description=f"since when nothing was accepted; {AT}")
+    paused_until: str | None = Field(
+        description=f"nothing is posted before: it limits us, or its breaker is open; {AT}"
+    )
+    fallback: str | None = Field(description="who hears when it is down")
+
+
+class Lane(Protocol):
+    """What delivers to one destination."""
+
+    @property
+    def last(self) -> PastAttempt | None: ...
+    @property
+    def breaker(self) -> Breaker: ...
+    @property
+    def state(self) -> BreakerState: ...
+    @property
+    def paused_until(self) -> datetime | None: ...
 
 
 class DestinationPage(BaseModel):
@@ -101,6 +123,7 @@ def tried_view(delivery: Delivery, subject: Subject, kept: Sequence[PastAttempt]
             http_status=past.attempt.http_status,
             took_ms=past.attempt.took_ms,
             detail=past.attempt.detail,
+            together=past.attempt.together,
         )
         for past in kept
     ]
@@ -111,20 +134,24 @@ def destination_view(
     destination: Destination,
     backlog: Backlog | None,
     *,
-    last: PastAttempt | None,
-    paused_until: datetime | None,
+    lane: Lane,
 ) -> DestinationView:
     """*destination* as the API shows it."""
+    url = destination.url.reveal()
+    last = lane.last
     return DestinationView(
         name=destination.name,
         type=destination.type,
-        host=urlsplit(destination.url.reveal()).hostname,
+        host=public_host(url) if destination.type == "apprise" else urlsplit(url).hostname,
         waiting=0 if backlog is None else backlog.waiting,
         oldest_waiting_at=None if backlog is None else rfc3339(backlog.oldest_at),
         last_outcome=None if last is None else last.attempt.outcome,
         last_http_status=None if last is None else last.attempt.http_status,
         last_attempt_at=None if last is None else rfc3339(last.at),
-        paused_until=instant(paused_until),
+        breaker=lane.state,
+        failing_since=instant(lane.breaker.failing_since),
+        paused_until=instant(lane.paused_until),
+        fallback=destination.fallback,
     )
 
 
@@ -147,4 +174,5 @@ def _owed(delivery: Delivery, subject: Subject) -> dict[str, Any]:
         "task_id": subject.task_id,
         "name": subject.name,
         "group": subject.group,
+        "about": subject.about,
     }

@@ -1,7 +1,6 @@
 """The endpoints about destinations: how each stands, and a real message to see whether it arrives."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Protocol
@@ -9,8 +8,8 @@ from typing import Protocol
 from aiohttp import web
 
 from cambwatch.core.destinations import Destination
-from cambwatch.core.model import Attempt, Backlog, PastAttempt
-from cambwatch.web.delivery_views import DestinationPage, destination_view, trial_view
+from cambwatch.core.model import Attempt, Backlog
+from cambwatch.web.delivery_views import DestinationPage, Lane, destination_view, trial_view
 from cambwatch.web.problems import ProblemError
 from cambwatch.web.tasks import answer
 
@@ -19,15 +18,6 @@ class Backlogs(Protocol):
     """Where it is written down what waits."""
 
     async def backlogs(self) -> Mapping[str, Backlog]: ...
-
-
-class Lane(Protocol):
-    """What delivers to one destination."""
-
-    @property
-    def last(self) -> PastAttempt | None: ...
-    @property
-    def paused_until(self) -> datetime | None: ...
 
 
 class DestinationEndpoints:
@@ -53,12 +43,7 @@ class DestinationEndpoints:
         return answer(
             DestinationPage(
                 items=[
-                    destination_view(
-                        destination,
-                        waiting.get(name),
-                        last=self._lanes[name].last,
-                        paused_until=self._lanes[name].paused_until,
-                    )
+                    destination_view(destination, waiting.get(name), lane=self._lanes[name])
                     for name, destination in self._destinations.items()
                 ]
             )

@@ -1,5 +1,6 @@
 """The intake's routes, what each of them takes and answers, and the server that listens."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -242,12 +243,15 @@ def _checked(row: Endpoint) -> Handler:
 
 
 @asynccontextmanager
-async def serve(app: web.Application, site: Callable[[web.AppRunner], web.BaseSite]) -> AsyncIterator[str]:
+async def serve(
+    app: web.Application, *sites: Callable[[web.AppRunner], web.BaseSite], last_words_s: float = 0
+) -> AsyncIterator[str]:
     """
-    Listen for the length of the block; yields the address, as a URL.
+    Listen at *sites* for the length of the block; yields the address of the first, as a URL.
 
-    At the end no new request is taken, and those under way get three seconds.
-    Raises OSError when the address cannot be had.
+    At the end no new connection is taken; one that is there gets *last_words_s* to say
+    what it wants, and requests under way get three seconds. Raises OSError when an
+    address cannot be had.
     """
     runner = web.AppRunner(
         app,
@@ -260,8 +264,12 @@ async def serve(app: web.Application, site: Callable[[web.AppRunner], web.BaseSi
     )
     await runner.setup()
     try:
-        listening = site(runner)
-        await listening.start()
-        yield listening.name
+        listening = [site(runner) for site in sites]
+        for one in listening:
+            await one.start()
+        yield listening[0].name
+        for one in listening:
+            await one.stop()
+        await asyncio.sleep(last_words_s)
     finally:
         await runner.cleanup()

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.rows import us
-from cambwatch.adapters.store.schema import DEAD, WAITING, attempts, deliveries, events, tasks
+from cambwatch.adapters.store.schema import DEAD, FRESH, REPEATED, attempts, deliveries, events, tasks
 from cambwatch.core.model import (
     Backlog,
     Delivery,
@@ -20,21 +20,27 @@ from cambwatch.core.model import (
 )
 
 LARGEST_STEP = 500  # deliveries that one transaction gives another try
+UNREADABLE = "unknown"  # the type of an event that this version cannot read
 
 _EVENT = events.c.document
 _LISTED = sa.select(
     deliveries,
     *(
         _EVENT[key].as_string().label(f"event_{key}")
-        for key in ("account", "kind", "task_id", "name", "group", "status")
+        for key in ("event", "account", "kind", "task_id", "name", "group", "status", "destination")
     ),
+    _EVENT["recovered"].as_boolean().label("event_recovered"),
 ).join(events)
 _ONE = _LISTED.where(deliveries.c.id == sa.bindparam("delivery"))
 _ATTEMPTS = sa.select(attempts).where(attempts.c.delivery_id == sa.bindparam("delivery")).order_by(attempts.c.number)
-_BACKLOGS = (
-    sa.select(deliveries.c.destination, sa.func.count().label("waiting"), sa.func.min(deliveries.c.created_at))
-    .where(WAITING)
-    .group_by(deliveries.c.destination)
+# Two halves, because no index holds both: what is fresh, and what is repeated.
+_BACKLOGS = sa.union_all(
+    *(
+        sa.select(deliveries.c.destination, sa.func.count(), sa.func.min(deliveries.c.created_at))
+        .where(which)
+        .group_by(deliveries.c.destination)
+        for which in (FRESH, REPEATED)
+    )
 )
 _TRIED_AGAIN = (DeliveryState.DEAD, DeliveryState.PENDING)
 
@@ -52,10 +58,10 @@ class DeliveryLedger:
 
         def work(connection: sa.Connection) -> list[tuple[Delivery, Subject]]:
             query = _LISTED.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
+            to = [] if wanted.destination is None else [deliveries.c.destination == wanted.destination]
             if wanted.states:
-                query = query.where(_in_states(wanted.states))
-            if wanted.destination is not None:
-                query = query.where(deliveries.c.destination == wanted.destination)
+                query = query.where(_in_states(wanted.states, *to))
+            query = query.where(*to)
             if wanted.task_id is not None:
                 ended = sa.select(events.c.id).join(tasks).where(tasks.c.task_id == wanted.task_id)
                 query = query.where(deliveries.c.event_id.in_(ended))
@@ -82,7 +88,12 @@ class DeliveryLedger:
         """What waits for each destination for which anything does."""
 
         def work(connection: sa.Connection) -> Mapping[str, Backlog]:
-            return {name: Backlog(count, rows.instant(first)) for name, count, first in connection.execute(_BACKLOGS)}
+            found: dict[str, Backlog] = {}
+            for name, count, first in connection.execute(_BACKLOGS):
+                half = Backlog(count, rows.instant(first))
+                other = found.get(name, Backlog(0, half.oldest_at))
+                found[name] = Backlog(half.waiting + other.waiting, min(half.oldest_at, other.oldest_at))
+            return found
 
         return await self._database.read(work)
 
@@ -113,30 +124,30 @@ class DeliveryLedger:
         """
         if state not in _TRIED_AGAIN:
             raise ValueError(f"what is {state} is not tried again")
+        wanted: list[sa.ColumnElement[bool]] = [deliveries.c.destination.in_(destinations)]
+        if state is DeliveryState.PENDING:
+            wanted.append(deliveries.c.next_attempt_at > us(now))
         chosen = (
             sa.select(deliveries.c.id)
-            .where(
-                _in_states({state}),
-                deliveries.c.destination.in_(destinations),
-                deliveries.c.budget_from.is_distinct_from(us(now)),
-            )
+            .where(_in_states({state}, *wanted), *wanted, deliveries.c.budget_from.is_distinct_from(us(now)))
             .order_by(deliveries.c.created_at, deliveries.c.id)
             .limit(limit)
         )
-        if state is DeliveryState.PENDING:
-            chosen = chosen.where(deliveries.c.next_attempt_at > us(now))
         if since is not None:
             chosen = chosen.where(deliveries.c.created_at >= us(since))
         again = sa.update(deliveries).where(deliveries.c.id.in_(chosen)).values(_another_try(now))
         return await self._database.write(lambda connection: connection.execute(again).rowcount)
 
 
-def _in_states(states: Collection[DeliveryState]) -> sa.ColumnElement[bool]:
+def _in_states(states: Collection[DeliveryState], *besides: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    """One of *states*; what waits is looked for by what is asked of it *besides*."""
     match sorted(states):
         case [DeliveryState.DEAD]:
             return DEAD  # in words that the planner finds the index of the dead by
         case [DeliveryState.PENDING]:
-            return WAITING
+            # In the words of the two indexes that hold little else; by the order it would read all that was delivered.
+            halves = [sa.select(deliveries.c.id).where(which, *besides) for which in (FRESH, REPEATED)]
+            return deliveries.c.id.in_(sa.union_all(*halves))
         case several:
             return deliveries.c.state.in_([state.value for state in several])
 
@@ -147,6 +158,8 @@ def _another_try(now: datetime) -> dict[str, object]:
         "state": DeliveryState.PENDING.value,
         "next_attempt_at": us(now),
         "budget_from": us(now),
+        "not_before": None,
+        "spared": 0,
         "finished_at": None,
         "outcome": None,
         "http_status": None,
@@ -155,8 +168,13 @@ def _another_try(now: datetime) -> dict[str, object]:
 
 
 def _subject(row: Any) -> Subject:
-    if row.event_kind is None:
+    if row.event_event == "group":
         return Subject("camb.group.complete", group=row.event_group)
+    if row.event_event == "destination":
+        word = "recovered" if row.event_recovered else "down"
+        return Subject(f"cambwatch.destination.{word}", about=row.event_destination)
+    if row.event_status is None:  # a version wrote it which this one cannot read
+        return Subject(UNREADABLE)
     return Subject(
         f"camb.task.{row.event_status.lower()}",
         account=row.event_account,

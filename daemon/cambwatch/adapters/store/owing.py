@@ -1,6 +1,7 @@
 """What an end causes inside its transaction: the event, and one delivery for each who is to hear of it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -14,35 +15,50 @@ from cambwatch.core.model import DeliveryState, GroupState, Status
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 _OWE_EVENT = sa.insert(events)
-_OWE_DELIVERY = sa.insert(deliveries)
+_OWE_DELIVERY = sa.insert(deliveries).values(
+    event_id=sa.select(events.c.id).where(events.c.origin == sa.bindparam("of")).scalar_subquery()
+)
 _STILL_OPEN = sa.select(tasks.c.id).where(tasks.c.group == sa.bindparam("group"), WATCHED).limit(1)
 
 
-def owe(
-    connection: sa.Connection, event: Event, *, task: int | None, destinations: Sequence[str], at: datetime
-) -> list[str]:
-    """Write *event* down, and a delivery of it to each of *destinations*, due at *at*; returns those."""
-    written = connection.execute(
-        _OWE_EVENT, {"task": task, "origin": event.origin, "document": to_document(event), "created_at": us(at)}
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An *event*, who is owed it, and the id of the task whose end it is, if it is one's."""
+
+    event: Event
+    destinations: Sequence[str]
+    task: int | None = None
+
+
+def owe(connection: sa.Connection, told: Sequence[Told]) -> None:
+    """Write events down, each with a delivery to each of its destinations, due at once."""
+    connection.execute(
+        _OWE_EVENT,
+        [
+            {
+                "task": one.task,
+                "origin": one.event.origin,
+                "document": to_document(one.event),
+                "created_at": us(one.event.finished_at),
+            }
+            for one in told
+        ],
     )
-    (event_id,) = written.inserted_primary_key or (None,)
-    if destinations:
-        connection.execute(
-            _OWE_DELIVERY,
-            [
-                {
-                    "id": webhook_id(event, destination),
-                    "event_id": event_id,
-                    "destination": destination,
-                    "state": DeliveryState.PENDING.value,
-                    "attempts": 0,
-                    "created_at": us(at),
-                    "next_attempt_at": us(at),
-                }
-                for destination in destinations
-            ],
-        )
-    return list(destinations)
+    owed = [
+        {
+            "id": webhook_id(one.event, destination),
+            "of": one.event.origin,
+            "destination": destination,
+            "state": DeliveryState.PENDING.value,
+            "attempts": 0,
+            "created_at": us(one.event.finished_at),
+            "next_attempt_at": us(one.event.finished_at),
+        }
+        for one in told
+        for destination in one.destinations
+    ]
+    if owed:
+        connection.execute(_OWE_DELIVERY, owed)
 
 
 def group_state(connection: sa.Connection, group: str) -> GroupState | None:
@@ -88,4 +104,6 @@ def complete_group(
     told = sa.select(events.c.id).where(events.c.origin == event.origin)
     if connection.execute(told).first() is not None:
         return []
-    return owe(connection, event, task=None, destinations=hear(event), at=at)
+    heard = hear(event)
+    owe(connection, [Told(event, heard)])
+    return list(heard)

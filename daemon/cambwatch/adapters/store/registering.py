@@ -1,6 +1,7 @@
 """How a watch begins: a row for a task that nobody knew, a fresh start for one that is watched anew."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -24,31 +25,49 @@ _KEYED = sa.select(tasks.c.account, tasks.c.kind, tasks.c.task_id, tasks.c.id)
 _NUMBERS = (_KEYED.where(_ONE), _KEYED.where(_SEVERAL))
 
 
-def register(
-    connection: sa.Connection, wishes: Sequence[Registration], *, now: datetime, anew: Collection[Status]
-) -> list[Registered]:
-    """Watch all of *wishes*; see TaskStore.register()."""
-    first: dict[TaskKey, Registration] = {}
-    for wish in wishes:
-        first.setdefault(wish.key, wish)  # named twice in one array: the second time it is known
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What somebody wants to be watched from *now* on, all or none; see TaskStore.register()."""
+
+    wishes: Sequence[Registration]
+    now: datetime
+    anew: Collection[Status]
+
+
+def register(connection: sa.Connection, several: Sequence[Wishes]) -> list[list[Registered]]:
+    """What TaskStore.register() promises, for each of *several*."""
+    # Named twice, in one array or by two callers: the second time it is known.
+    first: dict[TaskKey, tuple[Registration, Wishes]] = {}
+    for asked in several:
+        for wish in asked.wishes:
+            first.setdefault(wish.key, (wish, asked))
     known = by_key(connection, first)
     fresh = [key for key in first if key not in known]
-    again = [key for key, task in known.items() if task.status in anew]
+    again = [key for key, task in known.items() if task.status in first[key][1].anew]
     if fresh:
-        connection.execute(_ADD, [_columns(first[key], now, registrations=1) for key in fresh])
+        connection.execute(_ADD, [_columns(*_begun(first[key]), registrations=1) for key in fresh])
         for row in _look(connection, _NUMBERS, fresh):
             key = TaskKey(row.account, row.kind, row.task_id)
-            known[key] = _task(first[key], now, number=row.id, registrations=1)
+            known[key] = _task(*_begun(first[key]), number=row.id, registrations=1)
     for key in again:
         number, registrations = known[key].id, known[key].registrations + 1
-        connection.execute(_AGAIN, _columns(first[key], now, registrations=registrations) | {"number": number})
-        known[key] = _task(first[key], now, number=number, registrations=registrations)
+        columns = _columns(*_begun(first[key]), registrations=registrations)
+        connection.execute(_AGAIN, columns | {"number": number})
+        known[key] = _task(*_begun(first[key]), number=number, registrations=registrations)
     unheard = {*fresh, *again}
     answers = []
-    for wish in wishes:
-        answers.append(Registered(known[wish.key], new=wish.key in unheard))
-        unheard.discard(wish.key)
+    for asked in several:
+        told = []
+        for wish in asked.wishes:
+            told.append(Registered(known[wish.key], new=wish.key in unheard))
+            unheard.discard(wish.key)
+        answers.append(told)
     return answers
+
+
+def _begun(asked: tuple[Registration, Wishes]) -> tuple[Registration, datetime]:
+    wish, by = asked
+    return wish, by.now
 
 
 def by_key(connection: sa.Connection, keys: Iterable[TaskKey]) -> dict[TaskKey, Task]:

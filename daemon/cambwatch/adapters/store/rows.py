@@ -16,6 +16,11 @@ def us(at: datetime) -> int:
     return (at - _EPOCH) // _MICROSECOND
 
 
+def span_us(span: timedelta) -> int:
+    """*span* as the columns hold it."""
+    return span // _MICROSECOND
+
+
 def instant(value: int) -> datetime:
     """The instant that a column holds."""
     return _EPOCH + timedelta(microseconds=value)
@@ -70,6 +75,7 @@ def delivery(row: Any) -> Delivery:
         http_status=row.http_status,
         detail=row.detail,
         budget_from=instant_or_none(row.budget_from),
+        spared=timedelta(microseconds=row.spared),
     )
 
 
@@ -77,5 +83,12 @@ def attempt(row: Any) -> PastAttempt:
     """An attempt out of a row of `attempts`."""
     return PastAttempt(
         at=instant(row.at),
-        attempt=Attempt(row.number, Outcome(row.outcome), row.took_ms, http_status=row.http_status, detail=row.detail),
+        attempt=Attempt(
+            row.number,
+            Outcome(row.outcome),
+            row.took_ms,
+            http_status=row.http_status,
+            detail=row.detail,
+            together=row.together,
+        ),
     )

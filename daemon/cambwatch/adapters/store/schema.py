@@ -92,23 +92,31 @@ deliveries = sa.Table(
     sa.Column("http_status", sa.Integer),
     sa.Column("detail", sa.Text),
     sa.Column("budget_from", sa.BigInteger),  # NULL: created_at
+    sa.Column("spared", sa.BigInteger, nullable=False, server_default="0"),  # microseconds
+    sa.Column("not_before", sa.BigInteger),  # the receiver's own wish; NULL: it has none
     sa.CheckConstraint(_one_of("state", DeliveryState), name="state"),
     sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
     sa.CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="due_iff_pending"),
     sa.CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished_iff_not_pending"),
     sa.CheckConstraint("attempts >= 0", name="attempts_not_negative"),
+    sa.CheckConstraint("spared >= 0", name="spared_not_negative"),
 )
 
 WAITING = deliveries.c.state == sa.literal_column(f"'{DeliveryState.PENDING}'")
 DEAD = deliveries.c.state == sa.literal_column(f"'{DeliveryState.DEAD}'")
 
-sa.Index(
-    "ix_deliveries_due",
-    deliveries.c.destination,
-    deliveries.c.next_attempt_at,
-    sqlite_where=WAITING,
-    postgresql_where=WAITING,
-)
+FRESH = sa.and_(WAITING, deliveries.c.attempts == sa.literal_column("0"))
+REPEATED = sa.and_(WAITING, deliveries.c.attempts > sa.literal_column("0"))
+
+# Two, because each is read in the order of what is due, and the fresh go first.
+for _name, _which in (("ix_deliveries_fresh", FRESH), ("ix_deliveries_repeated", REPEATED)):
+    sa.Index(
+        _name,
+        deliveries.c.destination,
+        deliveries.c.next_attempt_at,
+        sqlite_where=_which,
+        postgresql_where=_which,
+    )
 sa.Index("ix_deliveries_newest", deliveries.c.created_at, deliveries.c.id)
 sa.Index("ix_deliveries_dead", deliveries.c.created_at, deliveries.c.id, sqlite_where=DEAD, postgresql_where=DEAD)
 
@@ -122,7 +130,26 @@ attempts = sa.Table(
     sa.Column("took_ms", sa.Integer, nullable=False),
     sa.Column("detail", sa.Text),
     sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("together", sa.Integer, nullable=False, server_default="1"),  # deliveries that the POST told of
     sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
     sa.CheckConstraint("number >= 1", name="number_from_1"),
     sqlite_with_rowid=False,  # one tree instead of two: they are only ever found by their delivery
+)
+
+# How those fare that do not fare well; a destination without a row does.
+destinations = sa.Table(
+    "destinations",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("open", sa.Boolean, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    sa.Column("limits", sa.Integer, nullable=False),
+    sa.Column("probes", sa.Integer, nullable=False),
+    sa.Column("failing_since", sa.BigInteger),
+    sa.Column("outcome", sa.Text),
+    sa.Column("http_status", sa.Integer),
+    sa.Column("probe_at", sa.BigInteger),
+    sa.Column("held_until", sa.BigInteger),
+    sa.Column("told", sa.Boolean, nullable=False),
+    sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
 )

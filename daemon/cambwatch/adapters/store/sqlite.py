@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
 from sqlalchemy.pool import StaticPool
 
-from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableError, T, Work
+from cambwatch.adapters.store.database import Item, StoreBusyError, StoreUnavailableError, T, Work, WorkOfMany
 
 LARGEST_GROUP = 500  # units of work in one transaction
 BUSY_TIMEOUT_S = 5.0  # another program, such as a backup, may hold the file for a moment
@@ -38,7 +38,8 @@ def _from_json(text: str) -> Any:
 
 @dataclass(slots=True)
 class _Unit:
-    work: Work[Any]
+    work: WorkOfMany[Any, Any]
+    item: Any
     done: asyncio.Future[Any]
     begun: bool = False
     result: Any = None
@@ -163,18 +164,25 @@ class SqliteDatabase:
 
         Cancelling the wait does not call the work back.
         """
+        return await self.write_together(lambda connection, _: [work(connection)], None)
+
+    async def write_together(self, work: WorkOfMany[Item, T], item: Item) -> T:
+        """Run *work* on the items of all who ask for it at once; see Database."""
         if self._closed:
             raise StoreUnavailableError(f"{self._path} is closed", hint="cambwatch is stopping")
-        unit = _Unit(work, asyncio.get_running_loop().create_future())
+        unit = _Unit(work, item, asyncio.get_running_loop().create_future())
         self._units.put(unit)
         result: T = await unit.done
         return result
 
     async def probe(self) -> str | None:
         """Why nothing can be written; None where it can. Tries to, if the last write failed."""
-        if self.trouble is not None:
-            with suppress(StoreUnavailableError):
-                await self.write(_write_nothing)
+        return self.trouble and await self.prove()
+
+    async def prove(self) -> str | None:
+        """Write something that nobody reads. Why that cannot be; None where it can."""
+        with suppress(StoreUnavailableError):
+            await self.write(_write_nothing)
         return self.trouble
 
     async def read(self, work: Work[T]) -> T:
@@ -219,11 +227,17 @@ class SqliteDatabase:
             return
 
     def _transact(self, units: Sequence[_Unit]) -> BaseException | None:
+        alike: dict[WorkOfMany[Any, Any], list[_Unit]] = {}
+        for unit in units:
+            alike.setdefault(unit.work, []).append(unit)
         try:
             with translated(self._path), self._write_engine.begin() as connection:
-                for unit in units:
-                    unit.begun = True
-                    unit.result = unit.work(connection)
+                for work, some in alike.items():
+                    for unit in some:
+                        unit.begun = True
+                    results = work(connection, [unit.item for unit in some])
+                    for unit, result in zip(some, results, strict=True):
+                        unit.result = result
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the unit
             return error
         return None

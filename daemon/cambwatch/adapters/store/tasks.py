@@ -1,6 +1,7 @@
 """Every statement about tasks, one function per intention."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -8,8 +9,8 @@ import sqlalchemy as sa
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.labels import has_label
-from cambwatch.adapters.store.owing import complete_group, group_state, owe
-from cambwatch.adapters.store.registering import by_key, register
+from cambwatch.adapters.store.owing import Told, complete_group, group_state, owe
+from cambwatch.adapters.store.registering import Wishes, by_key, register
 from cambwatch.adapters.store.rows import us
 from cambwatch.adapters.store.schema import WAITING, WATCHED, deliveries, events, tasks
 from cambwatch.core.events import GroupComplete, TaskEnded
@@ -33,6 +34,11 @@ HearGroup = Callable[[GroupComplete], Sequence[str]]
 _WATCHED = sa.select(tasks).where(WATCHED).order_by(tasks.c.id)
 _PENDING = sa.update(tasks).where(tasks.c.id == sa.bindparam("number"), WATCHED)
 _CLOSE = _PENDING.where(tasks.c.registrations == sa.bindparam("watch"))
+_OPEN = (
+    sa.select(tasks.c.id, tasks.c.registrations)
+    .where(tasks.c.id.in_(sa.bindparam("numbers", expanding=True)), WATCHED)
+    .with_for_update()
+)
 _CANCEL = (
     sa.update(deliveries)
     .where(deliveries.c.event_id.in_(sa.select(events.c.id).where(events.c.task == sa.bindparam("number"))), WAITING)
@@ -55,7 +61,7 @@ class TaskStore:
         A task that is known is left as it is, unless it ended with one of *anew*: then
         it is watched anew, as the wish says.
         """
-        return await self._database.write(lambda connection: register(connection, wishes, now=now, anew=anew))
+        return await self._database.write_together(register, Wishes(wishes, now, anew))
 
     async def watched(self) -> list[Task]:
         """All pending tasks, oldest first."""
@@ -75,28 +81,8 @@ class TaskStore:
         *hear_group* names. Returns the destinations that are owed something now; None,
         and nothing was written, when the task was closed or watched anew meanwhile.
         """
-
-        def work(connection: sa.Connection) -> list[str] | None:
-            close = {
-                "number": ended.id,
-                "watch": ended.registrations,
-                "status": ended.status.value,
-                "run_id": ended.run_id,
-                "exception_reason": ended.exception_reason,
-                "message": ended.message,
-                "result": ended.result,
-                "polls": ended.polls,
-                "first_polled_at": None if ended.first_polled_at is None else us(ended.first_polled_at),
-                "finished_at": us(event.finished_at),
-            }
-            if connection.execute(_CLOSE, close).rowcount != 1:
-                return None
-            owed = owe(connection, event, task=ended.id, destinations=notify, at=event.finished_at)
-            if ended.group is not None:
-                owed += complete_group(connection, ended.group, hear_group, at=event.finished_at)
-            return owed
-
-        return await self._database.write(work)
+        end = _End(ended, event, notify, hear_group)
+        return await self._database.write_together(_conclude, end)
 
     async def remove(self, key: TaskKey, *, hear_group: HearGroup, now: datetime) -> tuple[Task, list[str]] | None:
         """
@@ -185,3 +171,49 @@ class TaskStore:
             return found
 
         return await self._database.read(work)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    ended: Task
+    event: TaskEnded
+    notify: Sequence[str]
+    hear_group: HearGroup
+
+
+def _conclude(connection: sa.Connection, ends: Sequence[_End]) -> list[list[str] | None]:
+    """What conclude() promises, for each of *ends*."""
+    numbers = [end.ended.id for end in ends]
+    watches = {row.id: row.registrations for row in connection.execute(_OPEN, {"numbers": numbers})}
+    # Taken out as it is closed: of two ends of one task the second finds it closed.
+    closed = [end for end in ends if watches.pop(end.ended.id, None) == end.ended.registrations]
+    if closed:
+        connection.execute(_CLOSE, [_closing(end) for end in closed])
+        owe(connection, [Told(end.event, end.notify, end.ended.id) for end in closed])
+    owed: list[list[str] | None] = []
+    told = {id(end) for end in closed}
+    for end in ends:
+        if id(end) not in told:
+            owed.append(None)
+            continue
+        heard = list(end.notify)
+        if end.ended.group is not None:
+            heard += complete_group(connection, end.ended.group, end.hear_group, at=end.event.finished_at)
+        owed.append(heard)
+    return owed
+
+
+def _closing(end: _End) -> dict[str, object]:
+    ended = end.ended
+    return {
+        "number": ended.id,
+        "watch": ended.registrations,
+        "status": ended.status.value,
+        "run_id": ended.run_id,
+        "exception_reason": ended.exception_reason,
+        "message": ended.message,
+        "result": ended.result,
+        "polls": ended.polls,
+        "first_polled_at": None if ended.first_polled_at is None else us(ended.first_polled_at),
+        "finished_at": us(end.event.finished_at),
+    }

@@ -1,0 +1,263 @@
+"""The lane of one destination: posts what it is owed, as fast as it takes it and no faster."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from cambwatch.core.breaker import Breaker, BreakerState
+from cambwatch.core.cadence import TokenBucket
+from cambwatch.core.destinations import Destination
+from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST, Message
+from cambwatch.core.lifecycle import verdict
+from cambwatch.core.model import Attempt, Delivery, Outcome, PastAttempt, RetryAt
+from cambwatch.core.owed import Owed, Tried, Turn
+from cambwatch.loops.clock import Clock
+from cambwatch.loops.composing import compose, compose_digest, joins
+from cambwatch.loops.health import Health
+from cambwatch.loops.scheduler import Alarm
+from cambwatch.loops.window import DueBook, Window
+
+RECORD_PAUSE_S = 1.0  # until an outcome that the store did not take is offered to it again
+RECORD_PAUSE_MAX_S = 30.0
+SHORTEST_PAUSE_S = 0.001  # a wish of nothing at all would ask the store again in the same breath
+
+log = structlog.get_logger()
+
+
+class DeliveryBook(DueBook, Protocol):
+    """Where it is written down what is owed, and what came of it."""
+
+    async def record(self, tried: Sequence[Tried], turn: Turn | None, *, now: datetime) -> int: ...
+    async def turn(self, turn: Turn, *, now: datetime) -> None: ...
+
+
+class Sender(Protocol):
+    """What carries a message to its receiver."""
+
+    async def post(self, destination: Destination, message: Message, *, number: int) -> Attempt: ...
+
+
+class Lane:
+    """The deliveries to one destination; only a few of them are in memory at a time."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        book: DeliveryBook,
+        sender: Sender,
+        *,
+        breaker: Breaker,
+        clock: Clock,
+        kick: asyncio.Event,
+        alarm: Alarm,
+        owed: Callable[[Iterable[str]], None],
+    ) -> None:
+        """*breaker* is as the last process left it; *owed* is told who is owed something by what happens here."""
+        self._destination = destination
+        self._book = book
+        self._sender = sender
+        self._clock = clock
+        self._kick = kick
+        self._alarm = alarm
+        self._owed = owed
+        self.last: PastAttempt | None = None  # of all its deliveries
+        rate = destination.rate or FORMATS[destination.type].rate
+        self._bucket = rate and TokenBucket(rate.per_second, burst=rate.burst, now_s=clock.monotonic())
+        self._window = Window(destination, book, clock=clock)
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._posts = 0  # under way; one may tell of several deliveries
+        self._health = Health(destination, breaker, clock=clock)
+        self._stopping = False
+
+    @property
+    def breaker(self) -> Breaker:
+        """How the destination fares."""
+        return self._health.breaker
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether it is posted to."""
+        if not self._health.breaker.open:
+            return BreakerState.CLOSED
+        return BreakerState.HALF_OPEN if self._posts else BreakerState.OPEN
+
+    @property
+    def paused_until(self) -> datetime | None:
+        """Until when nothing is posted, because the receiver limits us or is down; None: it is not paused."""
+        return self._health.paused_until
+
+    def wake(self) -> None:
+        """Something is owed now."""
+        self._window.wake()
+        self._kick.set()
+
+    def forget(self, delivery_ids: Collection[str]) -> None:
+        """These were cancelled; one whose POST is under way cannot be called back."""
+        self._window.forget(delivery_ids)
+
+    async def run(self) -> None:
+        """Post what is due until stop() is called; posts under way then go on, see drain()."""
+        while not self._stopping:
+            self._kick.clear()
+            try:
+                await self._tell_if_down()
+                self._alarm.set(await self._start_due())
+                self._alarm.set(self._health.alert_in_s)
+            except Exception as error:  # noqa: BLE001 - a store in trouble: it is asked again, and the process lives
+                log.warning("store.unavailable", undone="reading", destination=self._destination.name, error=str(error))
+                self._window.wake()
+                self._alarm.set(RECORD_PAUSE_S)
+            await self._kick.wait()
+
+    def stop(self) -> None:
+        """Start no more posts."""
+        self._stopping = True
+        self._kick.set()
+
+    async def drain(self) -> None:
+        """Return when no post is under way; cancelling this cancels them, and they stay owed."""
+        while self._under_way:
+            await asyncio.gather(*self._under_way.values())
+
+    async def _start_due(self) -> float | None:
+        """Start what may start now; returns the seconds until more may, None if only a kick brings more."""
+        while self._posts < self._most_posts and not self._stopping:
+            pause_s = self._pause_s()
+            if pause_s > 0:
+                return pause_s
+            await self._window.look(self._under_way)
+            if self._posts >= self._most_posts or self._pause_s() > 0:
+                continue  # an answer has come while the store was read
+            if not self._window.ready:
+                wait_s = self._window.wait_s
+                return None if wait_s is None else max(wait_s, SHORTEST_PAUSE_S)
+            self._start(self._window.take())
+        return None
+
+    @property
+    def _most_posts(self) -> int:
+        return 1 if self._health.breaker.open else self._destination.concurrency
+
+    def _pause_s(self) -> float:
+        """How long the receiver, our breaker or the rate have us wait."""
+        now_s = self._clock.monotonic()
+        return max(self._health.pause_s, self._bucket.wait_s(now_s) if self._bucket else 0)
+
+    def _start(self, first: Owed) -> None:
+        """Post *first*, and in the same message what is to be told with it."""
+        if self._bucket:
+            self._bucket.take(self._clock.monotonic())
+        told, message = self._compose(first)
+        post = asyncio.create_task(
+            self._deliver(told, message, probe=self._health.breaker.open), name=f"post {self._destination.name}"
+        )
+        for delivery, _ in told:
+            self._under_way[delivery.id] = post
+        self._posts += 1
+        post.add_done_callback(partial(self._ended, [delivery.id for delivery, _ in told]))
+
+    def _ended(self, delivery_ids: Sequence[str], _post: asyncio.Task[None]) -> None:
+        for delivery_id in delivery_ids:
+            del self._under_way[delivery_id]
+        self._posts -= 1
+        self._kick.set()
+
+    def _compose(self, first: Owed) -> tuple[list[Owed], Message | Attempt]:
+        """*first*, with what is told in the same message; and that message, or why there is none."""
+        now = self._clock.now()
+
+        def fits(delivery: Delivery) -> bool:
+            return joins(delivery, self._destination, now)
+
+        if fits(first[0]) and (others := self._window.take_all(fits, MOST_IN_DIGEST - 1)):
+            owed = sorted([first, *others], key=lambda one: one[1].finished_at)
+            digest, count = compose_digest(owed, self._destination, now)
+            if count:
+                self._window.put_back(owed[count:])
+                return owed[:count], digest
+            self._window.put_back(others)
+        return [first], compose(*first, self._destination, now)
+
+    async def _deliver(self, told: Sequence[Owed], message: Message | Attempt, *, probe: bool) -> None:
+        first, event = told[0]
+        number = first.attempts + 1
+        with structlog.contextvars.bound_contextvars(
+            delivery_id=first.id, destination=self._destination.name, attempt=number
+        ):
+            attempt = message if isinstance(message, Attempt) else await self._post(message, number)
+            now, chance = self._clock.now(), self._clock.chance()
+            self.last = PastAttempt(now, attempt)
+            tried = [self._tried(delivery, attempt, len(told), now=now, chance=chance) for delivery, _ in told]
+            turn = self._health.take_in(attempt, probe=probe, now=now, chance=chance)
+            decided = tried[0].verdict
+            log.info(
+                "delivery.attempted",
+                event_type=event.type,
+                outcome=attempt.outcome,
+                http_status=attempt.http_status,
+                took_ms=attempt.took_ms,
+                verdict=type(decided).__name__,
+                next_attempt_at=decided.at.isoformat() if isinstance(decided, RetryAt) else None,
+                detail=None if attempt.outcome is Outcome.ACCEPTED else attempt.detail,
+                **({"together": len(told)} if len(told) > 1 else {}),
+            )
+            await self._record(tried, turn, now)
+            self._after_record(tried, turn)
+
+    async def _post(self, message: Message, number: int) -> Attempt:
+        try:
+            return await self._sender.post(self._destination, message, number=number)
+        except Exception as error:  # a bug with one message must not take the others' lane with it
+            log.exception("delivery.broken")
+            return Attempt(number, Outcome.OURS, took_ms=0, detail=f"{type(error).__name__}: {error}")
+
+    def _tried(self, delivery: Delivery, attempt: Attempt, together: int, *, now: datetime, chance: float) -> Tried:
+        own = replace(attempt, number=delivery.attempts + 1, together=together)
+        return Tried(delivery, own, verdict(delivery, own, self._destination, now=now, chance=chance))
+
+    async def _tell_if_down(self) -> None:
+        """Owe it to the fallback, once, that the destination has been down for too long."""
+        turn = self._health.down()
+        if turn is None:
+            return
+        try:
+            await self._book.turn(turn, now=self._clock.now())
+        except Exception:
+            self._health.unsaid()
+            raise
+        self._tell_owed(turn)
+
+    def _tell_owed(self, turn: Turn | None) -> None:
+        if turn is not None and turn.alert is not None and turn.hears is not None:
+            self._owed([turn.hears])
+
+    async def _record(self, tried: Sequence[Tried], turn: Turn | None, now: datetime) -> None:
+        """
+        Write the outcomes down, however long the store takes to be there again.
+
+        Held in memory meanwhile, with their place in the lane: posting the same again
+        because the disk is full would be worse than waiting. The end of the process ends it.
+        """
+        pause_s = RECORD_PAUSE_S
+        while True:
+            try:
+                await self._book.record(tried, turn, now=now)
+            except Exception as error:  # noqa: BLE001 - logged and tried again, as said above
+                log.warning("store.unavailable", undone="attempt", error=str(error), next_try_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, RECORD_PAUSE_MAX_S)
+            else:
+                return
+
+    def _after_record(self, tried: Sequence[Tried], turn: Turn | None) -> None:
+        for one in tried:
+            if isinstance(one.verdict, RetryAt):
+                self._window.expect(one.verdict.at)
+        if turn is not None and turn.released:
+            self._window.wake()
+        self._tell_owed(turn)

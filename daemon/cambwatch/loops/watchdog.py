@@ -1,0 +1,212 @@
+"""
+Tells systemd that there is progress; where there is none it keeps silent, and systemd starts the service anew.
+
+Only what a restart can cure counts: a loop that no longer turns, a thread that no
+longer answers. Camb in trouble, an account that is refused or must be silent, a
+receiver that is down and a disk that is full are said elsewhere (/readyz, the log);
+a restart would cure none of them, and would cost what is in flight.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import inf
+from typing import Protocol
+
+import structlog
+
+from cambwatch.adapters.store.database import StoreUnavailableError
+from cambwatch.core.model import PastAttempt
+from cambwatch.loops.clock import Clock
+from cambwatch.loops.scheduler import Alarm, Scheduler
+
+CHECK_S = 5.0  # between two checks, unless the watchdog is in more of a hurry
+CHECKS = 6  # in the time that the watchdog leaves: a single one that falls out does no harm
+PROBE_S = 60.0  # between two writes that only show that the database can be written
+
+LAG_S = 5.0  # for one turn of the event loop
+DEAF_S = 20.0  # until a loop that was woken comes round; a read of a locked database may take 5 s
+STALLED_S = 15.0  # until a poll goes out that may
+HUNG_S = 30.0  # beyond the timeout of a request, until it is given up
+DATABASE_S = 20.0  # until the database says yes or no; a locked one says no after 5 s
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """
+    What was measured of the service, in seconds.
+
+    *lag_s*: one turn of the event loop. *deaf_s*, by loop: since it was woken, without
+    having come round. *stalled_s*, by account: for how long a poll may go out, by due
+    time, budget and pauses, and does not. *hung_s*, by account: how far all its
+    requests are beyond their timeout. *database_s*: since the database was asked to
+    write, without having said yes or no; 0 while it is not asked.
+    """
+
+    lag_s: float = 0.0
+    deaf_s: Mapping[str, float] = field(default_factory=dict)
+    stalled_s: Mapping[str, float] = field(default_factory=dict)
+    hung_s: Mapping[str, float] = field(default_factory=dict)
+    database_s: float = 0.0
+
+
+def why_not(signs: Signs) -> str | None:
+    """Why systemd is not to be told that all is well; None: it is."""
+    if signs.lag_s > LAG_S:
+        return f"the event loop takes {signs.lag_s:.0f} s for a turn"
+    limits = (
+        (signs.deaf_s, DEAF_S, "does not come round"),
+        (signs.stalled_s, STALLED_S, "has polls to send and sends none"),
+        (signs.hung_s, HUNG_S, "has requests that outlive their timeout"),
+    )
+    for measured, limit_s, words in limits:
+        for name, seconds in measured.items():
+            if seconds > limit_s:
+                return f"{name} {words}, since {seconds:.0f} s"
+    if signs.database_s > DATABASE_S:
+        return f"the database has not answered for {signs.database_s:.0f} s"
+    return None
+
+
+class AccountView(Protocol):
+    """How an account's polls come along; seconds."""
+
+    def overdue_s(self, now_s: float) -> float: ...
+    def stalled_s(self, now_s: float) -> float: ...
+    def full_s(self, now_s: float) -> float: ...
+
+
+class LaneView(Protocol):
+    """How a destination's deliveries come along."""
+
+    @property
+    def last(self) -> PastAttempt | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """
+    What is watched over.
+
+    *timeouts* are those of one request, by account. *prove* writes to the database and
+    returns its trouble, *waiting* counts the deliveries that are owed, by destination.
+    """
+
+    watching: Callable[[], int]
+    accounts: Mapping[str, AccountView]
+    timeouts: Mapping[str, timedelta]
+    lanes: Mapping[str, LaneView]
+    prove: Callable[[], Awaitable[str | None]]
+    waiting: Callable[[], Awaitable[Mapping[str, int]]]
+
+
+class Watchdog:
+    """Checks *works* every few seconds, and says by *notify* what it has found."""
+
+    def __init__(
+        self,
+        works: Works,
+        *,
+        notify: Callable[..., None],
+        limit_s: float | None,
+        clock: Clock,
+        scheduler: Scheduler,
+    ) -> None:
+        """*limit_s* is within how long systemd wants to hear of progress; None: only the status is told."""
+        self._works = works
+        self._notify = notify
+        self._pings = limit_s is not None
+        self._pause_s = CHECK_S if limit_s is None else min(CHECK_S, limit_s / CHECKS)
+        self._clock = clock
+        self._kick = asyncio.Event()
+        self._loops = tuple(scheduler.alarms)
+        self._alarm = scheduler.alarm("watchdog", self._kick)
+        self._marks: dict[str, tuple[object, float]] = {}  # by loop: how far it was when it was first seen woken
+        self._probe: asyncio.Task[None] | None = None
+        self._asked_s = -inf  # when the database was last asked
+        self._owed: int | None = None
+        self._told: str | None = None
+        self._silent = False
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Check until stop() is called."""
+        try:
+            while not self._stopping:
+                self._kick.clear()
+                await self._check()
+                self._alarm.set(self._pause_s)
+                await self._kick.wait()
+        finally:
+            if self._probe is not None:
+                self._probe.cancel()
+
+    def stop(self) -> None:
+        """Check no more."""
+        self._stopping = True
+        self._kick.set()
+
+    async def _check(self) -> None:
+        begun_s = self._clock.monotonic()
+        await asyncio.sleep(0)
+        now_s = self._clock.monotonic()
+        why = why_not(self._signs(now_s, lag_s=now_s - begun_s))
+        lines = [] if why is not None or not self._pings else ["WATCHDOG=1"]
+        status = self._status(now_s)
+        if status != self._told:
+            lines.append(f"STATUS={status}")
+            self._told = status
+        if lines:
+            self._notify(*lines)
+        if why is not None and not self._silent:
+            log.warning("watchdog.withheld", reason=why, hint="should it last, systemd starts the service anew")
+        self._silent = why is not None
+        if now_s - self._asked_s >= PROBE_S and self._probe is None:
+            self._asked_s = now_s
+            self._probe = asyncio.create_task(self._ask_database(), name="watchdog probe")
+
+    def _signs(self, now_s: float, *, lag_s: float) -> Signs:
+        accounts, timeouts = self._works.accounts, self._works.timeouts
+        return Signs(
+            lag_s=lag_s,
+            deaf_s={alarm.name: self._deaf_s(alarm, now_s) for alarm in self._loops},
+            stalled_s={f"account {name}": one.stalled_s(now_s) for name, one in accounts.items()},
+            hung_s={
+                f"account {name}": one.full_s(now_s) - timeouts[name].total_seconds() for name, one in accounts.items()
+            },
+            database_s=0 if self._probe is None else now_s - self._asked_s,
+        )
+
+    def _deaf_s(self, alarm: Alarm, now_s: float) -> float:
+        if not alarm.kicked:
+            self._marks.pop(alarm.name, None)
+            return 0
+        # Under load a lane may be at one round for long, and gets its posts done all the same.
+        lane = self._works.lanes.get(alarm.name.removeprefix("lane "))
+        mark = (alarm.rounds, None if lane is None else lane.last)
+        seen, since_s = self._marks.get(alarm.name, (None, now_s))
+        if seen != mark:
+            since_s = now_s
+        self._marks[alarm.name] = (mark, since_s)
+        return now_s - since_s
+
+    def _status(self, now_s: float) -> str:
+        overdue_s = _longest(one.overdue_s(now_s) for one in self._works.accounts.values())
+        owed = "?" if self._owed is None else self._owed
+        return f"watching {self._works.watching()}, deliveries waiting {owed}, oldest poll overdue {overdue_s:.1f} s"
+
+    async def _ask_database(self) -> None:
+        try:
+            await self._works.prove()  # whatever it says: that it says something is what counts here
+            self._owed = sum((await self._works.waiting()).values())
+        except StoreUnavailableError:
+            self._owed = None
+        finally:
+            self._probe = None
+
+
+def _longest(spans_s: Iterable[float]) -> float:
+    return max(spans_s, default=0.0)
