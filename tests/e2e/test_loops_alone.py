@@ -17,6 +17,7 @@ from cambwatch.core.events import TaskEnded
 from cambwatch.core.model import Attempt, Delivery, DeliveryState, Ended, Outcome, Pending, Status, Task, TaskKey
 from cambwatch.core.owed import Due
 from cambwatch.core.secret import Secret
+from cambwatch.core.templates import BodyTemplate
 from cambwatch.loops.conclusion import Concluder
 from cambwatch.loops.endings import Endings
 from cambwatch.loops.lane import Lane
@@ -24,6 +25,8 @@ from cambwatch.loops.poller import Poller
 from cambwatch.loops.scheduler import Scheduler
 
 PATIENCE_S = 10
+BREAKER = Breaker()
+DOWN = Breaker(open=True, failures=5, probes=1, failing_since=datetime(2026, 11, 22, tzinfo=UTC), told=True)
 
 
 class Clock:
@@ -52,6 +55,7 @@ class Book:
         self.slow = slow
         self.trouble = None
         self.recorded = asyncio.Event()
+        self.turns = []
 
     async def due(self, destination, *, now, fresh, repeated, besides):
         if self.trouble is not None:
@@ -67,6 +71,7 @@ class Book:
         if self.trouble is not None:
             trouble, self.trouble = self.trouble, None
             raise trouble
+        self.turns.append(turn)
         self.recorded.set()
         return 1
 
@@ -93,21 +98,22 @@ def owed(at):
     return Delivery("msg_1", 1, "hook", DeliveryState.PENDING, 0, at, at)
 
 
-async def run_lane(book, sender, *, until):
+async def run_lane(book, sender, *, until, breaker=BREAKER, made=lambda lane: None, **destination):
     """Let a lane work until the event *until* is set."""
     async with Scheduler(now=book.clock.now) as scheduler:
         kick = asyncio.Event()
-        destination = Destination("hook", "webhook", Secret("https://hooks.example/"))
+        destination = Destination("hook", "webhook", Secret("https://hooks.example/"), **destination)
         lane = Lane(
             destination,
             book,
             sender,
-            breaker=Breaker(),
+            breaker=breaker,
             clock=book.clock,
             kick=kick,
             alarm=scheduler.alarm("lane", kick),
             owed=lambda destinations: None,
         )
+        made(lane)
         working = asyncio.create_task(lane.run())
         async with asyncio.timeout(PATIENCE_S):
             await until.wait()
@@ -163,6 +169,44 @@ async def test_a_bug_with_one_delivery_is_an_attempt_that_failed():
     broken, attempted = (line for line in logs if line["event"].startswith("delivery."))
     assert (broken["event"], broken["exc_info"], broken["log_level"]) == ("delivery.broken", True, "error")
     assert (attempted["outcome"], attempted["verdict"]) == (Outcome.OURS, "RetryAt")
+
+
+@pytest.mark.parametrize("breaker", [BREAKER, DOWN], ids=["closed", "open"])
+@pytest.mark.parametrize(
+    ("trouble", "template", "posts"),
+    [(KeyError("a bug"), None, 1), (None, BodyTemplate("{{ data.nothing.more }}"), 0)],
+    ids=["a bug", "a template"],
+)
+async def test_what_was_never_posted_says_nothing_of_the_receiver(trouble, template, posts, breaker):
+    """Neither that it is down, nor that it is back."""
+    clock = Clock()
+    book = Book(clock, owed(clock.now()))
+    sender = Sender(trouble)
+    await run_lane(book, sender, until=book.recorded, breaker=breaker, template=template)
+    assert (sender.posts, book.turns) == (posts, [None])
+
+
+async def test_a_record_that_was_held_up_writes_the_breaker_as_it_is_by_then(monkeypatch):
+    """Not as the attempt found it, which may be long ago."""
+    monkeypatch.setattr("cambwatch.loops.lane.RECORD_PAUSE_S", 0.05)
+    clock = Clock()
+    book = Book(clock, owed(clock.now()))
+    sender = Sender()
+    lanes = []
+
+    async def post(destination, message, *, number):
+        book.trouble = OSError("database or disk is full")
+        return Attempt(number, Outcome.AUTH, took_ms=1)
+
+    async def record(tried, turn, *, now):
+        if book.trouble is not None:
+            lanes[0]._health.set(BREAKER)  # as if another post had been accepted meanwhile
+        return await Book.record(book, tried, turn, now=now)
+
+    sender.post, book.record = post, record
+    await run_lane(book, sender, until=book.recorded, made=lanes.append)
+    (turn,) = book.turns
+    assert turn.breaker == BREAKER
 
 
 class Source:

@@ -189,11 +189,12 @@ class Lane:
         with structlog.contextvars.bound_contextvars(
             delivery_id=first.id, destination=self._destination.name, attempt=number
         ):
-            attempt = message if isinstance(message, Attempt) else await self._post(message, number)
+            attempt, posted = (message, False) if isinstance(message, Attempt) else await self._post(message, number)
             now, chance = self._clock.now(), self._clock.chance()
             self.last = PastAttempt(now, attempt)
             tried = [self._tried(delivery, attempt, len(told), now=now, chance=chance) for delivery, _ in told]
-            turn = self._health.take_in(attempt, probe=probe, now=now, chance=chance)
+            # What was never posted says nothing of the receiver.
+            turn = self._health.take_in(attempt, probe=probe, now=now, chance=chance) if posted else None
             decided = tried[0].verdict
             log.info(
                 "delivery.attempted",
@@ -209,12 +210,13 @@ class Lane:
             await self._record(tried, turn, now)
             self._after_record(tried, turn)
 
-    async def _post(self, message: Message, number: int) -> Attempt:
+    async def _post(self, message: Message, number: int) -> tuple[Attempt, bool]:
+        """What came of it, and whether the receiver had to do with it."""
         try:
-            return await self._sender.post(self._destination, message, number=number)
+            return await self._sender.post(self._destination, message, number=number), True
         except Exception as error:  # a bug with one message must not take the others' lane with it
             log.exception("delivery.broken")
-            return Attempt(number, Outcome.OURS, took_ms=0, detail=f"{type(error).__name__}: {error}")
+            return Attempt(number, Outcome.OURS, took_ms=0, detail=f"{type(error).__name__}: {error}"), False
 
     def _tried(self, delivery: Delivery, attempt: Attempt, together: int, *, now: datetime, chance: float) -> Tried:
         own = replace(attempt, number=delivery.attempts + 1, together=together)
@@ -246,7 +248,9 @@ class Lane:
         pause_s = RECORD_PAUSE_S
         while True:
             try:
-                await self._book.record(tried, turn, now=now)
+                # As it stands by now: what another post has shown meanwhile must not be written over.
+                latest = None if turn is None else replace(turn, breaker=self._health.breaker)
+                await self._book.record(tried, latest, now=now)
             except Exception as error:  # noqa: BLE001 - logged and tried again, as said above
                 log.warning("store.unavailable", undone="attempt", error=str(error), next_try_s=pause_s)
                 await asyncio.sleep(pause_s)
