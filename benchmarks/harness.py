@@ -126,6 +126,12 @@ log: {{level: warning, format: json}}
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
+    def cpu_s(self) -> float:
+        """Seconds that the daemon has had of any core."""
+        assert self.process is not None
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     async def stop(self) -> float:
         """Seconds until it has stopped in good order."""
         assert self.process is not None

@@ -45,14 +45,17 @@ async def ends_at_once(client: aiohttp.ClientSession, folder: Path, count: int) 
         await daemon.stop()
         daemon.config.write_text(daemon.config.read_text().replace("interval: 1h", "interval: 100ms"))
         await daemon.start(client)
+        cpu_s = daemon.cpu_s()
         async with asyncio.timeout(120):
             await receiver.complete.wait()
+        cpu_s = daemon.cpu_s() - cpu_s
         first, last = min(camb.told_at.values()), max(receiver.came_at.values())
         rss = daemon.rss_mb()
         await daemon.stop()
     return {
         "tasks": count,
         "ends_and_deliveries_per_second": round(count / (last - first)),
+        "daemon_cpu_ms_each": round(1000 * cpu_s / count, 3),
         "lost": count - len(receiver.came_at),
         "ids": len(receiver.ids),
         "double": sum(times - 1 for times in receiver.ids.values()),

@@ -182,12 +182,13 @@ async def _work(
     intake = server.application(
         server.endpoints(
             endpoints,
-            DeliveryEndpoints(ledger, config.destinations, woken=deliverer.wake, now=clock.now),
+            DeliveryEndpoints(ledger, config.destinations, woken=deliverer.hurry, now=clock.now),
             DestinationEndpoints(
                 config.destinations,
                 ledger,
                 lanes=deliverer.lanes,
                 try_out=partial(try_out, sender=sender, clock=clock),
+                hurry=deliverer.hurry,
             ),
             reasons=reasons,
             pace=pace,

@@ -86,7 +86,7 @@ async def test_a_probe_goes_by_itself(daemon, raw, until):
 
 
 async def test_a_breaker_stays_open_over_a_restart(daemon, receivers, raw, until):
-    """The next process goes on waiting: it greets a receiver that is down with no burst."""
+    """The next process greets a receiver that is down with one delivery, not with a burst."""
     receivers.otherwise = Reply(503)
     slow = {"first": "1h", "max": "1h"}
     made = await daemon(laid(raw, hook=hook(receivers, retry=slow, concurrency=8)))
@@ -101,7 +101,29 @@ async def test_a_breaker_stays_open_over_a_restart(daemon, receivers, raw, until
     receivers.script("/other", Reply())
     await watch(made.api, "dub", "new")
     await hear(receivers, "new", path="/other")
-    assert len(receivers.at(HOOK)) == before
+    await receivers.until(lambda: len(receivers.at(HOOK)) == before + 1)
+    await made.stop()
+    assert len(receivers.at(HOOK)) == before + 1
+
+
+@pytest.mark.parametrize("wish", ["test", "retry"])
+async def test_who_knows_that_it_is_back_need_not_wait(daemon, receivers, raw, until, wish):
+    """A test message that arrives, or a wish for another try, lets one through at once; the others follow."""
+    receivers.script(HOOK, Reply(500))
+    made = await daemon(laid(raw, hook=hook(receivers, concurrency=8, retry={"first": "1h", "max": "1h"})))
+    await watch(made.api, "dub", *NAMES)
+    await opened(made, until)
+    receivers.script(HOOK, Reply())
+    if wish == "test":
+        answer = await made.api.ask("POST", "/v1/destinations/hook/test", {})
+    else:
+        answer = await made.api.ask("POST", "/v1/deliveries/retry", {"destination": "hook", "state": "pending"})
+    assert answer.status in {200, 202}
+
+    async def all_delivered():
+        return (await states_of(made, NAMES)) == {("hook", "delivered"): len(NAMES)}
+
+    await until(all_delivered)
 
 
 async def test_a_429_is_kept_over_a_restart(daemon, receivers, raw, until):

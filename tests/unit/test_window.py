@@ -24,7 +24,9 @@ class Lane:
         self.clock.forward(MINUTE)
 
     def look(self, *under_way: str) -> None:
-        finish(self.window.look(under_way))
+        """As the lane does: only if the window wants it."""
+        if self.window.wants_more:
+            finish(self.window.look(under_way))
 
     def owe(self, count: int, *, attempts: int = 0) -> list[str]:
         """So many that are due, a second apart, the last of them now."""
@@ -87,17 +89,36 @@ def test_the_store_is_asked_once_where_it_has_no_more(lane: Lane) -> None:
     assert len(lane.book.readings) == 2
 
 
-def test_what_is_here_is_posted_before_more_is_read(lane: Lane) -> None:
-    """A few at a time: the store keeps the others."""
-    lane.owe(2 * MOST_IN_DIGEST)
+def test_more_is_read_as_soon_as_half_is_gone(lane: Lane) -> None:
+    """While the rest is posted; never more than there is room for: the store keeps the others."""
+    owed = lane.owe(2 * MOST_IN_DIGEST)
     lane.look()
-    for _ in range(MOST_IN_DIGEST):
-        lane.look()
-        lane.take(1)
-    assert [reading.fresh for reading in lane.book.readings] == [MOST_IN_DIGEST]
-    assert not lane.window.ready
+    half = MOST_IN_DIGEST // 2
+    taken = []
+    for _ in range(half):
+        taken += lane.take(1)
+        assert len(lane.book.readings) == 1
+        if len(taken) < half:
+            lane.look()
+    lane.look(*taken)
+    assert [reading.fresh for reading in lane.book.readings] == [MOST_IN_DIGEST, half]
+    assert lane.take(MOST_IN_DIGEST) == owed[half : half + MOST_IN_DIGEST]
+
+
+def test_what_waits_for_a_fresh_one_waits_for_the_look(lane: Lane) -> None:
+    """Who is woken while repeated ones are at hand looks first; with a fresh one at hand nothing waits."""
+    lane.owe(3, attempts=1)
     lane.look()
-    assert lane.window.ready
+    assert not lane.window.must_wait
+    (fresh,) = lane.owe(1)
+    lane.window.wake()
+    assert lane.window.must_wait
+    look = lane.window.look(())
+    step(look)
+    assert lane.window.must_wait
+    finish(look)
+    assert not lane.window.must_wait
+    assert lane.take(1) == [fresh]
 
 
 @pytest.mark.parametrize(("concurrency", "limit"), [(1, MOST_IN_DIGEST), (64, 64 * AHEAD)])
@@ -109,7 +130,7 @@ def test_a_few_are_read_for_each_that_may_be_under_way(concurrency: int, limit: 
 
 
 def test_fresh_ones_are_read_although_repeated_ones_wait(lane: Lane) -> None:
-    """An event of now is not kept waiting by a backlog; of that no more is read meanwhile."""
+    """An event of now is not kept waiting by a backlog."""
     lane.owe(5, attempts=1)
     lane.look()
     lane.look()
@@ -117,7 +138,6 @@ def test_fresh_ones_are_read_although_repeated_ones_wait(lane: Lane) -> None:
     fresh = lane.owe(1)
     lane.window.wake()
     lane.look()
-    assert lane.book.readings[-1].repeated == 0
     assert lane.take(1) == fresh
 
 

@@ -20,7 +20,7 @@ pauses = st.sampled_from([NOTHING, SECOND, timedelta(minutes=1), timedelta(minut
 
 
 class AWindow(RuleBasedStateMachine):
-    """A window as its lane uses it: one read at a time, posts taken between reads, all else whenever it comes."""
+    """A window as its lane uses it: one read at a time, all else whenever it comes, taking included."""
 
     @initialize(gathers=st.booleans(), reads_late=st.booleans(), before=st.integers(0, 50))
     def begin(self, *, gathers: bool, reads_late: bool, before: int) -> None:
@@ -56,7 +56,7 @@ class AWindow(RuleBasedStateMachine):
                 self.book.change(one.id, next_attempt_at=self.clock.at)
         self.window.wake()
 
-    @precondition(lambda self: self.look is None)
+    @precondition(lambda self: self.look is None and self.window.wants_more)
     @rule(trouble=st.sampled_from([None, None, None, OSError("disk")]))
     def begin_look(self, trouble: OSError | None) -> None:
         self.book.trouble = trouble
@@ -74,7 +74,7 @@ class AWindow(RuleBasedStateMachine):
         except OSError:
             self.window.wake()  # as the lane does
 
-    @precondition(lambda self: self.look is None and self.window.ready)
+    @precondition(lambda self: self.window.ready)
     @rule(most=st.sampled_from([0, 0, 1, MOST_IN_DIGEST - 1]), kept=st.integers(0, MOST_IN_DIGEST))
     def take(self, most: int, kept: int) -> None:
         """One, or as many as fit into a message: *kept* of them, the others are the next."""
@@ -130,7 +130,8 @@ class AWindow(RuleBasedStateMachine):
         while self.book.pending():
             rounds -= 1
             assert rounds, "it goes round in a circle"
-            finish(self.window.look(self.under_way))
+            if self.window.wants_more:
+                finish(self.window.look(self.under_way))
             if self.window.ready:
                 self.post(self.window.take())
             elif self.under_way:

@@ -44,6 +44,12 @@ class Deliverer:
             if name in self.lanes:
                 self.lanes[name].wake()
 
+    def hurry(self, destinations: Iterable[str]) -> None:
+        """Somebody wishes that what these destinations are owed is tried now."""
+        for name in destinations:
+            if name in self.lanes:
+                self.lanes[name].hurry()
+
     def forget(self, delivery_ids: Collection[str]) -> None:
         """These deliveries were cancelled."""
         for lane in self.lanes.values():

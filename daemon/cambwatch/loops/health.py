@@ -86,6 +86,10 @@ class Health:
         )
         return self._turn(alert)
 
+    def hurry(self) -> None:
+        """Let one through now, though it was to wait longer; what the receiver has asked for is kept."""
+        self.set(replace(self.breaker, probe_at=None))
+
     def unsaid(self) -> None:
         """What down() gave could not be written: it is to be said again."""
         self.breaker = replace(self.breaker, told=False)

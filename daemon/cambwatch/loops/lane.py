@@ -57,7 +57,12 @@ class Lane:
         alarm: Alarm,
         owed: Callable[[Iterable[str]], None],
     ) -> None:
-        """*breaker* is as the last process left it; *owed* is told who is owed something by what happens here."""
+        """
+        *breaker* is as the last process left it; *owed* is told who is owed something by what happens here.
+
+        An open one lets one delivery through at once: what was wrong may have been put
+        right with the restart.
+        """
         self._destination = destination
         self._book = book
         self._sender = sender
@@ -70,8 +75,11 @@ class Lane:
         self._bucket = rate and TokenBucket(rate.per_second, burst=rate.burst, now_s=clock.monotonic())
         self._window = Window(destination, book, clock=clock)
         self._under_way: dict[str, asyncio.Task[None]] = {}
-        self._posts = 0  # under way; one may tell of several deliveries
+        # Messages, of which one may tell of several deliveries: on their way, and answered but not written down yet.
+        self._posts = self._recording = 0
+        self._looking: asyncio.Task[None] | None = None
         self._health = Health(destination, breaker, clock=clock)
+        self._health.hurry()
         self._stopping = False
 
     @property
@@ -95,6 +103,11 @@ class Lane:
         """Something is owed now."""
         self._window.wake()
         self._kick.set()
+
+    def hurry(self) -> None:
+        """Somebody wishes that what is owed is tried now: a destination that is down gets one to show."""
+        self._health.hurry()
+        self.wake()
 
     def forget(self, delivery_ids: Collection[str]) -> None:
         """These were cancelled; one whose POST is under way cannot be called back."""
@@ -123,16 +136,27 @@ class Lane:
         """Return when no post is under way; cancelling this cancels them, and they stay owed."""
         while self._under_way:
             await asyncio.gather(*self._under_way.values())
+        if self._looking is not None:
+            await asyncio.wait([self._looking])
+            self._looking.cancelled() or self._looking.exception()  # what it found is not needed any more
 
     async def _start_due(self) -> float | None:
         """Start what may start now; returns the seconds until more may, None if only a kick brings more."""
-        while self._posts < self._most_posts and not self._stopping:
+        while self._may_start:
             pause_s = self._pause_s()
             if pause_s > 0:
                 return pause_s
-            await self._window.look(self._under_way)
-            if self._posts >= self._most_posts or self._pause_s() > 0:
-                continue  # an answer has come while the store was read
+            if self._looking is None and self._window.wants_more:
+                self._looking = asyncio.create_task(
+                    self._window.look(self._under_way), name=f"look {self._destination.name}"
+                )
+            if self._looking is not None and (self._looking.done() or self._window.must_wait):
+                looking = self._looking
+                try:
+                    await looking
+                finally:
+                    self._looking = None
+                continue  # an answer may have come while the store was read
             if not self._window.ready:
                 wait_s = self._window.wait_s
                 return None if wait_s is None else max(wait_s, SHORTEST_PAUSE_S)
@@ -140,8 +164,11 @@ class Lane:
         return None
 
     @property
-    def _most_posts(self) -> int:
-        return 1 if self._health.breaker.open else self._destination.concurrency
+    def _may_start(self) -> bool:
+        """Whether there is room for one more; also among those that the store has yet to take."""
+        concurrency = self._destination.concurrency
+        most = 1 if self._health.breaker.open else concurrency
+        return self._posts < most and self._recording < concurrency and not self._stopping
 
     def _pause_s(self) -> float:
         """How long the receiver, our breaker or the rate have us wait."""
@@ -164,7 +191,7 @@ class Lane:
     def _ended(self, delivery_ids: Sequence[str], _post: asyncio.Task[None]) -> None:
         for delivery_id in delivery_ids:
             del self._under_way[delivery_id]
-        self._posts -= 1
+        self._recording -= 1
         self._kick.set()
 
     def _compose(self, first: Owed) -> tuple[list[Owed], Message | Attempt]:
@@ -189,7 +216,14 @@ class Lane:
         with structlog.contextvars.bound_contextvars(
             delivery_id=first.id, destination=self._destination.name, attempt=number
         ):
-            attempt, posted = (message, False) if isinstance(message, Attempt) else await self._post(message, number)
+            try:
+                attempt, posted = (
+                    (message, False) if isinstance(message, Attempt) else await self._post(message, number)
+                )
+            finally:
+                self._posts -= 1
+                self._recording += 1
+                self._kick.set()
             now, chance = self._clock.now(), self._clock.chance()
             self.last = PastAttempt(now, attempt)
             tried = [self._tried(delivery, attempt, len(told), now=now, chance=chance) for delivery, _ in told]

@@ -34,6 +34,8 @@ class Window:
         self._repeated: deque[Owed] = deque()
         # More may be due than is in memory.
         self._more_fresh = self._more_repeated = True
+        self._reads_fresh = False
+        self._limit = max(AHEAD * destination.concurrency, MOST_IN_DIGEST)  # of each sort
         self._next_at: datetime | None = None  # when more falls due by itself
         self._forgotten: set[str] | None = None  # since the store began to be read; None: it is not being read
         self._turn = 0
@@ -69,21 +71,30 @@ class Window:
                 waiting.clear()
                 waiting.extend(kept)
 
-    async def look(self, under_way: Collection[str]) -> None:
-        """Read what is due besides those *under_way*, if more may be than is here; fresh ones even if others wait."""
-        now = self._clock.now()
-        if self._next_at is not None and self._next_at <= now:
+    @property
+    def wants_more(self) -> bool:
+        """Whether to look: more may be due, and half of the room is free; fresh ones also while others wait."""
+        if self._next_at is not None and self._next_at <= self._clock.now():
             self.wake()
-        limit = max(AHEAD * self._destination.concurrency, MOST_IN_DIGEST)
-        fresh = max(limit - len(self._fresh), 0)
-        repeated = 0 if self._repeated else limit
+        fresh, repeated = self._room
         # Into a digest everything goes that has come until it leaves.
-        gathers = self._destination.digest is not None and fresh > 0
-        wants_fresh = self._more_fresh and (gathers or not self._fresh)
-        if not wants_fresh and (self.ready or not self._more_repeated):
-            return
+        enough = 1 if self._destination.digest is not None else self._limit // 2
+        if self._more_fresh and fresh >= enough:
+            return True
+        return self._more_repeated and not (self._fresh and self.ready) and repeated >= self._limit // 2
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether a look has to end before one is taken: there is none, or a fresh one may be to go before it."""
+        return not self.ready or ((self._more_fresh or self._reads_fresh) and not self._fresh)
+
+    async def look(self, under_way: Collection[str]) -> None:
+        """Read what is due besides those *under_way*; one look at a time, while others take what is here."""
+        now = self._clock.now()
+        fresh, repeated = self._room
         # Before the read: whoever wakes us meanwhile, or expects one, means something newer.
         self._more_fresh &= not fresh
+        self._reads_fresh = fresh > 0
         self._more_repeated &= not repeated
         self._next_at = None
         self._forgotten = forgotten = set[str]()
@@ -94,12 +105,18 @@ class Window:
             due = await self._book.due(self._destination.name, now=now, fresh=fresh, repeated=repeated, besides=besides)
         finally:
             self._forgotten = None
+            self._reads_fresh = False
         self._fresh.extend(one for one in due.fresh if one[0].id not in forgotten)
         self._repeated.extend(one for one in due.repeated if one[0].id not in forgotten)
         self._more_fresh |= due.more_fresh
         self._more_repeated |= due.more_repeated
         if due.next_at is not None:
             self.expect(due.next_at)
+
+    @property
+    def _room(self) -> tuple[int, int]:
+        """For how many more fresh and repeated ones there is room."""
+        return max(self._limit - len(self._fresh), 0), max(self._limit - len(self._repeated), 0)
 
     def take(self) -> Owed:
         """The next to be posted, where one is ready: a fresh one, now and then a repeated one."""

@@ -1,6 +1,6 @@
 """The endpoints about destinations: how each stands, and a real message to see whether it arrives."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from difflib import get_close_matches
 from http import HTTPStatus
 from typing import Protocol
@@ -8,7 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from cambwatch.core.destinations import Destination
-from cambwatch.core.model import Attempt, Backlog
+from cambwatch.core.model import Attempt, Backlog, Outcome
 from cambwatch.web.delivery_views import DestinationPage, Lane, destination_view, trial_view
 from cambwatch.web.problems import ProblemError
 from cambwatch.web.tasks import answer
@@ -30,12 +30,14 @@ class DestinationEndpoints:
         *,
         lanes: Mapping[str, Lane],
         try_out: Callable[[Destination], Awaitable[Attempt]],
+        hurry: Callable[[Iterable[str]], None],
     ) -> None:
-        """*lanes* has one for each of *destinations*; *try_out* sends a test message."""
+        """*lanes* has one for each of *destinations*; *try_out* sends a test message; *hurry*: they take messages."""
         self._destinations = destinations
         self._backlogs = backlogs
         self._lanes = lanes
         self._try_out = try_out
+        self._hurry = hurry
 
     async def page(self, _request: web.Request) -> web.StreamResponse:
         """All destinations, in the order of the configuration."""
@@ -57,4 +59,7 @@ class DestinationEndpoints:
             close = get_close_matches(name[:64], self._destinations, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no such destination in the configuration{hint}")
-        return answer(trial_view(name, await self._try_out(destination)))
+        attempt = await self._try_out(destination)
+        if attempt.outcome in {Outcome.ACCEPTED, Outcome.ACCEPTED_UNVERIFIED}:
+            self._hurry([name])  # what waits for a breaker need not wait any longer to find out
+        return answer(trial_view(name, attempt))
