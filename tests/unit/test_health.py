@@ -94,7 +94,7 @@ def test_what_waits_is_released_when_the_breaker_closes(outcome: Outcome, clock:
         turn = answer(health, clock, outcome, probe=True)
     assert turn == Turn("team", health.breaker, hears="pager", released=True)
     assert not health.breaker.open
-    assert logs == [{"event": "breaker.closed", "log_level": "info", "outcome": outcome}]
+    assert logs == [{"event": "breaker.closed", "log_level": "info", "destination": "team", "outcome": outcome}]
     again = answer(health, clock, outcome)
     assert again is None or not again.released
 
@@ -113,6 +113,7 @@ def test_the_opening_is_logged_once(clock: Clock) -> None:
     assert line == {
         "event": "breaker.opened",
         "log_level": "warning",
+        "destination": "team",
         "outcome": Outcome.AUTH,
         "http_status": 599,
         "probe_at": probe_at,

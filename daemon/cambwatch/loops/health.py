@@ -58,13 +58,24 @@ class Health:
         self.set(after)
         if after.open and not before.open:
             probe_at = None if after.probe_at is None else after.probe_at.isoformat()
-            log.warning("breaker.opened", outcome=attempt.outcome, http_status=attempt.http_status, probe_at=probe_at)
+            log.warning(
+                "breaker.opened",
+                destination=self._destination.name,
+                outcome=attempt.outcome,
+                http_status=attempt.http_status,
+                probe_at=probe_at,
+            )
         elif before.open and not after.open:
-            log.info("breaker.closed", outcome=attempt.outcome)
+            log.info("breaker.closed", destination=self._destination.name, outcome=attempt.outcome)
         alert = None
         if before.told and after.failing_since is None:
             alert = self._alert(before, now, recovered=True)
-            log.info("destination.recovered", since=alert.since.isoformat(), told=self._destination.fallback)
+            log.info(
+                "destination.recovered",
+                destination=self._destination.name,
+                since=alert.since.isoformat(),
+                told=self._destination.fallback,
+            )
         return self._turn(alert, released=before.open and not after.open)
 
     def down(self) -> Turn | None:

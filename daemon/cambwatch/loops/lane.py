@@ -213,43 +213,41 @@ class Lane:
     async def _deliver(self, told: Sequence[Owed], message: Message | Attempt, *, probe: bool) -> None:
         first, event = told[0]
         number = first.attempts + 1
-        with structlog.contextvars.bound_contextvars(
-            delivery_id=first.id, destination=self._destination.name, attempt=number
-        ):
-            try:
-                attempt, posted = (
-                    (message, False) if isinstance(message, Attempt) else await self._post(message, number)
-                )
-            finally:
-                self._posts -= 1
-                self._recording += 1
-                self._kick.set()
-            now, chance = self._clock.now(), self._clock.chance()
-            self.last = PastAttempt(now, attempt)
-            tried = [self._tried(delivery, attempt, len(told), now=now, chance=chance) for delivery, _ in told]
-            # What was never posted says nothing of the receiver.
-            turn = self._health.take_in(attempt, probe=probe, now=now, chance=chance) if posted else None
-            decided = tried[0].verdict
-            log.info(
-                "delivery.attempted",
-                event_type=event.type,
-                outcome=attempt.outcome,
-                http_status=attempt.http_status,
-                took_ms=attempt.took_ms,
-                verdict=type(decided).__name__,
-                next_attempt_at=decided.at.isoformat() if isinstance(decided, RetryAt) else None,
-                detail=None if attempt.outcome is Outcome.ACCEPTED else attempt.detail,
-                **({"together": len(told)} if len(told) > 1 else {}),
-            )
-            await self._record(tried, turn, now)
-            self._after_record(tried, turn)
+        try:
+            attempt, posted = (message, False) if isinstance(message, Attempt) else await self._post(message, number)
+        finally:
+            self._posts -= 1
+            self._recording += 1
+            self._kick.set()
+        now, chance = self._clock.now(), self._clock.chance()
+        self.last = PastAttempt(now, attempt)
+        tried = [self._tried(delivery, attempt, len(told), now=now, chance=chance) for delivery, _ in told]
+        # What was never posted says nothing of the receiver.
+        turn = self._health.take_in(attempt, probe=probe, now=now, chance=chance) if posted else None
+        decided = tried[0].verdict
+        log.info(
+            "delivery.attempted",
+            delivery_id=first.id,
+            destination=self._destination.name,
+            attempt=number,
+            event_type=event.type,
+            outcome=attempt.outcome,
+            http_status=attempt.http_status,
+            took_ms=attempt.took_ms,
+            verdict=type(decided).__name__,
+            next_attempt_at=decided.at.isoformat() if isinstance(decided, RetryAt) else None,
+            detail=None if attempt.outcome is Outcome.ACCEPTED else attempt.detail,
+            **({"together": len(told)} if len(told) > 1 else {}),
+        )
+        await self._record(tried, turn, now)
+        self._after_record(tried, turn)
 
     async def _post(self, message: Message, number: int) -> tuple[Attempt, bool]:
         """What came of it, and whether the receiver had to do with it."""
         try:
             return await self._sender.post(self._destination, message, number=number), True
         except Exception as error:  # a bug with one message must not take the others' lane with it
-            log.exception("delivery.broken")
+            log.exception("delivery.broken", destination=self._destination.name)
             return Attempt(number, Outcome.OURS, took_ms=0, detail=f"{type(error).__name__}: {error}"), False
 
     def _tried(self, delivery: Delivery, attempt: Attempt, together: int, *, now: datetime, chance: float) -> Tried:
@@ -286,7 +284,14 @@ class Lane:
                 latest = None if turn is None else replace(turn, breaker=self._health.breaker)
                 await self._book.record(tried, latest, now=now)
             except Exception as error:  # noqa: BLE001 - logged and tried again, as said above
-                log.warning("store.unavailable", undone="attempt", error=str(error), next_try_s=pause_s)
+                log.warning(
+                    "store.unavailable",
+                    undone="attempt",
+                    destination=self._destination.name,
+                    delivery_id=tried[0].delivery.id,
+                    error=str(error),
+                    next_try_s=pause_s,
+                )
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RECORD_PAUSE_MAX_S)
             else:
