@@ -1,0 +1,123 @@
+"""What ways of polling cost on given durations: the policies, the trial, the plot."""
+
+import math
+import xml.etree.ElementTree as ET
+from datetime import timedelta
+from itertools import islice, pairwise
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cambwatch.core.cadence import PollPolicy
+from cambwatch.rehearsal.plot import Curve, plot
+from cambwatch.rehearsal.policies import SHIPPED, along, backoff, growing, in_step
+from cambwatch.rehearsal.trial import Figures, Pupil, at_same_mean, figures, poll
+
+DAY_S = 86400.0
+chances = st.floats(0, 1, exclude_max=True)
+
+
+def drawn(median_s: float, sigma: float, count: int, seed: int = 1) -> list[tuple[float, float]]:
+    dice = Random(seed)
+    return [(dice.lognormvariate(math.log(median_s), sigma), dice.random()) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("ages", "first"),
+    [
+        (in_step(5), [5, 10, 15, 20]),
+        (along(PollPolicy()), [5, 10, 15, 20]),
+        (backoff(1, 2, 3), [1, 3, 6, 9]),
+        (growing(1, 0.5, shortest_s=2, longest_s=4), [2, 4, 6, 9]),
+        (growing(0.5, 1, shortest_s=4, longest_s=100), [4, 8, 12, 16]),
+    ],
+)
+def test_policies_ask_at_these_ages(ages, first):
+    """With the middle of all chances."""
+    assert list(islice(ages(0.5), 4)) == first
+
+
+@given(st.sampled_from(sorted(SHIPPED)), chances)
+def test_ages_only_grow(label: str, chance: float) -> None:
+    """And every policy goes on for ever."""
+    assert all(later >= earlier for earlier, later in pairwise(islice(SHIPPED[label](chance), 200)))
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "answer"),
+    [
+        (0, (2, 0.0, 5.0)),
+        (5, (2, 0.0, 5.0)),
+        (5.1, (3, 5.0, 10.0)),
+        (99, (21, 95.0, 100.0)),
+        (101, (21, 95.0, None)),
+        (math.inf, (21, 95.0, None)),
+    ],
+)
+def test_a_task_is_asked_for_until_its_end_or_its_deadline(duration_s, answer):
+    """Once at its registration, too; the end that shows at the deadline is one."""
+    assert poll(in_step(5)(0), duration_s, 100.0) == answer
+
+
+def test_figures_are_those_of_all_tasks() -> None:
+    """Requests in the mean, delays by their order."""
+    tasks = [(5.0 * number - 1 - number / 100, 0.5) for number in range(1, 101)]
+    found = figures(in_step(5), tasks, deadline_s=DAY_S)
+    assert found == Figures(requests=51.5, mean_s=1.505, p50_s=1.51, p95_s=1.96, p99_s=2.0, max_s=2.0)
+
+
+def test_a_task_that_never_ends_costs_its_polls_and_delays_nobody() -> None:
+    """It has not ended by its deadline, so nobody waits for word of it."""
+    found = figures(in_step(10), [(math.inf, 0.5)], deadline_s=100)
+    assert found == Figures(11, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("mean_s", [0.5, 2.5, 20.0])
+def test_the_fixed_interval_to_compare_with_has_the_same_mean_delay(mean_s: float) -> None:
+    """Whatever it takes for that."""
+    tasks = drawn(45, 0.5, 2000)
+    assert at_same_mean(mean_s, tasks, deadline_s=DAY_S).mean_s == pytest.approx(mean_s, rel=0.02)
+
+
+def test_a_pupil_learns_from_what_its_own_polls_saw() -> None:
+    """At the interval at first; then it needs fewer polls for the same delay."""
+    policy = PollPolicy()
+    pupil = Pupil(policy)
+    assert pupil.policy == policy
+    pupil.learn(drawn(180, 0.25, 200))
+    assert pupil.policy.schedule is not None
+    unseen = drawn(180, 0.25, 500, seed=2)
+    cost = figures(pupil.ages, unseen, deadline_s=DAY_S)
+    fixed = at_same_mean(cost.mean_s, unseen, deadline_s=DAY_S)
+    assert cost.requests < 0.6 * fixed.requests
+    assert cost.mean_s == pytest.approx(2.5, rel=0.15)
+    assert cost.p95_s < 1.3 * fixed.p95_s
+
+
+def test_a_pupil_notices_a_change() -> None:
+    """And that some tasks never end."""
+    pupil = Pupil(PollPolicy(deadline=timedelta(hours=1)))
+    pupil.learn(drawn(60, 0.1, 100))
+    assert pupil.watch(math.inf, 0.5)[1] is None
+    assert pupil.alarms == 0
+    pupil.learn(drawn(300, 0.1, 30))
+    assert pupil.alarms == 1
+
+
+def test_the_plot_is_a_drawing_of_every_point() -> None:
+    """Well-formed, whatever the labels; joined by a line, or not."""
+    panels = {
+        "a <b> & c": [Curve("fixed", [(1, 10), (2, 5)]), Curve("others", [(1.5, 7)], joined=False)],
+        "flat": [Curve("fixed", [(0, 2)])],
+    }
+    root = ET.fromstring(plot(panels))  # noqa: S314 - our own
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(root.findall(f".//{space}circle")) == 4
+    assert len(root.findall(f".//{space}polyline")) == 2
+    words = [one.text for one in root.findall(f".//{space}text")]
+    assert {"a <b> & c", "flat", "fixed", "others"} <= set(words)
+    for circle in root.findall(f".//{space}circle"):
+        assert 0 <= float(circle.attrib["cx"]) <= 260
+        assert 0 <= float(circle.attrib["cy"]) <= 200
