@@ -167,6 +167,14 @@ async def test_the_token_does_not_open_the_door_to_web_pages(daemon):
     assert (await made.api.post(DUB, headers={"host": "evil.example"})).status == 421
 
 
+async def test_a_limit_that_is_set_holds_for_every_address_and_says_when_to_come_again(daemon):
+    made = await daemon("http: {requests_per_second: 3}")
+    answers = [await made.api.get("/v1/kinds") for _ in range(9)]
+    assert {answer.status for answer in answers} == {200, 429}
+    assert answers[-1].headers["retry-after"] == "1"
+    assert "http.requests_per_second" in answers[-1].document["detail"]
+
+
 async def test_a_unix_socket_is_open_to_owner_and_group_and_takes_any_host(daemon, tmp_path):
     path = tmp_path / "s"
     made = await daemon(f"http: {{listen: 'unix:{path}'}}")

@@ -8,7 +8,7 @@ from receivers import Reply
 FIELDS = [  # of a task in JSON: other people's scripts depend on these
     *("account", "kind", "task_id", "name", "labels", "group", "notify", "status", "run_id", "exception_reason"),
     *("message", "icon", "action", "registered_at", "first_polled_at", "finished_at", "next_poll_at", "polls"),
-    *("deadline_at", "result_endpoint", "result", "deliveries"),
+    *("deadline_at", "limited_by", "result_endpoint", "result", "deliveries"),
 ]
 INSTANT = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 HOUR_S = 3600

@@ -17,6 +17,8 @@ HOST = b"Host: localhost\r\n"
 JSON = HOST + b"Content-Type: application/json\r\n"
 SMUGGLED = b"POST /v1/tasks HTTP/1.1\r\n" + JSON + b'Content-Length: 31\r\n\r\n{"kind":"dub","task_id":"smug"}\n'
 
+CHUNKED = b"POST /v1/tasks HTTP/1.1\r\n" + JSON + b"Transfer-Encoding: chunked\r\n\r\n"
+
 REFUSED = {
     "two lengths": b"POST /v1/tasks HTTP/1.1\r\n"
     + JSON
@@ -35,6 +37,36 @@ REFUSED = {
     + JSON
     + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n[]\r\n"
     + SMUGGLED,
+    "chunks, then other chunks": b"POST /v1/tasks HTTP/1.1\r\n"
+    + JSON
+    + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "two codings": b"POST /v1/tasks HTTP/1.1\r\n"
+    + JSON
+    + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "tab before the coding": b"POST /v1/tasks HTTP/1.1\r\n"
+    + JSON
+    + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "chunks in HTTP/1.0": b"POST /v1/tasks HTTP/1.0\r\n"
+    + JSON
+    + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    + SMUGGLED,
+    "length as a list": b"POST /v1/tasks HTTP/1.1\r\n" + JSON + b"Content-Length: 2, 2\r\n\r\n[]" + SMUGGLED,
+    "length in hexadecimal": b"POST /v1/tasks HTTP/1.1\r\n" + JSON + b"Content-Length: 0x2\r\n\r\n[]" + SMUGGLED,
+    "length with underscores": b"POST /v1/tasks HTTP/1.1\r\n" + JSON + b"Content-Length: 0_2\r\n\r\n[]" + SMUGGLED,
+    "length beyond 64 bits": b"POST /v1/tasks HTTP/1.1\r\n"
+    + JSON
+    + b"Content-Length: 18446744073709551618\r\n\r\n[]"
+    + SMUGGLED,
+    "chunk size with a sign": CHUNKED + b"+2\r\n[]\r\n0\r\n\r\n" + SMUGGLED,
+    "chunk size beyond 64 bits": CHUNKED + b"10000000000000002\r\n[]\r\n0\r\n\r\n" + SMUGGLED,
+    "chunk longer than it says": CHUNKED + b"1\r\n[]\r\n0\r\n\r\n" + SMUGGLED,
+    "chunk ended by a line feed": CHUNKED + b"2\n[]\n0\n\n" + SMUGGLED,
+    "line feed in a chunk extension": CHUNKED + b"2;a=\nb\r\n[]\r\n0\r\n\r\n" + SMUGGLED,
+    "bare carriage return": b"POST /v1/tasks HTTP/1.1\r\n" + JSON + b"X: a\rContent-Length: 0\r\n\r\n" + SMUGGLED,
+    "65 headers": b"GET /v1/tasks HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: a\r\n" % n for n in range(64)) + b"\r\n",
     "negative length": b"POST /v1/tasks HTTP/1.1\r\n" + JSON + b"Content-Length: -1\r\n\r\n" + SMUGGLED,
     "length with a sign": b"POST /v1/tasks HTTP/1.1\r\n" + JSON + b"Content-Length: +2\r\n\r\n[]" + SMUGGLED,
     "space before the colon": b"POST /v1/tasks HTTP/1.1\r\n" + JSON + b"Content-Length : 2\r\n\r\n[]" + SMUGGLED,
@@ -86,9 +118,11 @@ async def is_untouched(made):
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED)
-async def test_a_request_with_two_meanings_is_refused_and_nothing_behind_it_is_read(shared, sent):
+async def test_a_request_with_two_meanings_is_refused_and_nothing_behind_it_is_read(shared, caplog, sent):
     came = await exchange(shared, sent)
     assert STATUS_LINE.findall(came) == [b"400"]
+    assert b"application/problem+json" in came
+    assert not caplog.records  # anybody can send it, as often as it likes
     assert await is_untouched(shared)
 
 

@@ -8,17 +8,15 @@ written, so that no call and no traceback has to think of it.
 import logging
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO, cast
-from urllib.parse import unquote, urlsplit
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from cambwatch.core.concealment import hidden_forms
 from cambwatch.core.secret import Secret
-
-SHORTEST_SECRET = 6  # characters; a shorter one would be found in half of all words
 
 # What may belong to a URL is cut with it: a bracket or a quote too many is better than the end of a signature too few.
 # Slashes may be escaped, as many receivers do in the JSON with which they answer.
@@ -33,10 +31,8 @@ class Redaction:
     """Cuts *secrets*, and of every URL all but scheme and host, out of the texts of an event."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        texts = {form for secret in secrets for form in _forms(secret.reveal()) if len(form) >= SHORTEST_SECRET}
-        longest_first = sorted(texts, key=len, reverse=True)
         # In one pass, so that neither hides from the other: a secret may hold a URL, and a URL a secret.
-        self._hidden = re.compile("|".join([*map(re.escape, longest_first), _URL]))
+        self._hidden = re.compile("|".join([*map(re.escape, hidden_forms(secrets)), _URL]))
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """A structlog processor."""
@@ -57,14 +53,6 @@ class Redaction:
             case list() | tuple() | set() | frozenset():
                 return [self._clean(inner) for inner in value]
         return self.text(str(value))
-
-
-def _forms(secret: str) -> Iterator[str]:
-    """*secret*, and of a URL also its path and its query: a server that refuses a request likes to show them."""
-    yield secret
-    if "://" in secret:
-        parts = urlsplit(secret)
-        yield from (parts.path, unquote(parts.path), parts.query, unquote(parts.query))
 
 
 def _cut(found: re.Match[str]) -> str:

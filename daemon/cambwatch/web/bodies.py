@@ -15,6 +15,7 @@ from cambwatch.core.model import Json, Registration, TaskKey
 from cambwatch.core.naming import LONGEST_TASK_ID, check_task_id
 from cambwatch.web.json_body import escaped, read_json
 from cambwatch.web.problems import Mistake, unprocessable
+from cambwatch.web.queries import SPAN_PATTERN
 
 LARGEST_ARRAY = 1000
 MOST_MISTAKES = 100  # that an answer lists
@@ -50,7 +51,7 @@ TaskId = Annotated[str, AfterValidator(check_task_id), Field(json_schema_extra=_
 Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_one_line)]
 LabelValue = Annotated[str, Field(max_length=256), AfterValidator(_one_line)]
-Deadline = Annotated[str, Field(max_length=40), AfterValidator(_deadline)]
+Deadline = Annotated[str, Field(max_length=40, json_schema_extra={"pattern": SPAN_PATTERN}), AfterValidator(_deadline)]
 
 
 class Wish(BaseModel):

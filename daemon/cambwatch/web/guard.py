@@ -53,10 +53,12 @@ def guard(*, allowed_hosts: Collection[str], token: Secret | None, unix: bool) -
                 "send `Authorization: Bearer` with the token of http.token",
                 headers={"www-authenticate": "Bearer"},
             )
-        if request.method in {"POST", "PUT", "PATCH"} and request.content_type != "application/json":
-            raise _unsupported("content-type", "send `Content-Type: application/json`")
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise _unsupported("content-encoding", "send the body as it is, without Content-Encoding")
+        there = request.match_info.http_exception is None  # otherwise 404 or 405 says more
+        if there and request.method in {"POST", "PUT", "PATCH"}:
+            if request.content_type != "application/json":
+                raise _unsupported("content-type", "send `Content-Type: application/json`")
+            if request.headers.get("content-encoding", "identity").lower() != "identity":
+                raise _unsupported("content-encoding", "send the body as it is, without Content-Encoding")
         return await handler(request)
 
     return check

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import cambwatch
+from cambwatch.core.kinds import KINDS
 from cambwatch.web.bodies import LARGEST_ARRAY, Wish
 from cambwatch.web.guard import OPEN_PATHS
 from cambwatch.web.problems import Problem
@@ -21,8 +22,20 @@ _PARTS = {
     "id": ("the webhook-id of the delivery", "msg_3f0b7c1d9a5e4c2b8f6d1e0a7b9c3d5f"),
     "name": ("the name of the destination", "team-chat"),
 }
-_OF_ALL = (HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-"""What every path may answer: to a web page, to an unknown Host, to an unknown query parameter."""
+_OF_ALL = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+)
+"""What every path may answer: to what is no HTTP, a web page, an unknown Host, an unknown parameter, too many."""
+_HEADERS = {
+    HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate", "the scheme to use"),
+    HTTPStatus.TOO_MANY_REQUESTS: ("Retry-After", "seconds"),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After", "seconds"),
+}
+_KIND_WORDS = [word for kind in KINDS.values() for word in (kind.name, *kind.aliases)]
 _REF = "#/components/schemas/{model}"
 
 
@@ -47,6 +60,8 @@ class Row(Protocol):
     def takes(self) -> type[BaseModel] | None: ...
     @property
     def tags(self) -> Sequence[str]: ...
+    @property
+    def media_type(self) -> str: ...
 
 
 def document(rows: Sequence[Row]) -> dict[str, Any]:
@@ -104,7 +119,8 @@ def _operation(row: Row) -> dict[str, Any]:
         schema = {"$ref": _REF.format(model=row.takes.__name__)}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     elif row.method == "POST":
-        operation["requestBody"] = {"content": {"application/json": {"schema": {}}}}
+        # What it holds does not matter, but a request without this content type is refused.
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {}}}}
     return operation
 
 
@@ -116,7 +132,7 @@ def _path_parameter(name: str) -> dict[str, Any]:
         "required": True,
         "description": description,
         "example": example,
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "enum": _KIND_WORDS} if name == "kind" else {"type": "string"},
     }
 
 
@@ -134,6 +150,8 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
 def _answer(status: HTTPStatus, model: type[BaseModel] | None, row: Row) -> dict[str, Any]:
     if status is HTTPStatus.NO_CONTENT:
         return {"description": status.phrase}
+    if row.media_type != "application/json":
+        return {"description": status.phrase, "content": {row.media_type: {"schema": {"type": "string"}}}}
     schema: dict[str, Any] = {"type": "object"} if model is None else {"$ref": _REF.format(model=model.__name__)}
     described: dict[str, Any] = {
         "description": status.phrase,
@@ -156,4 +174,11 @@ def _answer(status: HTTPStatus, model: type[BaseModel] | None, row: Row) -> dict
 
 def _problem(status: HTTPStatus) -> dict[str, Any]:
     schema = {"$ref": _REF.format(model=Problem.__name__)}
-    return {"description": status.phrase, "content": {"application/problem+json": {"schema": schema}}}
+    described: dict[str, Any] = {
+        "description": status.phrase,
+        "content": {"application/problem+json": {"schema": schema}},
+    }
+    if status in _HEADERS:
+        name, meaning = _HEADERS[status]
+        described["headers"] = {name: {"description": meaning, "schema": {"type": "string"}}}
+    return described

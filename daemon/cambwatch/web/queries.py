@@ -16,6 +16,8 @@ from cambwatch.web.problems import Mistake, ProblemError, unprocessable
 LARGEST_PAGE = 1000
 USUAL_PAGE = 100
 LONGEST_WAIT = timedelta(minutes=10)
+SPAN_PATTERN = r"^( *[0-9]+(\.[0-9]+)? *(ms|s|m|h|d))+ *$"
+"""What parse_span() reads, for the description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,22 @@ class Parameter:
 
 
 ACCOUNT = Parameter("account", "the account of the task; `default` if not given", "studio-b")
-WAIT = Parameter("wait", "answer when the task has ended or this time is up, at most 10m", "60s")
+WAIT = Parameter(
+    "wait",
+    "answer when the task has ended or this time is up, at most 10m",
+    "60s",
+    schema={"type": "string", "pattern": SPAN_PATTERN},
+)
 STATUS = Parameter("status", "several, separated by commas or repeated", "ERROR,TIMEOUT", repeated=True)
 KIND = Parameter("kind", "several, separated by commas or repeated", "dub", repeated=True)
 GROUP = Parameter("group", "the group of the tasks", "season-1")
-LABEL = Parameter("label", "name:value; repeated, all must match", "show:pilot", repeated=True)
+LABEL = Parameter(
+    "label",
+    "name:value; repeated, all must match",
+    "show:pilot",
+    repeated=True,
+    schema={"type": "string", "pattern": "^[^:]+:"},
+)
 LIMIT = Parameter(
     "limit",
     f"1 to {LARGEST_PAGE}; {USUAL_PAGE} if not given",

@@ -3,31 +3,40 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from http import HTTPStatus
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
-from cambwatch.core.kinds import KINDS
 from cambwatch.web import queries
+from cambwatch.web.connections import Connections, Limits, patient
 from cambwatch.web.deliveries import DeliveryEndpoints, RetryWish
 from cambwatch.web.delivery_views import DestinationPage, OwedPage, Queued, TrialView, TriedView
 from cambwatch.web.destinations import DestinationEndpoints
+from cambwatch.web.kinds import DurationsPage, KindEndpoints, KindPage
+from cambwatch.web.metrics import MetricsEndpoint
 from cambwatch.web.openapi import document
 from cambwatch.web.problems import problems
 from cambwatch.web.queries import Parameter, check_known
 from cambwatch.web.tasks import TaskEndpoints, answer
-from cambwatch.web.views import GroupView, KindPage, Readiness, TaskPage, TaskView, kind_view
+from cambwatch.web.views import GroupView, Readiness, TaskPage, TaskView
 
 LARGEST_BODY = 1 << 20  # bytes
+LIMITS = Limits()
+Listen = Callable[[Callable[[], asyncio.Protocol]], Awaitable[asyncio.Server]]
+"""Begins to listen, with a protocol for each connection, as create_server() of the event loop does."""
 _PATTERNS = {"id": r"(?!retry$)[^/]+"}  # of parts of paths that may not be just anything
 _STORED = (HTTPStatus.SERVICE_UNAVAILABLE,)  # where the database is asked
 _ONE = (HTTPStatus.NOT_FOUND, *_STORED)
-_WRITTEN = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+_WRITTEN = (  # where the body is read
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Endpoint:
     takes_registrations: bool = False
     takes: type[BaseModel] | None = None  # the body, where it is no registration
     tags: Sequence[str] = field(default=("tasks",))
+    media_type: str = "application/json"  # of its answers, but for problems
 
 
 def endpoints(
@@ -51,15 +61,11 @@ def endpoints(
     deliveries: DeliveryEndpoints,
     destinations: DestinationEndpoints,
     *,
+    kinds: KindEndpoints,
+    metrics: MetricsEndpoint,
     reasons: Callable[[], Awaitable[list[str]]],
-    pace: Callable[[str], tuple[timedelta, timedelta]],
 ) -> list[Endpoint]:
-    """
-    Everything that can be asked for.
-
-    *reasons* says why the daemon is not ready (empty: it is), *pace* the interval and
-    the deadline of a kind.
-    """
+    """Everything that can be asked for; *reasons* says why the daemon is not ready (empty: it is)."""
 
     async def healthz(_request: web.Request) -> web.StreamResponse:
         return web.json_response({"status": "ok"})
@@ -68,13 +74,6 @@ def endpoints(
         why = await reasons()
         status = HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK
         return answer(Readiness(ready=not why, reasons=why), status=status)
-
-    async def kinds(_request: web.Request) -> web.StreamResponse:
-        views = []
-        for kind in KINDS.values():
-            interval, deadline = pace(kind.name)
-            views.append(kind_view(kind, interval_s=interval.total_seconds(), deadline_s=deadline.total_seconds()))
-        return answer(KindPage(items=views))
 
     path = "/v1/tasks/{kind}/{task_id}"
     rows = [
@@ -140,7 +139,22 @@ def endpoints(
             problems=_ONE,
         ),
         *_about_deliveries(deliveries, destinations),
-        Endpoint("GET", "/v1/kinds", kinds, "What can be watched", {HTTPStatus.OK: KindPage}),
+        Endpoint(
+            "GET",
+            "/v1/kinds",
+            kinds.page,
+            "What can be watched, how long it took so far, and how often it is asked for",
+            {HTTPStatus.OK: KindPage},
+            tags=("kinds",),
+        ),
+        Endpoint(
+            "GET",
+            "/v1/durations",
+            kinds.durations,
+            "How long tasks took, for `cambwatch simulate-cadence`",
+            {HTTPStatus.OK: DurationsPage},
+            tags=("kinds",),
+        ),
         Endpoint("GET", "/healthz", healthz, "Whether the process answers", {HTTPStatus.OK: None}, tags=("service",)),
         Endpoint(
             "GET",
@@ -149,6 +163,15 @@ def endpoints(
             "Whether it does its job, and if not, why",
             {HTTPStatus.OK: Readiness, HTTPStatus.SERVICE_UNAVAILABLE: Readiness},
             tags=("service",),
+        ),
+        Endpoint(
+            "GET",
+            "/metrics",
+            metrics.metrics,
+            "What it does and how it fares, for Prometheus",
+            {HTTPStatus.OK: None},
+            tags=("service",),
+            media_type="text/plain",
         ),
     ]
 
@@ -221,9 +244,9 @@ def _about_deliveries(deliveries: DeliveryEndpoints, destinations: DestinationEn
     ]
 
 
-def application(rows: Sequence[Endpoint], *, guard: Middleware) -> web.Application:
-    """The intake as an aiohttp application."""
-    app = web.Application(middlewares=[problems, guard], client_max_size=LARGEST_BODY)
+def application(rows: Sequence[Endpoint], *, limit: Middleware, guard: Middleware) -> web.Application:
+    """The intake as an aiohttp application for serve(); *limit* is asked before *guard*, so that guesses count."""
+    app = web.Application(middlewares=[patient, problems, limit, guard], client_max_size=LARGEST_BODY)
     for row in rows:
         handler = _checked(row)
         # A part of a path may hold anything once it is decoded; by default braces would not be found.
@@ -244,10 +267,10 @@ def _checked(row: Endpoint) -> Handler:
 
 @asynccontextmanager
 async def serve(
-    app: web.Application, *sites: Callable[[web.AppRunner], web.BaseSite], last_words_s: float = 0
-) -> AsyncIterator[str]:
+    app: web.Application, *listens: Listen, limits: Limits = LIMITS, last_words_s: float = 0
+) -> AsyncIterator[list[asyncio.Server]]:
     """
-    Listen at *sites* for the length of the block; yields the address of the first, as a URL.
+    Serve the connections of *listens* for the length of the block; yields what each of them has made.
 
     At the end no new connection is taken; one that is there gets *last_words_s* to say
     what it wants, and requests under way get three seconds. Raises OSError when an
@@ -259,17 +282,17 @@ async def serve(
         handle_signals=False,
         # A caller who hangs up must not undo half of what it asked for: what is on disk is also watched.
         handler_cancellation=False,
-        auto_decompress=False,  # the guard refuses compressed bodies
         shutdown_timeout=3,
     )
     await runner.setup()
+    connections = Connections(cast("web.Server", runner.server), limits)  # None only before setup()
     try:
-        listening = [site(runner) for site in sites]
-        for one in listening:
-            await one.start()
-        yield listening[0].name
-        for one in listening:
-            await one.stop()
+        with ExitStack() as open_sockets:
+            listening = []
+            for listen in listens:
+                listening.append(await listen(connections))
+                open_sockets.callback(listening[-1].close)
+            yield listening
         await asyncio.sleep(last_words_s)
     finally:
         await runner.cleanup()
