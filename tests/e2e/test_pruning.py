@@ -1,0 +1,168 @@
+"""The daemon forgets what ended long ago, soon after its start and then every hour, and nobody has to wait for that."""
+
+# ruff: noqa: ARG002 - the neighbour is called by the names of its Protocol
+
+import asyncio
+import sqlite3
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from events import hear, hook, settings, watch
+from structlog.testing import capture_logs
+
+from cambwatch.adapters.store.database import StoreUnavailableError
+from cambwatch.adapters.store.retention import Position, Pruned
+from cambwatch.app import SystemClock
+from cambwatch.loops.retention import Retention
+from cambwatch.loops.scheduler import Scheduler
+
+MONTH = timedelta(days=30)
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """A minute and an hour would be no other promise."""
+    monkeypatch.setattr("cambwatch.loops.retention.FIRST_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.retention.ROUND_S", 0.2)
+
+
+def age(path, by):
+    """Make everything in the database *path* older."""
+    microseconds = by // timedelta(microseconds=1)
+    with sqlite3.connect(path) as database:
+        for table, column in (("tasks", "finished_at"), ("events", "created_at"), ("deliveries", "finished_at")):
+            database.execute(f"UPDATE {table} SET {column} = {column} - ?", (microseconds,))  # noqa: S608 - of the line above
+    database.close()
+
+
+async def delivered(made, count):
+    return len((await made.api.get("/v1/deliveries?state=delivered")).document["items"]) == count
+
+
+async def ended_and_told(daemon, camb, receivers, until, **sections):
+    """A daemon, and two tasks that have ended, of which it has told everybody; one is named by the configuration."""
+    named, plain = camb.add("dub", status="ERROR"), camb.add("dub", status="ERROR")
+    text = settings(destinations={"hook": hook(receivers)}, tasks=[{"kind": "dub", "task_id": named}], **sections)
+    made = await daemon(text)
+    await watch(made.api, "dub", plain)
+    await hear(receivers, named, plain)
+
+    await until(lambda: delivered(made, 2))
+    return made, text, named, plain
+
+
+@pytest.mark.usefixtures("soon")
+async def test_old_tasks_are_forgotten_and_may_come_again(daemon, camb, receivers, until, tmp_path):
+    """But for those of the configuration, which would be told again at each start; the log says how many."""
+    made, text, named, plain = await ended_and_told(daemon, camb, receivers, until)
+    await made.stop()
+    age(tmp_path / "cambwatch.db", MONTH + timedelta(minutes=1))
+    made = await daemon(text)
+
+    async def status(task):
+        return (await made.api.get(f"/v1/tasks/dub/{task}")).status
+
+    async def forgotten():
+        return await status(plain) == 404
+
+    await until(forgotten)
+    assert await status(named) == 200
+    assert (await made.api.post({"kind": "dub", "task_id": plain})).status == 201
+    await receivers.until(lambda: len(receivers.requests) == 3)
+    assert len({request.headers["webhook-id"] for request in receivers.requests}) == 3
+    assert [request.document["data"]["task_id"] for request in receivers.requests].count(plain) == 2
+
+
+@pytest.mark.usefixtures("soon")
+async def test_every_round_looks_again(daemon, camb, receivers, until, tmp_path):
+    """What grows old while the daemon runs goes with one of the next; what is younger than is wished stays."""
+    made, _, _, first = await ended_and_told(daemon, camb, receivers, until, store={"keep_finished": "60d"})
+    path = tmp_path / "cambwatch.db"
+
+    async def known(task):
+        return (await made.api.get(f"/v1/tasks/dub/{task}")).status == 200
+
+    async def first_forgotten():
+        return not await known(first)
+
+    async def second_forgotten():
+        return not await known(second)
+
+    age(path, 2 * MONTH + timedelta(minutes=1))
+    await until(first_forgotten)
+    second, third = camb.add("dub", status="ERROR"), camb.add("dub", status="ERROR")
+    await watch(made.api, "dub", second)
+    await hear(receivers, second)
+    await until(lambda: delivered(made, 2))
+    age(path, MONTH + timedelta(minutes=1))
+    await watch(made.api, "dub", third)
+    await hear(receivers, third)
+    await until(lambda: delivered(made, 3))
+    age(path, MONTH)
+    await until(second_forgotten)
+    assert await known(third)
+
+
+class Book:
+    """Says of a few steps that they had something to do; the first of all finds the store in trouble."""
+
+    def __init__(self):
+        self.steps = []
+        self.late = asyncio.Event()
+
+    async def prune_tasks(self, since, *, before, spare):
+        self.steps.append((since, before))
+        if len(self.steps) == 1:
+            raise StoreUnavailableError("full", hint="make room")
+        if len(self.steps) < 4:
+            return Pruned(7, Position(len(self.steps), 0))
+        return Pruned(0, None)
+
+    async def prune_events(self, since, *, before):
+        self.late.set()
+        return Pruned(2, None)
+
+
+@pytest.mark.usefixtures("soon")
+async def test_trouble_of_the_store_ends_a_round_and_no_more():
+    """The next one begins anew; its steps go on from where the last one came to, and the watchdog sees each."""
+    book, clock, kick = Book(), SystemClock(), asyncio.Event()
+    with capture_logs() as said:
+        async with Scheduler(now=clock.now) as scheduler, asyncio.timeout(10):
+            alarm = scheduler.alarm("retention", kick)
+            retention = Retention(book, keep=MONTH, spare=(), clock=clock, kick=kick, alarm=alarm)
+            running = asyncio.create_task(retention.run())
+            await book.late.wait()
+            retention.stop()
+            await running
+    assert [since for since, _ in book.steps] == [Position(), Position(), Position(2, 0), Position(3, 0)]
+    assert len({before for _, before in book.steps[1:]}) == 1
+    age_of_what_goes = datetime.now(UTC) - book.steps[1][1]
+    assert MONTH < age_of_what_goes < MONTH + timedelta(minutes=1)
+    assert alarm.rounds >= len(book.steps) + 1
+    trouble, done = said
+    assert (trouble["event"], trouble["undone"]) == ("store.unavailable", "retention")
+    assert (done["event"], done["tasks"], done["events"]) == ("tasks.pruned", 14, 2)
+
+
+async def test_for_ever_means_that_nothing_is_looked_at():
+    """The loop ends as soon as it begins."""
+    book, clock, kick = Book(), SystemClock(), asyncio.Event()
+    async with Scheduler(now=clock.now) as scheduler, asyncio.timeout(10):
+        alarm = scheduler.alarm("retention", kick)
+        await Retention(book, keep=None, spare=(), clock=clock, kick=kick, alarm=alarm).run()
+    assert book.steps == []
+
+
+async def test_a_stop_does_not_wait_for_the_next_round():
+    """Nor for the end of one."""
+    book, clock, kick = Book(), SystemClock(), asyncio.Event()
+    async with Scheduler(now=clock.now) as scheduler, asyncio.timeout(10):
+        retention = Retention(
+            book, keep=MONTH, spare=(), clock=clock, kick=kick, alarm=scheduler.alarm("retention", kick)
+        )
+        running = asyncio.create_task(retention.run())
+        await asyncio.sleep(0)
+        retention.stop()
+        await running
+    assert book.steps == []
