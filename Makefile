@@ -27,6 +27,8 @@ check: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/main_job.py
 	@$(BIN)/python benchmarks/deliveries.py
+	@$(BIN)/python benchmarks/cadence.py
+	@$(BIN)/python benchmarks/cadence_daemon.py
 
 # What is installed is pinned, with hashes, in constraints.txt and constraints-dev.txt; this makes both anew.
 lock: $(VENV)/.dev

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -92,13 +93,14 @@ class Daemon:
         per_second: int,
     ) -> None:
         self.config = folder / "config.yaml"
-        self.url = "http://127.0.0.1:18787"
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
         self.config.write_text(
             f"""
 camb: {{base_url: "{camb}", api_key: bench-key, requests_per_second: {per_second}, concurrency: 64}}
 polling: {{interval: {interval}, min_interval: 100ms, max_interval: 1h, deadline: 7d}}
 store: {{url: "sqlite:///{folder}/bench.db"}}
-http: {{listen: "127.0.0.1:18787"}}
+http: {{listen: "{self.url.removeprefix("http://")}"}}
 destinations: {json.dumps(destinations)}
 log: {{level: warning, format: json}}
 """

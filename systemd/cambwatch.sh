@@ -11,6 +11,7 @@ program=$(dirname -- "$(readlink -f -- "$0")")/cambwatch
 
 CREDENTIALS_DIRECTORY=$(mktemp -d)
 export CREDENTIALS_DIRECTORY
+export STATE_DIRECTORY="${STATE_DIRECTORY:-/var/lib/cambwatch}"  # where the database of the service is
 trap 'rm -rf -- "$CREDENTIALS_DIRECTORY"' EXIT
 trap : INT TERM  # the program hears it too, and ends by itself
 for file in /run/credentials/cambwatch.service/*; do  # those that come by other ways, such as encrypted

@@ -104,6 +104,8 @@ def tasks(
             for task in page["items"]
         ],
     )  # fmt: skip
+    for account in dict.fromkeys(task["account"] for task in page["items"] if task["limited_by"] == "budget"):
+        typer.echo(f"account {account}: requests_per_second is the limit, polls are late", err=True)
 
 
 @commands.command()
@@ -146,20 +148,32 @@ def unwatch(kind: Kind, task_id: TaskId, *, account: Account = "default", config
 
 @commands.command()
 def kinds(*, config: ConfigPath = None, as_json: AsJson = False) -> None:
-    """List the kinds of task, how often they are asked for and how long."""
+    """List the kinds of task, how long they took so far, and how often they are asked for; sizes below their kind."""
     with asking(config) as intake:
         page = intake.ask_now("GET", "v1", "kinds")
     if as_json:
         typer.echo(json.dumps(page["items"], indent=2, ensure_ascii=False))
         return
     print_table(
-        ("kind", "aliases", "interval", "deadline", "extra for the result"),
+        ("kind", "interval", "deadline", "seen", "median s", "p95 s", "strategy", "polls", "gain", "aliases",
+         "extra for the result"),
         [
-            (kind["kind"], ", ".join(kind["aliases"]), f"{kind['interval_seconds']:g} s",
-             f"{kind['deadline_seconds'] / 3600:g} h", ", ".join(kind["needs_extra"]))
+            row
             for kind in page["items"]
+            for row in (
+                (kind["kind"], f"{kind['interval_seconds']:g} s", f"{kind['deadline_seconds'] / 3600:g} h",
+                 *_learned(kind), ", ".join(kind["aliases"]), ", ".join(kind["needs_extra"])),
+                *(("  " + size["size"], "", "", *_learned(size), "", "") for size in kind["sizes"]),
+            )
         ],
     )  # fmt: skip
+
+
+def _learned(known: Any) -> tuple[str, ...]:
+    """What is known of a kind or a size, in the columns of a table."""
+    shown = ("median_seconds", "p95_seconds", "expected_polls", "estimated_gain")
+    median, p95, polls, gain = ("" if known[one] is None else f"{known[one]:.1f}" for one in shown)
+    return str(known["completions"]), median, p95, known["strategy"], polls, gain
 
 
 @commands.command()

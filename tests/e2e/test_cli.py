@@ -68,8 +68,8 @@ async def test_listings_have_json_and_cut_no_id_in_a_pipe(daemon, camb, cli):
     )
     assert any(wish["task_id"] in line and wish["name"] in line for line in tasks.out.splitlines())
     assert [task["task_id"] for task in as_json.document] == [wish["task_id"]]
-    assert [line.split()[1:5] for line in kinds.out.splitlines() if line.startswith("dub ")] == [
-        ["end-to-end-dubbing", "15", "s", "72"]
+    assert [line.split() for line in kinds.out.splitlines() if line.startswith("dub ")] == [
+        ["dub", "15", "s", "72", "h", "0", "fixed", "end-to-end-dubbing"]
     ]
     assert len(kinds_as_json.document) == 17
 

@@ -239,6 +239,7 @@ async def test_a_full_disk_loses_nothing_and_spams_nobody(process, camb, receive
         wish = {"kind": "dub", "task_id": camb.add("dub", status="PENDING"), "name": "x" * 200}
         answer = await made.api.post(wish)
         assert answer.status in {201, 503}
+        assert ("retry-after" in answer.headers) == (answer.status == 503)
         if answer.status == 201:
             pending.append(wish["task_id"])
         refused += answer.status == 503

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from meters import Meter
 from structlog.testing import capture_logs
 
 from cambwatch.core.accounts import Account
@@ -14,10 +15,24 @@ from cambwatch.core.breaker import Breaker
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import TaskEnded
-from cambwatch.core.model import Attempt, Delivery, DeliveryState, Ended, Outcome, Pending, Status, Task, TaskKey
+from cambwatch.core.model import (
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Ended,
+    Fault,
+    Outcome,
+    Pending,
+    Status,
+    Task,
+    TaskKey,
+    Unavailable,
+    Unknown,
+)
 from cambwatch.core.owed import Due
 from cambwatch.core.secret import Secret
 from cambwatch.core.templates import BodyTemplate
+from cambwatch.core.turns import Turn
 from cambwatch.loops.conclusion import Concluder
 from cambwatch.loops.endings import Endings
 from cambwatch.loops.lane import Lane
@@ -98,19 +113,18 @@ def owed(at):
     return Delivery("msg_1", 1, "hook", DeliveryState.PENDING, 0, at, at)
 
 
-async def run_lane(book, sender, *, until, breaker=BREAKER, made=lambda lane: None, **destination):
+async def run_lane(book, sender, *, until, breaker=BREAKER, made=lambda lane: None, meter=None, **destination):
     """Let a lane work until the event *until* is set."""
     async with Scheduler(now=book.clock.now) as scheduler:
-        kick = asyncio.Event()
         destination = Destination("hook", "webhook", Secret("https://hooks.example/"), **destination)
         lane = Lane(
             destination,
             book,
             sender,
             breaker=breaker,
+            meter=meter or Meter(),
             clock=book.clock,
-            kick=kick,
-            alarm=scheduler.alarm("lane", kick),
+            alarm=scheduler.alarm("lane", asyncio.Event()),
             owed=lambda destinations: None,
         )
         made(lane)
@@ -181,9 +195,10 @@ async def test_what_was_never_posted_says_nothing_of_the_receiver(trouble, templ
     """Neither that it is down, nor that it is back."""
     clock = Clock()
     book = Book(clock, owed(clock.now()))
-    sender = Sender(trouble)
-    await run_lane(book, sender, until=book.recorded, breaker=breaker, template=template)
+    sender, meter = Sender(trouble), Meter()
+    await run_lane(book, sender, until=book.recorded, breaker=breaker, template=template, meter=meter)
     assert (sender.posts, book.turns) == (posts, [None])
+    assert [(name, posted) for name, _, posted in meter.attempts] == [("hook", False)]
 
 
 async def test_a_record_that_was_held_up_writes_the_breaker_as_it_is_by_then(monkeypatch):
@@ -253,10 +268,32 @@ def task(number=1):
     return Task(number, TaskKey("default", "dub", f"t{number}"), 1, Status.PENDING, now, now + timedelta(hours=1))
 
 
-async def run_poller(source, ends):
+class Cadence:
+    """One policy for every task; learns nothing."""
+
+    def __init__(self, policy):
+        self.one = policy
+
+    def policy(self, task):
+        return self.one
+
+    def began(self, task, progress, *, since_s):
+        return Turn(None, since_s, progress)
+
+    def ended(self, task, turn, completion):
+        pass
+
+    def expired(self, task, turn):
+        pass
+
+    def left(self, task, turn):
+        pass
+
+
+async def run_poller(source, ends, meter=None):
     """Let a poller work on one task until its end is written down; returns whether it is still watched then."""
     clock = Clock()
-    policy = PollPolicy(interval=timedelta(milliseconds=10))
+    policy = PollPolicy(interval=timedelta(milliseconds=10), not_found_grace=timedelta(0))
     async with Scheduler(now=clock.now) as scheduler:
         kick = asyncio.Event()
         concluder = Concluder(
@@ -272,7 +309,8 @@ async def run_poller(source, ends):
             source,
             concluder,
             accounts={"default": Account("default", Secret("key"))},
-            policy=lambda kind: policy,
+            cadence=Cadence(policy),
+            meter=meter or Meter(),
             clock=clock,
             kick=kick,
             alarm=scheduler.alarm("poller", kick),
@@ -306,13 +344,47 @@ async def test_a_bug_with_one_task_does_not_end_its_watch(monkeypatch, source, e
     assert [line["exc_info"] for line in logs if line["event"] == "task.postponed"] == [True]
 
 
+async def test_it_is_told_what_became_of_each_poll():
+    """With how late it went out and how long it took; and of the end, for how long it can have waited to be seen."""
+    meter, slow_s = Meter(), 0.03
+
+    class Slow(Source):
+        async def status(self, key):
+            await asyncio.sleep(slow_s)
+            return await super().status(key)
+
+    answers = [Unavailable(Fault.SERVER_ERROR), Pending(), Pending(), Ended(Status.ERROR)]
+    await run_poller(Slow(*answers), Ends(), meter)
+    assert [poll[:3] for poll in meter.polls] == [("default", "dub", answer) for answer in answers]
+    for *_, lateness_s, took_s in meter.polls:
+        assert 0 <= lateness_s < PATIENCE_S
+        assert slow_s * 0.9 <= took_s < PATIENCE_S
+    ((kind, status, detection_s),) = meter.ends
+    assert (kind, status) == ("dub", Status.ERROR)
+    assert slow_s * 2 * 0.9 + 0.01 * 0.5 <= detection_s < PATIENCE_S  # two answers and the shortest pause between them
+
+
+@pytest.mark.parametrize(
+    ("answers", "status"),
+    [
+        ([Ended(Status.SUCCESS, 5)], Status.SUCCESS),  # at the first look
+        ([Pending(), Unknown("gone")], Status.NOT_FOUND),
+    ],
+)
+async def test_an_end_that_was_not_looked_for_in_time_has_no_delay(answers, status):
+    """Nobody knows since when it was there; and what Camb does not know has no end."""
+    meter = Meter()
+    await run_poller(Source(*answers), Ends(), meter)
+    assert meter.ends == [("dub", status, None)]
+
+
 async def test_a_task_that_somebody_else_has_closed_is_watched_no_more():
-    """Its end is told by whoever closed it."""
-    book = Ends(None)
-    clockwork = asyncio.create_task(run_poller(Source(Ended(Status.ERROR)), book))
+    """Its end is told, and counted, by whoever closed it."""
+    book, meter = Ends(None), Meter()
+    clockwork = asyncio.create_task(run_poller(Source(Ended(Status.ERROR)), book, meter))
     async with asyncio.timeout(PATIENCE_S):
         while book.trouble:  # noqa: ASYNC110 - a plain list has no event
             await asyncio.sleep(0.005)
     book.ended.set()
     assert await clockwork == 0
-    assert book.statuses == []
+    assert (len(meter.polls), meter.ends, book.statuses) == (1, [], [])

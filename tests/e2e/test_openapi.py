@@ -19,8 +19,10 @@ ROUTES = {  # of the contract, as far as they are there
     ("get", "/v1/destinations"),
     ("post", "/v1/destinations/{name}/test"),
     ("get", "/v1/kinds"),
+    ("get", "/v1/durations"),
     ("get", "/healthz"),
     ("get", "/readyz"),
+    ("get", "/metrics"),
     ("get", "/openapi.json"),
 }
 METHODS = {"get", "post", "put", "patch", "delete", "options", "trace"}

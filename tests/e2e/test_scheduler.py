@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -55,6 +56,23 @@ async def test_an_alarm_rings_at_the_earliest_instant_it_was_set_to(scheduler):
     assert not kick.is_set()
     rung_s = await rings(kick)
     assert 0.2 <= rung_s - now_s < 5
+
+
+async def test_it_is_told_how_late_the_event_loop_comes():
+    """With every look at the clocks; whoever keeps the loop from turning shows."""
+    lags, some = [], asyncio.Event()
+
+    def lagged(lag_s):
+        lags.append(lag_s)
+        if len(lags) == 1:
+            asyncio.get_running_loop().call_later(0.04, time.sleep, 0.3)  # which blocks the loop past the next look
+        if len(lags) == 3:
+            some.set()
+
+    async with Scheduler(now=lambda: datetime.now(UTC), look_s=0.05, lagged=lagged), asyncio.timeout(10):
+        await some.wait()
+    assert all(lag_s >= 0 for lag_s in lags)
+    assert max(lags) > 0.2
 
 
 async def test_an_alarm_that_has_rung_can_be_set_again(scheduler):

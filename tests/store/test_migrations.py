@@ -24,11 +24,12 @@ from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.model import Attempt, Delivered, GiveUp, Outcome, TaskFilter
 
 NO_TIME = timedelta(0)
-STEP = """
+LAST = max(step.name.split("_")[0] for step in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+STEP = f"""
 import sqlalchemy as sa
 from alembic import op
-revision = "0004"
-down_revision = "0003"
+revision = "9998"
+down_revision = "{LAST}"
 
 def upgrade() -> None:
 """
@@ -59,7 +60,7 @@ def _with_step(folder: Path, body: str) -> Path:
     migrations = folder / "migrations"
     shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
     lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
-    (migrations / "versions" / "0004_next.py").write_text(STEP + lines)
+    (migrations / "versions" / "9998_next.py").write_text(STEP + lines)
     return migrations
 
 
@@ -172,7 +173,7 @@ def test_a_newer_database_is_left_as_it_is(used: Path) -> None:
     connection.commit()
     connection.close()
     before = _files(used.parent)
-    with pytest.raises(StoreTooNewError, match=r"step 9999, this one knows 0003"):
+    with pytest.raises(StoreTooNewError, match=rf"step 9999, this one knows {LAST}"):
         migrate(used)
     assert _files(used.parent) == before
     assert list(before) == [used.name]
@@ -303,16 +304,28 @@ def _up_to(folder: Path, last: str) -> Path:
     return migrations
 
 
+# As the version of step 0001 wrote it.
+FIRST = """
+INSERT INTO tasks VALUES
+  (1, 'default', 'dub', 'one', 1, 'SUCCESS', NULL, '{}', NULL, NULL, NULL, '{}', NULL, NULL, NULL, NULL, 0, 1,
+   NULL, 2, 2);
+INSERT INTO events VALUES (1, 1, 'o', '{}', 2);
+INSERT INTO deliveries (id, event_id, destination, state, attempts, created_at, next_attempt_at) VALUES
+  ('a', 1, 'hook', 'pending', 0, 2, 2),
+  ('b', 1, 'slack', 'pending', 0, 2, 2);
+"""
+
+
 async def test_a_database_of_the_first_version_keeps_its_deliveries(place: Path, tmp_path: Path) -> None:
     """And what was tried there can be recorded on, with its attempts."""
     path = place / "cambwatch.db"
     migrate(path, migrations=_up_to(tmp_path, "0001"))
-    async with SqliteDatabase(path) as database:
-        tasks = TaskStore(database)
-        (one,) = await watch(tasks, "one")
-        await conclude(tasks, one, notify=("hook", "slack"))
+    connection = sqlite3.connect(path)
+    connection.executescript(FIRST)
+    connection.close()
     migrate(path)
     async with SqliteDatabase(path) as database:
+        (one,) = await TaskStore(database).page(TaskFilter(), limit=9, before=None)
         hook, slack = await owed(TaskStore(database), one)
         assert (hook.destination, slack.destination, hook.budget_from) == ("hook", "slack", None)
         attempt = Attempt(7, Outcome.TRANSIENT, took_ms=3)

@@ -8,8 +8,10 @@ import pytest
 import sqlalchemy as sa
 from store_samples import NOW, all_due, conclude, nobody, record, watch, wish
 
+from cambwatch.adapters.store.census import CensusTaker
 from cambwatch.adapters.store.deliveries import KEPT_ATTEMPTS, DeliveryStore
 from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.retention import Position, RetentionStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.breaker import Breaker
@@ -42,6 +44,8 @@ class Plans:
         self.tasks = TaskStore(database)
         self.deliveries = DeliveryStore(database)
         self.ledger = DeliveryLedger(database)
+        self.retention = RetentionStore(database)
+        self.census = CensusTaker(database)
         self._database = database
 
     async def of(self, work: Awaitable[object]) -> list[list[str]]:
@@ -105,6 +109,11 @@ async def test_waiting(plans: Plans) -> None:
     """Through the indexes that hold what waits, past what was delivered in all the years."""
     assert await plans.of(plans.deliveries.waiting()) == [WAITING]
     assert await plans.of(plans.ledger.backlogs()) == [WAITING]
+
+
+async def test_census(plans: Plans) -> None:
+    """Tasks by the index of their statuses alone, without a look at the tasks; what waits as above."""
+    assert await plans.of(plans.census.take()) == [["SCAN tasks USING INDEX ix_tasks_status"], WAITING]
 
 
 async def test_record(plans: Plans) -> None:
@@ -202,7 +211,7 @@ async def test_completing_a_group(plans: Plans) -> None:
         [BY_ID],
         [OPEN_IN_GROUP],
         ["SEARCH tasks USING INDEX ix_tasks_group (group=?)"],
-        ["SEARCH events USING INDEX sqlite_autoindex_events_1 (origin=?)"],
+        ["SEARCH events USING INDEX ix_events_group (group=?)"],
     ]
     assert heard
 
@@ -294,4 +303,34 @@ async def test_retry_some(plans: Plans) -> None:
         "UNION ALL",
         "SEARCH deliveries USING INDEX ix_deliveries_repeated (destination=? AND next_attempt_at>?)",
         SORTED,
+    ]
+
+
+async def test_prune_tasks(plans: Plans) -> None:
+    """From the oldest end on, up to the age; what is owed of them, and their groups, by an index each."""
+    (old,) = await watch(plans.tasks, "one", group="g")
+    await conclude(plans.tasks, old, notify=())
+    step = plans.retention.prune_tasks(Position(), before=NOW + timedelta(days=1), spare=())
+    assert await plans.of(step) == [
+        ["SEARCH tasks USING INDEX ix_tasks_finished (finished_at>? AND finished_at<?)"],
+        ["SEARCH tasks USING INDEX ix_tasks_group (group=? AND status=?)"],
+        [
+            "SEARCH events USING INDEX ix_events_task (task=?)",
+            "SEARCH deliveries USING INDEX ix_deliveries_event_id (event_id=?)",
+        ],
+        [BY_ID],
+    ]
+
+
+async def test_prune_events(plans: Plans) -> None:
+    """The same for what no task takes with it."""
+    (old,) = await watch(plans.tasks, "one", group="g")
+    await conclude(plans.tasks, old, notify=())
+    before = NOW + timedelta(days=1)
+    await plans.retention.prune_tasks(Position(), before=before, spare=())
+    assert await plans.of(plans.retention.prune_events(Position(), before=before)) == [
+        ["SEARCH events USING INDEX ix_events_task (task=? AND created_at>? AND created_at<?)"],
+        ["SEARCH tasks USING INDEX ix_tasks_group (group=?)"],
+        [EVENT, "SEARCH deliveries USING INDEX ix_deliveries_event_id (event_id=?)"],
+        [EVENT],
     ]

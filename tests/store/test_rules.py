@@ -36,6 +36,7 @@ SOUND: dict[str, dict[str, object]] = {
     },
     "attempts": {"delivery_id": "msg_0", "number": 1, "outcome": "transient", "took_ms": 1, "at": 0},
     "destinations": {"name": "hook", "open": False, "failures": 1, "limits": 0, "probes": 0, "told": False},
+    "durations": {"kind": "dub", "size": "", "memory": "{}", "updated_at": 0},
 }
 
 BROKEN: list[tuple[str, str, dict[str, object]]] = [

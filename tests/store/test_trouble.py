@@ -264,7 +264,11 @@ async def test_a_damaged_file_is_named(path: Path) -> None:
     async with SqliteDatabase(path) as database:
         with pytest.raises(StoreUnavailableError, match=r"malformed|not a database") as caught:
             await TaskStore(database).task(TaskKey("default", "dub", "one"))
-    assert "restore a backup" in caught.value.hint
+        assert "restore a backup" in caught.value.hint
+        assert database.trouble == str(caught.value)
+        # A write elsewhere in the file may succeed, and must not say that all is well.
+        assert await database.prove() == database.trouble == str(caught.value)
+        assert await database.probe() == str(caught.value)
 
 
 def test_an_engine_leaves_its_place_alone_until_it_is_used(tmp_path: Path) -> None:

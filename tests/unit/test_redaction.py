@@ -11,7 +11,8 @@ import structlog
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cambwatch.adapters.logs import SHORTEST_SECRET, Redaction, configure
+from cambwatch.adapters.logs import Redaction, configure
+from cambwatch.core.concealment import SHORTEST_SECRET
 from cambwatch.core.model import Conclude, Status
 from cambwatch.core.secret import Secret
 

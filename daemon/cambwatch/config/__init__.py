@@ -1,6 +1,7 @@
 """The configuration: one YAML file, every mistake in it at once."""
 
 from cambwatch.config.addresses import Listen, TcpListen, UnixListen
+from cambwatch.config.database import database
 from cambwatch.config.files import find
 from cambwatch.config.listener import Address, intake
 from cambwatch.config.load import Loaded, load, loads
@@ -18,6 +19,7 @@ __all__ = [
     "Problem",
     "TcpListen",
     "UnixListen",
+    "database",
     "find",
     "intake",
     "load",

@@ -119,7 +119,9 @@ class Retry(Section):
         Field(2.0, description="each further pause is so many times longer")
     )
     max: Span = Field(timedelta(hours=1), description="no pause is longer")
-    give_up_after: SpanOrNone = Field(None, description="age of an event that is dropped; webhook 3d, chats 24h")
+    give_up_after: SpanOrNone = Field(
+        None, description="so long it is tried, waiting in line not counted; webhook 3d, chats 24h"
+    )
 
 
 class DestinationEntry(Section):

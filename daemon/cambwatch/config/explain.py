@@ -11,7 +11,7 @@ from cambwatch.config.nodes import Document, Scalar
 from cambwatch.config.problems import Finding, KeyPath, did_you_mean, is_name
 from cambwatch.config.readers import LATER
 
-_LATER_KEYS = frozenset({("proxy",), ("store", "keep_finished")})
+_LATER_KEYS = frozenset({("proxy",)})
 
 _COLON = ": a colon that ends a key has a space behind it"
 

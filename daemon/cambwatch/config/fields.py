@@ -74,8 +74,8 @@ def texts(schema: JsonSchema | None = None) -> WithJsonSchema:
     return WithJsonSchema({"type": ["string", "number"]} | (schema or {}))
 
 
-def words(known: Collection[str]) -> WithJsonSchema:
-    """The JSON Schema of one of *known*."""
+def words(known: Collection[str | None]) -> WithJsonSchema:
+    """The JSON Schema of one of *known*, of which None is null."""
     return WithJsonSchema({"anyOf": [{"enum": list(known)}, VARIABLE]})
 
 

@@ -1,7 +1,8 @@
 """From a file to a configuration, or to everything that is wrong with it."""
 
+import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cambwatch.config.checks import check, warn
@@ -12,6 +13,7 @@ from cambwatch.config.nodes import Document, read_document
 from cambwatch.config.parts import Parts, read_parts
 from cambwatch.config.problems import ConfigError, Finding, KeyPath, Place, Problem, path_text
 from cambwatch.config.secrets import Credential, Surroundings
+from cambwatch.core.concealment import SHORTEST_SECRET
 from cambwatch.core.secret import Secret
 
 _CREDENTIALS = (("camb", "api_key", "camb_api_key"), ("http", "token", "http_token"))
@@ -34,7 +36,20 @@ class Loaded:
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
     """The configuration in the file *path*; raises ConfigError, and nothing else, with all its mistakes."""
     raw = read_bytes(path)
-    return loads(raw, file=str(path), folder=path.absolute().parent, environ=environ)
+    loaded = loads(raw, file=str(path), folder=path.absolute().parent, environ=environ)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o044 and any(_stands_in(raw, one) for one in loaded.config.credentials()):
+        warning = (
+            f"{path}: others than its owner may read the secrets in this file (mode {mode:04o}): chmod 600 it, "
+            "or keep them elsewhere (..._file, ${VAR})"
+        )
+        return replace(loaded, warnings=(*loaded.warnings, warning))
+    return loaded
+
+
+def _stands_in(raw: bytes, secret: Secret) -> bool:
+    text = secret.reveal().encode()
+    return len(text) >= SHORTEST_SECRET and text in raw
 
 
 def loads(raw: bytes, *, file: str, folder: Path, environ: Mapping[str, str]) -> Loaded:

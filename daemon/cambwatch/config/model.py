@@ -39,13 +39,14 @@ from cambwatch.core.accounts import DEFAULT_ACCOUNT, Account
 from cambwatch.core.apprise_url import credentials
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.destinations import Destination, Route
+from cambwatch.core.learned import Strategy
 from cambwatch.core.model import Registration
 from cambwatch.core.secret import Secret
 
 _SQLITE = "sqlite:///"
 _LEVELS = ("debug", "info", "warning", "error")
 _LOG_FORMATS = ("auto", "console", "json")
-_STRATEGIES = ("fixed",)
+_STRATEGIES = tuple(strategy.value for strategy in Strategy)
 _per_second = number(above=0, most=10_000)
 
 BaseUrl = Annotated[str, PlainValidator(read_base_url), WithJsonSchema({"type": "string"})]
@@ -93,6 +94,9 @@ class Camb(Section):
 class KindPolling(Section):
     """One of `polling.kinds`; what it leaves out is as under `polling`."""
 
+    strategy: Annotated[str | None, PlainValidator(or_none(choice(_STRATEGIES))), words((*_STRATEGIES, None))] = Field(
+        None, description="null: polling.strategy"
+    )
     interval: SpanOrNone = Field(None, description="null: polling.interval")
     deadline: SpanOrNone = Field(None, description="null: polling.deadline")
     not_found_grace: Annotated[
@@ -103,12 +107,16 @@ class KindPolling(Section):
 class Polling(Section):
     """`polling`: when we ask."""
 
-    strategy: Annotated[str, PlainValidator(choice(_STRATEGIES, later=("learned",))), words(_STRATEGIES)] = Field(
-        "fixed", description="fixed: every `interval`"
+    strategy: Annotated[str, PlainValidator(choice(_STRATEGIES)), words(_STRATEGIES)] = Field(
+        Strategy.LEARNED.value,
+        description="fixed: every `interval`; learned: when an end is likely, once it is known how long tasks take",
     )
-    interval: Span = Field(timedelta(seconds=5), description="pause between two polls of a task")
-    min_interval: Span = Field(timedelta(seconds=1), description="no interval is shorter")
-    max_interval: Span = Field(timedelta(minutes=2), description="no interval, and no pause after trouble, is longer")
+    interval: Span = Field(
+        timedelta(seconds=5),
+        description="between two polls of a task; learned: ends are noticed as soon as with it, on average",
+    )
+    min_interval: Span = Field(timedelta(seconds=1), description="no pause is shorter")
+    max_interval: Span = Field(timedelta(minutes=2), description="no pause is longer, nor one after trouble")
     deadline: Span = Field(timedelta(hours=24), description="after this a last poll, then EXPIRED")
     not_found_grace: SpanOrZero = Field(
         timedelta(minutes=2), description="so long a task that Camb does not know counts as not there yet"
@@ -135,6 +143,9 @@ class Store(Section):
         description="relative: inside $STATE_DIRECTORY, where there is one",
         validate_default=True,
     )
+    keep_finished: SpanOrNone = Field(
+        timedelta(days=30), description="so long after its end a task is kept, with its deliveries; null: for ever"
+    )
 
     @field_validator("url", mode="after")
     @classmethod
@@ -155,6 +166,10 @@ class Http(Section):
     allowed_hosts: Annotated[tuple[AllowedHost, ...], OneOrMany()] = Field(
         (), description="names by which we are called, besides localhost, 127.0.0.1, [::1]"
     )
+
+    requests_per_second: Annotated[
+        float | None, PlainValidator(or_none(_per_second)), WithJsonSchema({"type": ["number", "null", "string"]})
+    ] = Field(None, description="of each client address; null: 200 for other machines, no limit for this one")
 
     @property
     def bearer(self) -> Secret | None:
@@ -252,7 +267,18 @@ class Config(Section):
             max_interval=polling.max_interval,
             deadline=own.deadline or polling.deadline,
             not_found_grace=grace,
+            strategy=Strategy(own.strategy or polling.strategy),
         )
+
+    def credentials(self) -> list[Secret]:
+        """What lets somebody act for us; the URL of a plain webhook need not."""
+        found = [account.api_key for account in self.accounts.values()]
+        for destination in self.destinations.values():
+            found += destination.secrets
+            found += [value for name, value in destination.headers.items() if name == "authorization"]
+            found += [] if destination.type == "webhook" else [destination.url]
+        found += [self.proxy] if self.proxy and proxy_parts(self.proxy) else []
+        return found + ([self.http.bearer] if self.http.bearer else [])
 
     def secrets(self) -> tuple[Secret, ...]:
         """Every text that must never be shown, also as part of another."""

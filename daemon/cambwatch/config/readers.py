@@ -142,15 +142,13 @@ def write_span(value: timedelta) -> str:
     return f"{milliseconds}ms"
 
 
-def choice(words: Collection[str], *, later: Collection[str] = ()) -> Callable[[object], str]:
-    """A reader of one of *words*, in any case; those of *later* are known, and refused."""
+def choice(words: Collection[str]) -> Callable[[object], str]:
+    """A reader of one of *words*, in any case."""
 
     def read(value: object) -> str:
         word = read_text(value).strip().lower()
         if word in words:
             return word
-        if word in later:
-            raise ValueError(f"{word} is {LATER}, use {' or '.join(words)}")
         raise ValueError(f"{shown(value)} is not known here{did_you_mean(word, words)}")
 
     return read

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from cambwatch.adapters import apprise
 from cambwatch.config.addresses import split_proxy, split_url
@@ -162,27 +162,38 @@ _FILE_SCHEMA = WithJsonSchema(
     }
 )
 
-TokenInPlace = Annotated[Secret | None, _in_place(check_token), _schema("visible ASCII", "${CAMB_API_KEY}")]
-TokenInFile = Annotated[Secret | None, _in_file(check_token), _FILE_SCHEMA]
+# Also where a whole configuration is written as JSON or YAML.
+_AS_SHOWN = PlainSerializer(lambda secret: None if secret is None else str(secret), when_used="json")
+
+TokenInPlace = Annotated[Secret | None, _in_place(check_token), _schema("visible ASCII", "${CAMB_API_KEY}"), _AS_SHOWN]
+TokenInFile = Annotated[Secret | None, _in_file(check_token), _FILE_SCHEMA, _AS_SHOWN]
 UrlInPlace = Annotated[
     Secret | None,
     PlainValidator(lambda value, info: or_none(lambda given: read_secret(given, _url_check(info)))(value)),
     _schema("https URL; with type apprise a URL of Apprise", "${SLACK_WEBHOOK_URL}"),
+    _AS_SHOWN,
 ]
 UrlInFile = Annotated[
-    Secret | None, PlainValidator(lambda value, info: _read_file(value, _url_check(info), info)), _FILE_SCHEMA
+    Secret | None,
+    PlainValidator(lambda value, info: _read_file(value, _url_check(info), info)),
+    _FILE_SCHEMA,
+    _AS_SHOWN,
 ]
-ProxyInPlace = Annotated[Secret | None, _in_place(check_proxy), _schema("http://host:port", "http://127.0.0.1:3128")]
-ProxyInFile = Annotated[Secret | None, _in_file(check_proxy), _FILE_SCHEMA]
+ProxyInPlace = Annotated[
+    Secret | None, _in_place(check_proxy), _schema("http://host:port", "http://127.0.0.1:3128"), _AS_SHOWN
+]
+ProxyInFile = Annotated[Secret | None, _in_file(check_proxy), _FILE_SCHEMA, _AS_SHOWN]
 SigningSecret = Annotated[
     Secret,
     PlainValidator(lambda value: read_secret(value, check_signing_secret)),
     WithJsonSchema({"type": "string", "pattern": r"^whsec_|\$\{", "examples": ["${PIPELINE_SECRET}"]}),
+    _AS_SHOWN,
 ]
 SigningSecretFile = Annotated[
     Secret,
     PlainValidator(lambda value, info: read_secret_file(value, check_signing_secret, info.context)),
     WithJsonSchema({"type": "string", "examples": ["/etc/cambwatch/pipeline.secret"]}),
+    _AS_SHOWN,
 ]
 
 
@@ -192,4 +203,4 @@ def _read_header(value: object, info: ValidationInfo) -> Secret:
     return read_secret(value, check_header_value)
 
 
-HeaderValue = Annotated[Secret, PlainValidator(_read_header), WithJsonSchema({"type": ["string", "number"]})]
+HeaderValue = Annotated[Secret, PlainValidator(_read_header), WithJsonSchema({"type": ["string", "number"]}), _AS_SHOWN]

@@ -1,8 +1,10 @@
 """When to ask Camb again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from math import inf
 
+from cambwatch.core.learned import Limits, Schedule, Strategy
 from cambwatch.core.retry import Backoff
 
 
@@ -12,7 +14,9 @@ class PollPolicy:
     How tasks of one kind are asked for.
 
     *interval* lies between *min_interval* and *max_interval*. A 404 means "not yet
-    there" until *not_found_grace* has gone by without Camb knowing the task.
+    there" until *not_found_grace* has gone by without Camb knowing the task. Where
+    the *strategy* is to learn, and something was learned, *schedule* says the pauses;
+    without one, it is the interval.
     """
 
     interval: timedelta = timedelta(seconds=5)
@@ -20,43 +24,70 @@ class PollPolicy:
     max_interval: timedelta = timedelta(minutes=2)
     deadline: timedelta = timedelta(hours=24)
     not_found_grace: timedelta = timedelta(minutes=2)
+    strategy: Strategy = Strategy.LEARNED
+    schedule: Schedule | None = None
 
-    def pause(self) -> timedelta:
-        """The pause after an answer that leaves the task pending: the same at every age."""
-        return self.interval
+    @property
+    def limits(self) -> Limits:
+        """What a schedule has to keep to."""
+        spans = (self.interval, self.min_interval, self.max_interval, self.deadline)
+        return Limits(*(span.total_seconds() for span in spans))
+
+    def unlearned(self) -> "PollPolicy":
+        """The same at the fixed interval: for a task that may not be one of those that were learned from."""
+        return self if self.schedule is None else replace(self, schedule=None)
+
+    def pause(self, age: timedelta) -> timedelta:
+        """The pause after an answer that leaves a task pending that was registered *age* ago."""
+        return self.interval if self.schedule is None else self.schedule.pause(age)
 
     def first_pause(self, *, chance: float) -> timedelta:
         """
-        The pause after the first answer: anything from the interval down to *min_interval*, by *chance* in [0, 1).
+        The pause after the first answer, up to half a pause shorter or longer by *chance* in [0, 1).
 
         Tasks that were registered together would else be asked for together ever after.
         """
-        return self.interval - max(self.interval - self.min_interval, timedelta(0)) * chance
+        if self.schedule is not None:
+            return self.schedule.first_pause(chance=chance)
+        # In the mean the interval, so that chance costs no polls; within the limits like any other pause.
+        shortest, longest = min(self.min_interval, self.interval), max(self.max_interval, self.interval)
+        return min(max(self.interval * (1.5 - chance), shortest), longest)
 
-    def pause_after_trouble(self, failures: int, *, chance: float) -> timedelta:
+    def pause_after_trouble(self, failures: int, *, age: timedelta, chance: float) -> timedelta:
         """
-        The pause after the *failures*-th answer in a row that says nothing about the task.
+        The pause after the *failures*-th answer in a row that says nothing about a task, registered *age* ago.
 
-        Starts at the interval and doubles; never shorter than the interval, because
+        Starts at the interval and doubles; never shorter than the usual pause, because
         a Camb in trouble must not be asked more often than a healthy one.
         """
         longest = max(self.max_interval, self.interval)
-        return Backoff(self.interval, 2, longest).pause(failures, chance=chance)
+        return max(Backoff(self.interval, 2, longest).pause(failures, chance=chance), self.pause(age))
+
+
+SLOWER = 0.5  # what is left of the rate after a slow_down()
+SLOWEST = 1 / 64  # of the rate: as slow as several can make it
+FAST_AGAIN_S = 60.0  # in which a rate of nothing would come back, evenly
+SAME_S = 1.0  # within which a slow_down() is for the same reason as the last
 
 
 class TokenBucket:
     """
     A budget of *per_second* (> 0) tokens, of which at most *burst* (>= 1) wait unused.
 
+    Can be slowed down, and then recovers by itself: halved at once and given back evenly,
+    which is what makes many that share one limit share it fairly (D.-M. Chiu and R. Jain
+    1989, "Analysis of the Increase and Decrease Algorithms for Congestion Avoidance").
     Time is an argument: seconds of any clock that never goes back; one that does buys nothing.
     """
 
     # Held as the instant of the next token, not as a number of tokens: a sum of fractions may
     # end a hair below one at the very instant for which take() was promised to succeed.
-    __slots__ = ("_next_s", "_saved_s", "_step_s")
+    __slots__ = ("_next_s", "_per_second", "_saved_s", "_slowed_s", "_slowed_to")
 
     def __init__(self, per_second: float, *, burst: float, now_s: float) -> None:
-        self._step_s = 1 / per_second
+        self._per_second = per_second
+        self._slowed_s = -inf
+        self._slowed_to = 1.0  # the share of the rate that was left then
         self._saved_s = (burst - 1) / per_second  # how far back the next token may lie
         self._next_s = now_s - self._saved_s
 
@@ -65,9 +96,26 @@ class TokenBucket:
         """From when on take() succeeds, unless somebody else takes or reserves before."""
         return self._next_s
 
+    def share(self, now_s: float) -> float:
+        """How much of the rate there is, in (0, 1]; 1 where nothing has slowed it down lately."""
+        return min(self._slowed_to + (now_s - self._slowed_s) / FAST_AGAIN_S, 1.0)
+
+    def slow_down(self, now_s: float) -> None:
+        """Halve the rate, unless that was done within the last second: many may hear of one reason."""
+        if now_s - self._slowed_s < SAME_S:
+            return
+        self._slowed_to = max(self.share(now_s) * SLOWER, SLOWEST)
+        self._slowed_s = now_s
+        self._next_s = max(self._next_s, now_s + self._step_s(now_s))  # what was saved up is gone
+
     def wait_s(self, now_s: float) -> float:
         """Seconds until a token is there; 0 when take() would succeed now."""
         return max(self._next_s - now_s, 0.0)
+
+    def left(self, now_s: float) -> float:
+        """How many tokens are there, with the part of the next that has come together; 0 while some are owed."""
+        token_s = max(self._next_s, now_s - self._saved_s)
+        return max(1 + (now_s - token_s) / self._step_s(now_s), 0.0)
 
     def take(self, now_s: float) -> bool:
         """Take one token; False, and nothing taken, where there is none."""
@@ -83,5 +131,9 @@ class TokenBucket:
         Whoever reserves comes before all who only take(), and in the order of asking.
         """
         token_s = max(self._next_s, now_s - self._saved_s)
-        self._next_s = token_s + self._step_s
+        self._next_s = token_s + self._step_s(now_s)
         return max(token_s - now_s, 0.0)
+
+    def _step_s(self, now_s: float) -> float:
+        """The time between two tokens at the rate that there is."""
+        return 1 / (self._per_second * self.share(now_s))

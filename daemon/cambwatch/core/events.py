@@ -48,7 +48,9 @@ class TaskEnded:
     @property
     def origin(self) -> str:
         """What this event is, once and for all: two events never share it."""
-        return f"{self.account}\n{self.kind}\n{self.task_id}\n{self.registrations}\n{self.type}"
+        # The instant, because the count begins anew once the task was forgotten.
+        since = self.registered_at.isoformat()
+        return f"{self.account}\n{self.kind}\n{self.task_id}\n{self.registrations}\n{self.type}\n{since}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,8 @@ class GroupComplete:
     @property
     def origin(self) -> str:
         """What this event is, once and for all: two events never share it."""
-        return f"{self.group}\n{self.type}"
+        # The instant, because the name may be used anew once the group was forgotten.
+        return f"{self.group}\n{self.type}\n{self.registered_at.isoformat()}"
 
 
 @dataclass(frozen=True, slots=True)

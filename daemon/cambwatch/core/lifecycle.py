@@ -55,6 +55,8 @@ class Progress:
     *known_at* is when Camb last knew the task, or when we began to watch it.
     *failures* and *refusals* count answers in a row: those that say nothing, and
     those that refuse the task_id. *word* is the last status word that nobody knows.
+    *pending_at_s* is how old the task was, in seconds since its registration, when we
+    last asked and heard that it is pending; None: not yet by this process.
     """
 
     known_at: datetime
@@ -63,11 +65,14 @@ class Progress:
     failures: int = 0
     refusals: int = 0
     word: str | None = None
+    pending_at_s: float | None = None
 
-    def note(self, report: Report, *, asked_at: datetime, now: datetime) -> None:
-        """Take in the answer to a poll that was sent at *asked_at*."""
+    def note(self, report: Report, *, asked_at: datetime, age: timedelta, now: datetime) -> None:
+        """Take in the answer to a poll that was sent at *asked_at*, *age* after the registration."""
         self.polls += 1
         self.first_polled_at = self.first_polled_at or asked_at
+        if isinstance(report, Pending):
+            self.pending_at_s = age.total_seconds()
         match report:
             case Pending() | Ended() | Unconfirmed():
                 self.known_at = now
@@ -89,6 +94,9 @@ def next_step(
     """
     Decide what to do with *task* after *report*, which *progress* has taken in.
 
+    *now* is the task's own time: its registration and what went by since, by a clock
+    that nobody sets. Neither its pauses nor its deadline care for the machine's.
+
     A late answer beats the deadline: a task that Camb has finished is reported as
     finished even when its deadline has passed meanwhile. At the deadline only an
     answer ends the watch; where Camb gives none, it is asked on for a tenth of the
@@ -96,13 +104,14 @@ def next_step(
     A refused key ends nothing at all.
     """
     overdue = now >= task.deadline_at
+    age = now - task.registered_at
     match report:
         case Ended(status, run_id, reason, message):
             return Conclude(status, run_id, reason, message)
         case Unconfirmed(run_id):
             return Confirm(run_id)
         case Forbidden(http_status):
-            return PauseAccount(http_status, policy.pause_after_trouble(progress.failures, chance=chance))
+            return PauseAccount(http_status, policy.pause_after_trouble(progress.failures, age=age, chance=chance))
         case Unknown(detail) if now - progress.known_at >= policy.not_found_grace:
             return Conclude(Status.NOT_FOUND, message=detail)
         case Invalid(detail) if progress.refusals >= INVALID_TRIES:
@@ -111,13 +120,14 @@ def next_step(
             return Conclude(Status.EXPIRED, message=None if word is None else f"The last status was {word}")
         case Unknown(detail) | Invalid(detail) if overdue:  # too early to say that it is not there
             return Conclude(Status.EXPIRED, message=f"The last answer was: {detail or 'unknown task'}")
-        case Pending() | Unknown() | Invalid():
-            pause = policy.first_pause(chance=chance) if progress.polls == 1 else policy.pause()
-            return PollAgain(_until_deadline(task, pause, now))
+        case Pending():
+            return PollAgain(_until_deadline(task, _pause(progress, policy, age, chance), now))
+        case Unknown() | Invalid():  # what was learned is true of tasks that are there
+            return PollAgain(_until_deadline(task, _pause(progress, policy.unlearned(), age, chance), now))
         case Unavailable(fault, wish, detail):
             if now >= _last_call(task):
                 return Conclude(Status.EXPIRED, message=f"Camb could not be asked at the deadline ({detail or fault})")
-            pause = policy.pause_after_trouble(progress.failures, chance=chance)
+            pause = policy.pause_after_trouble(progress.failures, age=age, chance=chance)
             return PollAgain(max(_until_deadline(task, pause, now), wish or timedelta(0)))
         case _:
             assert_never(report)
@@ -127,7 +137,12 @@ def unconfirmed(task: Task, *, policy: PollPolicy, now: datetime) -> Step:
     """Decide what to do with *task* after its result could not be fetched: that it is still pending."""
     if now >= task.deadline_at:
         return Conclude(Status.EXPIRED)
-    return PollAgain(_until_deadline(task, policy.pause(), now))
+    return PollAgain(_until_deadline(task, policy.pause(now - task.registered_at), now))
+
+
+def _pause(progress: Progress, policy: PollPolicy, age: timedelta, chance: float) -> timedelta:
+    first = progress.polls == 1 and age < policy.interval  # later it is past what a first pause would be
+    return policy.first_pause(chance=chance) if first else policy.pause(age)
 
 
 def _last_call(task: Task) -> datetime:

@@ -1,33 +1,49 @@
 """
 The tasks of one account, and when the account lets us ask for the next.
 
-Holds a heap of due times, the budget, the pause of a refused key. Decides nothing
-about tasks and asks nothing itself; time is an argument, in seconds of a clock
-that only grows.
+Holds the due times, the budget, the pause of a refused key. Decides nothing about
+tasks and asks nothing itself; time is an argument, in seconds of a clock that only
+grows.
+
+Where the budget does not suffice, delay is shared out: a task is served by how late
+it is as a share of the pause that it has at its age. The pauses of all grow by the
+same factor then, which is what makes the sum of their delays smallest
+(J. B. Keller's density of checks, with one price for all), and none starves, because
+each grows later and later. Tasks whose pauses are alike wait in one line, in the order
+of what is due, so that the latest of a hundred thousand is found among a few dozen.
 """
 
 import asyncio
 import heapq
 from dataclasses import dataclass
 from enum import StrEnum
-from math import inf
+from math import inf, log2
 
 from cambwatch.core.cadence import TokenBucket
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Task
+from cambwatch.core.turns import Turn
 
 PROBE_FIRST_S = 5.0  # after a refusal, until the key is tried again
 PROBE_MAX_S = 300.0
 TROUBLE_AFTER = 3  # answers in a row that say nothing, before we say so
+ALIKE = 2  # lines of tasks to a doubling of their pauses
+SHORTEST_PACE_S = 0.001
+LIMITED_S = 1.0  # that the budget may be behind before it is said to be the limit
+
+Entry = tuple[float, int, "Watch"]
 
 
 @dataclass(slots=True, eq=False)
 class Watch:
-    """A task that is being watched; *due_s* is None while it is asked for."""
+    """A task that is being watched, registered at *since_s*; *due_s* is None while it is asked for."""
 
     task: Task
     progress: Progress
+    since_s: float = 0.0
+    turn: Turn | None = None  # in which what is learned of it is told
     due_s: float | None = None
+    was_due_s: float = 0.0  # when that was which is asked for now
     asked_again: bool = False  # somebody wants an answer newer than the one under way
     refused: bool = False  # its last answer was 401 or 403
 
@@ -48,7 +64,7 @@ class AccountLane:
         # A tenth of a second's worth at once: enough that a wake-up can serve several, too little for a burst.
         self._bucket = TokenBucket(per_second, burst=max(1.0, per_second / 10), now_s=now_s)
         self._concurrency = concurrency
-        self._heap: list[tuple[float, int, Watch]] = []
+        self._lines: dict[int, list[Entry]] = {}  # heaps, by the logarithm of the pace
         self._entries = 0
         self._in_flight = 0
         self._silent_until_s = -inf  # Camb asked for that
@@ -69,31 +85,36 @@ class AccountLane:
         """Whether nothing is being asked."""
         return self._in_flight == 0
 
-    def put(self, watch: Watch, *, due_s: float) -> None:
-        """Make *watch* due at *due_s*, whatever it was before."""
+    def put(self, watch: Watch, *, due_s: float, pace_s: float = 1.0) -> None:
+        """
+        Make *watch* due at *due_s*, whatever it was before.
+
+        *pace_s* is the pause that is usual by then, which says how much a delay matters.
+        """
         watch.due_s = due_s
         self._entries += 1
-        heapq.heappush(self._heap, (due_s, self._entries, watch))
+        line = round(ALIKE * log2(max(pace_s, SHORTEST_PACE_S)))
+        heapq.heappush(self._lines.setdefault(line, []), (due_s, self._entries, watch))
 
     def drop(self, watch: Watch) -> None:
         """Forget when *watch* was due; its entry is passed over when it comes up."""
         watch.due_s = None
 
     def take(self, now_s: float) -> Watch | None:
-        """The watch to ask for now, out of the heap and out of the budget; None if there is none or it may not be."""
+        """The watch to ask for now, out of its line and out of the budget; None if there is none or it may not be."""
         if self._full or self._not_before_s > now_s:
             return None
         due_s = self._due_s()
         if due_s is None or due_s > now_s or not self._bucket.take(now_s):
             return None
         if self.refused is None:
-            _, _, watch = heapq.heappop(self._heap)
+            watch = self._latest(now_s)
         else:
             watch = self._probe(now_s)
             # 403 may be about the task: the pause grows only once all that are due were refused.
             self._probes += self.refused != 403 or watch.refused
             self._pause(now_s)  # here too, because the probe may bring no answer at all
-        watch.due_s = None
+        watch.was_due_s, watch.due_s = now_s if watch.due_s is None else watch.due_s, None
         self._in_flight += 1
         self._taken_s = now_s
         return watch
@@ -116,6 +137,29 @@ class AccountLane:
         if due_s is None or self._full:
             return None
         return max(due_s, self._not_before_s, self._bucket.ready_s, now_s)
+
+    def behind_s(self, now_s: float) -> float:
+        """For how long a watch has been due that nothing but the budget keeps from being asked for; 0 if none is."""
+        due_s = self._due_s()
+        if due_s is None or self._full:
+            return 0.0
+        return max(now_s - max(due_s, self._not_before_s), 0.0)
+
+    def limited(self, now_s: float) -> bool:
+        """Whether the budget does not suffice to ask for all when they are due."""
+        return self.behind_s(now_s) >= LIMITED_S
+
+    def left(self, now_s: float) -> float:
+        """How many requests the budget allows at this moment."""
+        return self._bucket.left(now_s)
+
+    def slow_down(self, now_s: float) -> None:
+        """Camb says that it is asked too much: ask half as much, and slowly more again."""
+        self._bucket.slow_down(now_s)
+
+    def share(self, now_s: float) -> float:
+        """How much of requests_per_second is made use of, in (0, 1]; less than 1 after a slow_down()."""
+        return self._bucket.share(now_s)
 
     def overdue_s(self, now_s: float) -> float:
         """For how long the first watch has been due, whatever keeps it; 0 if none is."""
@@ -180,11 +224,17 @@ class AccountLane:
     def _not_before_s(self) -> float:
         return max(self._silent_until_s, self._probe_at_s)
 
+    def _latest(self, now_s: float) -> Watch:
+        """Takes, of those that are due, of which there is one, the latest for its pace."""
+        line, _ = min(self._heads(), key=lambda head: ((head[1][0] - now_s) / 2 ** (head[0] / ALIKE), head[1][:2]))
+        _, _, watch = heapq.heappop(self._lines[line])
+        return watch
+
     def _probe(self, now_s: float) -> Watch:
         """Of those that are due, of which there is one, the likeliest to have a good answer."""
         if self._good is not None and self._good.due_s is not None and self._good.due_s <= now_s:
             return self._good
-        due = [entry for entry in self._heap if entry[0] <= now_s and entry[2].due_s == entry[0]]
+        due = [entry for line in self._lines.values() for entry in line if entry[2].due_s == entry[0] <= now_s]
         _, _, watch = min(due, key=lambda entry: (entry[2].refused, entry[0], entry[1]))
         return watch
 
@@ -193,10 +243,17 @@ class AccountLane:
         self._probe_at_s = now_s + min(PROBE_FIRST_S * 2 ** min(self._probes, 16), PROBE_MAX_S)
 
     def _due_s(self) -> float | None:
-        """When the first watch is due; clears what was dropped or made due anew."""
-        while self._heap:
-            due_s, _, watch = self._heap[0]
-            if watch.due_s == due_s:
-                return due_s
-            heapq.heappop(self._heap)
-        return None
+        """When the first watch is due."""
+        return min((entry[0] for _, entry in self._heads()), default=None)
+
+    def _heads(self) -> list[tuple[int, Entry]]:
+        """The first of each line; clears what was dropped or made due anew."""
+        heads = []
+        for number, line in list(self._lines.items()):
+            while line and line[0][2].due_s != line[0][0]:
+                heapq.heappop(line)
+            if line:
+                heads.append((number, line[0]))
+            else:
+                del self._lines[number]
+        return heads

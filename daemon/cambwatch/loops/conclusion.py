@@ -195,6 +195,7 @@ class Concluder:
                 return answer
             wish_s = answer.retry_after.total_seconds() if answer.retry_after else 0.0
             if answer.fault is Fault.RATE_LIMITED:
+                lane.slow_down(self._clock.monotonic())
                 lane.hold(self._clock.monotonic() + wish_s)
             pause_s = max(RESULT_PAUSE_S * number, wish_s)
             if number == tries or self._clock.monotonic() + pause_s > until_s:

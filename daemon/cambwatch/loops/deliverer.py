@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from cambwatch.core.breaker import Breaker
 from cambwatch.core.destinations import Destination
 from cambwatch.loops.clock import Clock
-from cambwatch.loops.lane import DeliveryBook, Lane, Sender
+from cambwatch.loops.lane import DeliveryBook, DeliveryMeter, Lane, Sender
 from cambwatch.loops.scheduler import Scheduler
 
 
@@ -20,21 +20,21 @@ class Deliverer:
         sender: Sender,
         *,
         breakers: Mapping[str, Breaker],
+        meter: DeliveryMeter,
         clock: Clock,
         scheduler: Scheduler,
     ) -> None:
         """*breakers* are as the last process left them; a destination without one fares well."""
         self.lanes: dict[str, Lane] = {}
         for name, destination in destinations.items():
-            kick = asyncio.Event()
             self.lanes[name] = Lane(
                 destination,
                 book,
                 sender,
                 breaker=breakers.get(name, Breaker()),
+                meter=meter,
                 clock=clock,
-                kick=kick,
-                alarm=scheduler.alarm(f"lane {name}", kick),
+                alarm=scheduler.alarm(f"lane {name}", asyncio.Event()),
                 owed=self.wake,
             )
 

@@ -42,6 +42,12 @@ class Sender(Protocol):
     async def post(self, destination: Destination, message: Message, *, number: int) -> Attempt: ...
 
 
+class DeliveryMeter(Protocol):
+    """Who counts attempts."""
+
+    def attempted(self, destination: str, tried: Sequence[Tried], *, posted: bool, now: datetime) -> None: ...
+
+
 class Lane:
     """The deliveries to one destination; only a few of them are in memory at a time."""
 
@@ -52,8 +58,8 @@ class Lane:
         sender: Sender,
         *,
         breaker: Breaker,
+        meter: DeliveryMeter,
         clock: Clock,
-        kick: asyncio.Event,
         alarm: Alarm,
         owed: Callable[[Iterable[str]], None],
     ) -> None:
@@ -66,8 +72,9 @@ class Lane:
         self._destination = destination
         self._book = book
         self._sender = sender
+        self._meter = meter
         self._clock = clock
-        self._kick = kick
+        self._kick = alarm.kick
         self._alarm = alarm
         self._owed = owed
         self.last: PastAttempt | None = None  # of all its deliveries
@@ -136,9 +143,10 @@ class Lane:
         """Return when no post is under way; cancelling this cancels them, and they stay owed."""
         while self._under_way:
             await asyncio.gather(*self._under_way.values())
-        if self._looking is not None:
-            await asyncio.wait([self._looking])
-            self._looking.cancelled() or self._looking.exception()  # what it found is not needed any more
+        if (looking := self._looking) is not None:
+            await asyncio.wait([looking])
+            if not looking.cancelled():
+                looking.exception()  # what it found is not needed any more
 
     async def _start_due(self) -> float | None:
         """Start what may start now; returns the seconds until more may, None if only a kick brings more."""
@@ -239,6 +247,7 @@ class Lane:
             detail=None if attempt.outcome is Outcome.ACCEPTED else attempt.detail,
             **({"together": len(told)} if len(told) > 1 else {}),
         )
+        self._meter.attempted(self._destination.name, tried, posted=posted, now=now)
         await self._record(tried, turn, now)
         self._after_record(tried, turn)
 

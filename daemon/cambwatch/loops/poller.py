@@ -1,7 +1,7 @@
 """Asks Camb for every watched task when it is due, and does what the answer means."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol, assert_never
@@ -11,6 +11,7 @@ import structlog
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.accounts import Account
 from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.durations import Completion
 from cambwatch.core.lifecycle import Progress, next_step, unconfirmed
 from cambwatch.core.model import (
     Conclude,
@@ -28,6 +29,7 @@ from cambwatch.core.model import (
     TaskKey,
     Unavailable,
 )
+from cambwatch.core.turns import Turn
 from cambwatch.loops.account import AccountLane, Flip, Watch
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.conclusion import Concluder
@@ -35,6 +37,8 @@ from cambwatch.loops.scheduler import Alarm
 
 POSTPONED_S = 300.0  # after a bug in handling one task: it must not become a hot loop
 SHORTEST_WAKE_S = 0.005  # between two wake-ups: what falls due in between is served together
+
+WISHED_PACE_S = 0.1  # of a poll that somebody waits for: it goes before those that come by themselves
 
 LONG_SILENCE = timedelta(minutes=1)  # that Camb asks for with a 429, and that an operator should know of
 
@@ -45,6 +49,23 @@ class StatusSource(Protocol):
     """Where the status of a task is asked."""
 
     async def status(self, key: TaskKey) -> Report: ...
+
+
+class Cadence(Protocol):
+    """Says how a task is asked for, and learns from how it went."""
+
+    def policy(self, task: Task) -> PollPolicy: ...
+    def began(self, task: Task, progress: Progress, *, since_s: float) -> Turn: ...
+    def ended(self, task: Task, turn: Turn, completion: Completion) -> None: ...
+    def expired(self, task: Task, turn: Turn) -> None: ...
+    def left(self, task: Task, turn: Turn) -> None: ...
+
+
+class PollMeter(Protocol):
+    """Who counts polls and ends; called for every poll, so it must be quick."""
+
+    def polled(self, account: str, kind: str, report: Report, lateness_s: float, took_s: float) -> None: ...
+    def concluded(self, kind: str, status: Status, detection_s: float | None) -> None: ...
 
 
 class Poller:
@@ -60,14 +81,16 @@ class Poller:
         concluder: Concluder,
         *,
         accounts: Mapping[str, Account],
-        policy: Callable[[str], PollPolicy],
+        cadence: Cadence,
+        meter: PollMeter,
         clock: Clock,
         kick: asyncio.Event,
         alarm: Alarm,
     ) -> None:
         self._source = source
         self._concluder = concluder
-        self._policy = policy
+        self._cadence = cadence
+        self._meter = meter
         self._clock = clock
         self._kick = kick
         self._alarm = alarm
@@ -88,7 +111,8 @@ class Poller:
         """
         Begin to ask for *tasks*, which are pending.
 
-        At once, or with *spread* over the interval of each, so that a restart is no burst.
+        At once, or with *spread* over the pause of each, so that a restart is no burst; each
+        is as old as it is, by the machine's clock, and ages from here on by one that nobody sets.
         A task of an account that the configuration does not have waits until it has.
         """
         now, now_s = self._clock.now(), self._clock.monotonic()
@@ -99,11 +123,16 @@ class Poller:
                 orphans[task.key.account] = orphans.get(task.key.account, 0) + 1
                 continue
             self.forget(task.id)
-            progress = Progress(known_at=now, polls=task.polls, first_polled_at=task.first_polled_at)
-            watch = self._watches[task.id] = Watch(task, progress)
-            pause = self._policy(task.key.kind).pause() * self._clock.chance() if spread else timedelta(0)
-            left = max(task.deadline_at - now, timedelta(0))
-            lane.put(watch, due_s=now_s + min(pause, left).total_seconds())
+            age = max(now - task.registered_at, timedelta(0))
+            progress = Progress(
+                known_at=task.registered_at + age, polls=task.polls, first_polled_at=task.first_polled_at
+            )
+            since_s = now_s - age.total_seconds()
+            turn = self._cadence.began(task, progress, since_s=since_s)
+            watch = self._watches[task.id] = Watch(task, progress, since_s, turn)
+            pause = self._cadence.policy(task).pause(age) * self._clock.chance() if spread else timedelta(0)
+            left = max(task.deadline_at - task.registered_at - age, timedelta(0))
+            self._put(watch, lane, due_s=now_s + min(pause, left).total_seconds())
         for account, count in orphans.items():
             log.warning("task.stranded", account=account, tasks=count, hint="no such account in the configuration")
         self._kick.set()
@@ -113,6 +142,7 @@ class Poller:
         watch = self._watches.pop(number, None)
         if watch is not None:
             self.lanes[watch.task.key.account].drop(watch)
+            self._leave(watch)
 
     def ask_now(self, number: int) -> bool:
         """Make a task due at once; False if it is not watched."""
@@ -122,7 +152,7 @@ class Poller:
         if watch.due_s is None:
             watch.asked_again = True  # the answer under way may be older than the wish
         else:
-            self.lanes[watch.task.key.account].put(watch, due_s=self._clock.monotonic())
+            self.lanes[watch.task.key.account].put(watch, due_s=self._clock.monotonic(), pace_s=WISHED_PACE_S)
         self._kick.set()
         return True
 
@@ -145,6 +175,11 @@ class Poller:
             for watch in self._watches.values()
             if watch.progress.polls != watch.task.polls
         ]
+
+    def limited(self, account: str) -> bool:
+        """Whether the budget of *account* does not suffice to ask for all of its tasks when they are due."""
+        lane = self.lanes.get(account)
+        return lane is not None and lane.limited(self._clock.monotonic())
 
     @property
     def watching(self) -> int:
@@ -191,7 +226,7 @@ class Poller:
             pause_s = await self._act(watch, lane, step)
         except StoreUnavailableError as error:
             # Asked again as if Camb still worked on it: that is no more load than before, and it needs no memory.
-            pause_s = self._policy(key.kind).pause().total_seconds()
+            pause_s = self._cadence.policy(watch.task).pause(self._age(watch)).total_seconds()
             if not self._unrecorded:
                 log.warning(
                     "store.unavailable", undone="conclusion", kind=key.kind, task_id=key.task_id, error=str(error)
@@ -203,14 +238,17 @@ class Poller:
 
     async def _ask(self, watch: Watch, lane: AccountLane) -> Report:
         """What Camb says now; account and progress have taken it in."""
-        asked_at = self._clock.now()
+        asked_at, age = self._clock.now(), self._age(watch)
+        key, sent_s = watch.task.key, self._clock.monotonic()
         try:
-            report = await self._source.status(watch.task.key)
+            report = await self._source.status(key)
         except BaseException as error:
             lane.unanswered(type(error).__name__)  # whatever went wrong, its place in the lane is free again
             raise
+        took_s = self._clock.monotonic() - sent_s
+        self._meter.polled(key.account, key.kind, report, sent_s - watch.was_due_s, took_s)
         self._take_in_account(watch, lane, report)
-        watch.progress.note(report, asked_at=asked_at, now=self._clock.now())
+        watch.progress.note(report, asked_at=asked_at, age=age, now=self._now(watch))
         return report
 
     def _decide(self, watch: Watch, report: Report) -> Step:
@@ -218,8 +256,8 @@ class Poller:
         if isinstance(report, Pending) and report.word is not None and watch.progress.word is None:
             watch.progress.word = report.word
             log.warning("task.word_unknown", kind=key.kind, task_id=key.task_id, word=report.word)
-        policy, now, chance = self._policy(key.kind), self._clock.now(), self._clock.chance()
-        return next_step(watch.task, watch.progress, report, policy=policy, now=now, chance=chance)
+        policy, chance = self._cadence.policy(watch.task), self._clock.chance()
+        return next_step(watch.task, watch.progress, report, policy=policy, now=self._now(watch), chance=chance)
 
     async def _act(self, watch: Watch, lane: AccountLane, step: Step) -> float:
         """Do *step*; returns the seconds until the task is to be asked for again, negative: never."""
@@ -240,8 +278,31 @@ class Poller:
     async def _conclude(
         self, watch: Watch, lane: AccountLane, step: Conclude, *, result: tuple[Json] | None = None
     ) -> None:
-        await self._concluder.conclude(watch.task, watch.progress, step, lane, result=result)
+        age_s = self._age(watch).total_seconds()  # before the result is read, which takes a while
+        concluded = await self._concluder.conclude(watch.task, watch.progress, step, lane, result=result)
         self._unrecorded = False
+        if concluded:
+            self._count(watch, step, age_s)
+            self._learn(watch, step, age_s)
+
+    def _count(self, watch: Watch, step: Conclude, age_s: float) -> None:
+        camb_ended_it = step.status not in {Status.EXPIRED, Status.NOT_FOUND}
+        pending_s = watch.progress.pending_at_s if camb_ended_it else None
+        self._meter.concluded(watch.task.key.kind, step.status, None if pending_s is None else age_s - pending_s)
+
+    def _learn(self, watch: Watch, step: Conclude, age_s: float) -> None:
+        pending_s, turn = watch.progress.pending_at_s, watch.turn
+        if pending_s is None or turn is None:  # it may have ended long before we first looked
+            return
+        if step.status is Status.EXPIRED:
+            if watch.progress.failures == 0:  # else Camb gave no answer, and it may have ended
+                self._cadence.expired(watch.task, turn)
+        elif step.status is not Status.NOT_FOUND:
+            self._cadence.ended(watch.task, turn, Completion(pending_s, age_s))
+
+    def _leave(self, watch: Watch) -> None:
+        if watch.turn is not None:
+            self._cadence.left(watch.task, watch.turn)
 
     async def _confirm(self, watch: Watch, lane: AccountLane, run_id: int) -> float:
         success = Conclude(Status.SUCCESS, run_id)
@@ -251,8 +312,8 @@ class Poller:
             return -1
         result = await self._concluder.confirm(watch.task, run_id, lane)
         if result is None:
-            policy = self._policy(watch.task.key.kind)
-            return await self._act(watch, lane, unconfirmed(watch.task, policy=policy, now=self._clock.now()))
+            policy = self._cadence.policy(watch.task)
+            return await self._act(watch, lane, unconfirmed(watch.task, policy=policy, now=self._now(watch)))
         await self._conclude(watch, lane, success, result=result)
         return -1
 
@@ -260,11 +321,25 @@ class Poller:
         if self._watches.get(watch.task.id) is watch:  # else it was forgotten meanwhile, or is watched anew
             if pause_s < 0:
                 del self._watches[watch.task.id]
+                self._leave(watch)
             else:
                 due_s = self._clock.monotonic() + (0 if watch.asked_again else pause_s)
                 watch.asked_again = False
-                lane.put(watch, due_s=due_s)
+                self._put(watch, lane, due_s=due_s)
         self._go_on()
+
+    def _put(self, watch: Watch, lane: AccountLane, *, due_s: float) -> None:
+        """Make *watch* due, as urgent as it is by then."""
+        pace = self._cadence.policy(watch.task).pause(timedelta(seconds=due_s - watch.since_s))
+        lane.put(watch, due_s=due_s, pace_s=pace.total_seconds())
+
+    def _age(self, watch: Watch) -> timedelta:
+        """How long ago the task was registered; setting the machine's clock changes nothing of that."""
+        return timedelta(seconds=self._clock.monotonic() - watch.since_s)
+
+    def _now(self, watch: Watch) -> datetime:
+        """The task's own time, by which its deadline comes."""
+        return watch.task.registered_at + self._age(watch)
 
     def _go_on(self) -> None:
         """A poll has its answer: another may take its place, however long what follows from it takes."""
@@ -280,6 +355,8 @@ class Poller:
             case Unavailable(fault, wish, detail):
                 # A rate limit is one of the key, so its Retry-After is for all that is asked with it.
                 silence = wish if fault is Fault.RATE_LIMITED else None
+                if fault is Fault.RATE_LIMITED:
+                    lane.slow_down(self._clock.monotonic())
                 until_s = None if silence is None else self._clock.monotonic() + silence.total_seconds()
                 flip = lane.unanswered(detail or fault, hold_until_s=until_s)
                 if silence is not None and silence >= LONG_SILENCE:

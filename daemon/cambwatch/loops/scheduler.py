@@ -9,6 +9,7 @@ that are under way. The loops keep their due times themselves.
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Self
 
 import structlog
@@ -36,7 +37,7 @@ class Alarm:
 
     def __init__(self, job: Job, kick: asyncio.Event, now: Callable[[], datetime]) -> None:
         self._job = job
-        self._kick = kick
+        self.kick = kick
         self._now = now
         self._at: datetime | None = None
         self.rounds = 0
@@ -51,7 +52,7 @@ class Alarm:
     @property
     def kicked(self) -> bool:
         """Whether the loop was woken and has not come round since."""
-        return self._kick.is_set()
+        return self.kick.is_set()
 
     def set(self, pause_s: float | None) -> None:
         """
@@ -64,7 +65,7 @@ class Alarm:
         if pause_s is None:
             return
         if pause_s <= 0:
-            self._kick.set()
+            self.kick.set()
             return
         at = self._now() + timedelta(seconds=pause_s)
         if self._at is None or at < self._at:
@@ -82,17 +83,22 @@ class Alarm:
     def wake(self) -> None:
         """Set the kick now, and forget what the alarm was set to."""
         self._at = None
-        self._kick.set()
+        self.kick.set()
 
 
 class Scheduler:
     """Hands out alarms and recurring duties; use as a context manager, inside the running loop."""
 
-    def __init__(self, *, now: Callable[[], datetime], look_s: float = LOOK_S) -> None:
+    def __init__(
+        self, *, now: Callable[[], datetime], look_s: float = LOOK_S, lagged: Callable[[float], None] = lambda _: None
+    ) -> None:
+        """*lagged* is told with every look how many seconds later it comes than it was meant to."""
         self._now = now
+        self._lagged = lagged
         self._look_s = look_s
         self.alarms: list[Alarm] = []
         self._look: asyncio.TimerHandle | None = None
+        self._look_due_s = inf
         # With a low max_instances APScheduler skips a run, for ever, whenever the event loop is so busy that the run
         # before is not yet ticked off; a ring takes no time, so any number may overlap.
         self._scheduler = AsyncIOScheduler(
@@ -125,6 +131,7 @@ class Scheduler:
         Set back by an hour, that clock would let the loops sleep for the hour. They know
         by one that only grows what is due, and set their alarms anew.
         """
+        self._lagged(max(loop.time() - self._look_due_s, 0.0))
         now = self._now()
         new_offset_s = now.timestamp() - loop.time()
         jumped = abs(new_offset_s - offset_s) > JUMP_S
@@ -136,6 +143,7 @@ class Scheduler:
         self._look_again(loop, new_offset_s)
 
     def _look_again(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
+        self._look_due_s = loop.time() + self._look_s
         self._look = loop.call_later(self._look_s, self._look_at_clocks, loop, offset_s)
 
 

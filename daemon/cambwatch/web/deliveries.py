@@ -14,6 +14,7 @@ from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.destinations import Destination
 from cambwatch.core.model import Delivery, DeliveryFilter, DeliveryState, PastAttempt, Subject
 from cambwatch.web.bodies import mistake
+from cambwatch.web.connections import read_body
 from cambwatch.web.delivery_views import OwedPage, OwedView, Queued, TriedView, owed_view, tried_view
 from cambwatch.web.json_body import read_json
 from cambwatch.web.problems import Mistake, ProblemError, unprocessable
@@ -55,9 +56,9 @@ class RetryWish(BaseModel):
     state: Literal["dead", "pending"] = Field(
         "dead", description="pending: those that wait for their next attempt are due now"
     )
-    since: Annotated[str, Field(max_length=40), AfterValidator(_instant)] | None = Field(
-        None, description="only of events from then on; RFC 3339", examples=["2026-11-22T06:00:00Z"]
-    )
+    since: (
+        Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)] | None
+    ) = Field(None, description="only of events from then on; RFC 3339", examples=["2026-11-22T06:00:00Z"])
 
 
 class DeliveryEndpoints:
@@ -112,7 +113,7 @@ class DeliveryEndpoints:
 
     async def retry_some(self, request: web.Request) -> web.StreamResponse:
         """Try all deliveries again that the body describes, by steps; what a step has queued stays queued."""
-        wish = self._wish(await request.read())
+        wish = self._wish(await read_body(request))
         names = self._destinations if wish.destination is None else [wish.destination]
         since = None if wish.since is None else datetime.fromisoformat(wish.since)
         now = self._now()  # of all steps: by it the next one knows what the last one did

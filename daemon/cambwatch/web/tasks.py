@@ -16,6 +16,7 @@ from cambwatch.core.events import GroupComplete
 from cambwatch.core.model import Delivery, GroupState, Registered, Registration, Status, Task, TaskFilter, TaskKey
 from cambwatch.core.naming import check_task_id
 from cambwatch.web.bodies import Registrar
+from cambwatch.web.connections import read_body
 from cambwatch.web.problems import Mistake, ProblemError, unprocessable
 from cambwatch.web.queries import read_cursor, read_filter, read_limit, read_wait, write_cursor
 from cambwatch.web.views import TaskPage, TaskView, group_view, task_view
@@ -43,6 +44,7 @@ class Watcher(Protocol):
     def forget(self, number: int) -> None: ...
     def ask_now(self, number: int) -> bool: ...
     def seen(self, task: Task) -> tuple[Task, datetime | None]: ...
+    def limited(self, account: str) -> bool: ...
 
 
 class Endings(Protocol):
@@ -97,7 +99,7 @@ class TaskEndpoints:
 
     async def register(self, request: web.Request) -> web.StreamResponse:
         """Watch a task, or an array of at most 1000, all or none. Answers when it is on disk."""
-        wishes, several = self._registrar.read(await request.read())
+        wishes, several = self._registrar.read(await read_body(request))
         registered = await self._book.register(wishes, now=self._now())
         new = [one.task for one in registered if one.new]
         self._watcher.watch(new)
@@ -190,6 +192,7 @@ class TaskEndpoints:
                 task_view(
                     live,
                     next_poll_at=next_poll_at,
+                    limited=self._watcher.limited(task.key.account),
                     result_endpoint=self._desk.result_endpoint(task, task.status, task.run_id),
                     deliveries=owed.get(task.id, []),
                 )

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
 from cambwatch.core.guidance import guide
 from cambwatch.core.instants import rfc3339
-from cambwatch.core.kinds import Kind
 from cambwatch.core.model import Delivery, DeliveryState, GroupState, Outcome, Status, Task
 
 AT = "RFC 3339, UTC, milliseconds"
@@ -51,6 +50,9 @@ class TaskView(BaseModel):
     next_poll_at: str | None = Field(description=f"{AT}; null while it is asked for and when it has ended")
     polls: int = Field(description="while it is pending: since the daemon started, with what was written down before")
     deadline_at: str = Field(description=AT)
+    limited_by: Literal["budget"] | None = Field(
+        description="budget: requests_per_second of the account does not suffice to ask for its tasks when they are due"
+    )
     result_endpoint: str | None
     result: Any
     deliveries: list[DeliveryView]
@@ -71,25 +73,6 @@ class GroupView(BaseModel):
     tasks: int
     group_size: int | None
     complete: bool
-
-
-class KindView(BaseModel):
-    """A kind of task."""
-
-    kind: str
-    title: str
-    aliases: list[str]
-    status_path: str
-    result_paths: list[str]
-    needs_extra: list[str] = Field(description="fields of `extra` without which the result cannot be read")
-    interval_seconds: float
-    deadline_seconds: float
-
-
-class KindPage(BaseModel):
-    """All kinds."""
-
-    items: list[KindView]
 
 
 class Readiness(BaseModel):
@@ -121,7 +104,12 @@ def delivery_view(delivery: Delivery) -> DeliveryView:
 
 
 def task_view(
-    task: Task, *, next_poll_at: datetime | None, result_endpoint: str | None, deliveries: Sequence[Delivery]
+    task: Task,
+    *,
+    next_poll_at: datetime | None,
+    limited: bool,
+    result_endpoint: str | None,
+    deliveries: Sequence[Delivery],
 ) -> TaskView:
     """*task* as the API shows it."""
     guidance = guide(task.key.kind, task.status, task.exception_reason)
@@ -145,6 +133,7 @@ def task_view(
         next_poll_at=instant(next_poll_at),
         polls=task.polls,
         deadline_at=rfc3339(task.deadline_at),
+        limited_by="budget" if limited and task.status is Status.PENDING else None,
         result_endpoint=result_endpoint,
         result=task.result,
         deliveries=[delivery_view(delivery) for delivery in deliveries],
@@ -159,18 +148,4 @@ def group_view(state: GroupState) -> GroupView:
         tasks=state.tasks,
         group_size=state.size,
         complete=state.complete,
-    )
-
-
-def kind_view(kind: Kind, *, interval_s: float, deadline_s: float) -> KindView:
-    """*kind* as the API shows it."""
-    return KindView(
-        kind=kind.name,
-        title=kind.title,
-        aliases=list(kind.aliases),
-        status_path=kind.status_path,
-        result_paths=[call.path for call in kind.results],
-        needs_extra=list(dict.fromkeys(name for call in kind.results for name in call.needs)),
-        interval_seconds=interval_s,
-        deadline_seconds=deadline_s,
     )

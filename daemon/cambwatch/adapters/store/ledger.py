@@ -86,16 +86,7 @@ class DeliveryLedger:
 
     async def backlogs(self) -> Mapping[str, Backlog]:
         """What waits for each destination for which anything does."""
-
-        def work(connection: sa.Connection) -> Mapping[str, Backlog]:
-            found: dict[str, Backlog] = {}
-            for name, count, first in connection.execute(_BACKLOGS):
-                half = Backlog(count, rows.instant(first))
-                other = found.get(name, Backlog(0, half.oldest_at))
-                found[name] = Backlog(half.waiting + other.waiting, min(half.oldest_at, other.oldest_at))
-            return found
-
-        return await self._database.read(work)
+        return await self._database.read(backlogs)
 
     async def retry(self, delivery_id: str, *, now: datetime) -> bool:
         """Make the delivery due at *now* with a fresh budget; False where it is neither dead nor pending."""
@@ -137,6 +128,16 @@ class DeliveryLedger:
             chosen = chosen.where(deliveries.c.created_at >= us(since))
         again = sa.update(deliveries).where(deliveries.c.id.in_(chosen)).values(_another_try(now))
         return await self._database.write(lambda connection: connection.execute(again).rowcount)
+
+
+def backlogs(connection: sa.Connection) -> Mapping[str, Backlog]:
+    """The same, as a part of a wider read."""
+    found: dict[str, Backlog] = {}
+    for name, count, first in connection.execute(_BACKLOGS):
+        half = Backlog(count, rows.instant(first))
+        other = found.get(name, Backlog(0, half.oldest_at))
+        found[name] = Backlog(half.waiting + other.waiting, min(half.oldest_at, other.oldest_at))
+    return found
 
 
 def _in_states(states: Collection[DeliveryState], *besides: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

@@ -18,6 +18,7 @@ _OWE_EVENT = sa.insert(events)
 _OWE_DELIVERY = sa.insert(deliveries).values(
     event_id=sa.select(events.c.id).where(events.c.origin == sa.bindparam("of")).scalar_subquery()
 )
+_TOLD = sa.select(events.c.id).where(events.c.group == sa.bindparam("group"))
 _STILL_OPEN = sa.select(tasks.c.id).where(tasks.c.group == sa.bindparam("group"), WATCHED).limit(1)
 
 
@@ -40,6 +41,7 @@ def owe(connection: sa.Connection, told: Sequence[Told]) -> None:
                 "origin": one.event.origin,
                 "document": to_document(one.event),
                 "created_at": us(one.event.finished_at),
+                "group": one.event.group if isinstance(one.event, GroupComplete) else None,
             }
             for one in told
         ],
@@ -101,8 +103,7 @@ def complete_group(
         registered_at=state.registered_at,
         finished_at=at,
     )
-    told = sa.select(events.c.id).where(events.c.origin == event.origin)
-    if connection.execute(told).first() is not None:
+    if connection.execute(_TOLD, {"group": group}).first() is not None:
         return []
     heard = hear(event)
     owe(connection, [Told(event, heard)])

@@ -63,19 +63,27 @@ tasks = sa.Table(
 # Words, not parameters: a planner that does not see the value cannot use a partial index.
 WATCHED = tasks.c.status == sa.literal_column(f"'{Status.PENDING}'")
 GROUPED = tasks.c.group.is_not(None)
+FINISHED = tasks.c.finished_at.is_not(None)
 
 sa.Index("ix_tasks_status", tasks.c.status, tasks.c.id)
 sa.Index("ix_tasks_group", tasks.c.group, tasks.c.status, sqlite_where=GROUPED, postgresql_where=GROUPED)
+sa.Index("ix_tasks_finished", tasks.c.finished_at, tasks.c.id, sqlite_where=FINISHED, postgresql_where=FINISHED)
 
 events = sa.Table(
     "events",
     metadata,
     sa.Column("id", BIG, primary_key=True, autoincrement=True),
-    sa.Column("task", sa.ForeignKey("tasks.id", ondelete="CASCADE"), index=True),  # NULL: it is a group's
+    sa.Column("task", sa.ForeignKey("tasks.id", ondelete="CASCADE")),  # NULL: it is a group's
     sa.Column("origin", sa.Text, nullable=False, unique=True),  # what is told once is told once
     sa.Column("document", sa.JSON, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("group", sa.Text),  # whose completion it is; NULL: it is no group's
 )
+
+COMPLETED = events.c.group.is_not(None)
+
+sa.Index("ix_events_task", events.c.task, events.c.created_at)  # those of a task, and by their age those of none
+sa.Index("ix_events_group", events.c.group, unique=True, sqlite_where=COMPLETED, postgresql_where=COMPLETED)
 
 deliveries = sa.Table(
     "deliveries",
@@ -152,4 +160,14 @@ destinations = sa.Table(
     sa.Column("held_until", sa.BigInteger),
     sa.Column("told", sa.Boolean, nullable=False),
     sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
+)
+
+# What is remembered of how long tasks took: a few kilobytes for a kind, or a size within one, however many there were.
+durations = sa.Table(
+    "durations",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("size", sa.Text, primary_key=True),  # empty: all tasks of the kind
+    sa.Column("memory", sa.JSON, nullable=False),
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
 )

@@ -12,13 +12,14 @@ import fcntl
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
@@ -27,6 +28,7 @@ from sqlalchemy.pool import StaticPool
 from cambwatch.adapters.store.database import Item, StoreBusyError, StoreUnavailableError, T, Work, WorkOfMany
 
 LARGEST_GROUP = 500  # units of work in one transaction
+LEAST_ROOM = 1 << 16  # bytes; with less SQLite cannot even begin its log
 BUSY_TIMEOUT_S = 5.0  # another program, such as a backup, may hold the file for a moment
 
 _TO_JSON = json.JSONEncoder(separators=(",", ":")).encode
@@ -34,6 +36,13 @@ _TO_JSON = json.JSONEncoder(separators=(",", ":")).encode
 
 def _from_json(text: str) -> Any:
     return {} if text == "{}" else json.loads(text)  # most tasks have no labels and no extra
+
+
+class Meter(Protocol):
+    """Who counts transactions, in seconds; called by the threads that ran them."""
+
+    def wrote(self, took_s: float) -> None: ...
+    def read(self, took_s: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -130,8 +139,9 @@ def create_engine(
 class SqliteDatabase:
     """The file *path*, whose tables are there; use it within one running event loop."""
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, meter: Meter | None = None) -> None:
         self._path = path
+        self._meter = meter
         self._units: SimpleQueue[_Unit | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -139,8 +149,23 @@ class SqliteDatabase:
         self._write_engine = create_engine(path, begin="BEGIN IMMEDIATE", busy_timeout_s=busy_timeout_s)
         self._read_engine = create_engine(path, begin="BEGIN", busy_timeout_s=busy_timeout_s)
         self._reader = ThreadPoolExecutor(1, "cambwatch-read")
-        self.trouble: str | None = None
-        """Why the last write failed; None after one that succeeded."""
+        self._trouble: str | None = None
+        self._damage: str | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
+    @property
+    def trouble(self) -> str | None:
+        """
+        Why the last write failed; None after one that succeeded.
+
+        Once the file was found damaged, by a read or a write, it says so until the end: a write elsewhere in it,
+        such as that of prove(), may well succeed.
+        """
+        return self._damage or self._trouble
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -191,8 +216,16 @@ class SqliteDatabase:
             raise StoreUnavailableError(f"{self._path} is closed", hint="cambwatch is stopping")
 
         def run() -> T:
-            with translated(self._path), self._read_engine.connect() as connection:
-                return work(connection)
+            begun_s = time.monotonic()
+            try:
+                with translated(self._path), self._read_engine.connect() as connection:
+                    return work(connection)
+            except StoreUnavailableError as error:
+                self._note_damage(error)
+                raise
+            finally:
+                if self._meter is not None:
+                    self._meter.read(time.monotonic() - begun_s)
 
         return await asyncio.get_running_loop().run_in_executor(self._reader, run)
 
@@ -227,6 +260,7 @@ class SqliteDatabase:
             return
 
     def _transact(self, units: Sequence[_Unit]) -> BaseException | None:
+        begun_s = time.monotonic()
         alike: dict[WorkOfMany[Any, Any], list[_Unit]] = {}
         for unit in units:
             alike.setdefault(unit.work, []).append(unit)
@@ -240,15 +274,23 @@ class SqliteDatabase:
                         unit.result = result
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the unit
             return error
+        finally:
+            if self._meter is not None:
+                self._meter.wrote(time.monotonic() - begun_s)
         return None
 
     def _settle(self, group: Sequence[_Unit]) -> None:
         for unit in group:
             if unit.error is None:
-                self.trouble = None
+                self._trouble = None
             elif isinstance(unit.error, StoreUnavailableError):
-                self.trouble = str(unit.error)
+                self._trouble = str(unit.error)
+                self._note_damage(unit.error)
             unit.settle()
+
+    def _note_damage(self, error: StoreUnavailableError) -> None:
+        if _is_damage(error.reason):
+            self._damage = str(error)
 
 
 def _write_nothing(connection: sa.Connection) -> None:
@@ -271,12 +313,24 @@ def translated(path: Path) -> Iterator[None]:
 
 def _hint(reason: str, path: Path) -> str:
     words = reason.lower()
-    if "full" in words:
+    if "full" in words or ("disk i/o" in words and _is_full(path)):  # the latter where not even a log can be made
         return f"make room on the file system of {path}; it goes on by itself"
     if "readonly" in words or "read-only" in words or "unable to open" in words:
         return f"make {path} and its folder writable for this user"
-    if "malformed" in words or "not a database" in words:
+    if _is_damage(reason):
         return f"{path} is damaged: stop cambwatch, put it aside and restore a backup"
     if "locked" in words:
         return f"another program holds {path}"
     return f"look at the disk of {path}"
+
+
+def _is_damage(reason: str) -> bool:
+    return "malformed" in reason or "not a database" in reason
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        files = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return files.f_bavail * files.f_frsize < LEAST_ROOM

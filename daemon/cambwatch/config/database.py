@@ -1,0 +1,21 @@
+"""Where the daemon keeps its database, for a command that need not be able to run it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from cambwatch.config.files import find, read_bytes
+from cambwatch.config.load import examine
+
+
+def database(path: str | None, environ: Mapping[str, str]) -> Path:
+    """
+    The SQLite file of the daemon with the configuration of find().
+
+    Only `store` has to be right: whoever asks need not have the keys and URLs of the
+    daemon. Raises ConfigError.
+    """
+    found = find(path, environ)
+    examined = examine(read_bytes(found), file=str(found), folder=found.absolute().parent, environ=environ)
+    examined.refuse(finding for finding in examined.mistakes if finding.path[:1] in {(), ("store",)})
+    assert examined.parts.store is not None  # noqa: S101 - without it there would be a mistake
+    return Path(examined.parts.store.url.removeprefix("sqlite:///"))

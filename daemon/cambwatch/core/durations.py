@@ -1,0 +1,272 @@
+"""
+How long tasks took, as far as our own polls could tell.
+
+A task that was pending at one poll and had ended at the next took something in
+between (an interval-censored duration). What is remembered of it is bounded: a
+histogram over fixed bins of the logarithm, in which old completions fade, and the
+newest few as they came. A detector says when those no longer fit the rest.
+"""
+
+import math
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import Self
+
+from cambwatch.core.model import Json
+
+SHORTEST_S = 0.01
+BIN_WIDTH = 0.05  # of the natural logarithm: a bin is 5 % wide
+BINS = 400
+EDGES_S = (0.0, *(SHORTEST_S * math.exp(BIN_WIDTH * index) for index in range(1, BINS + 1)))
+"""Bounds of the bins, the lower one not within; the last is 56 days, and whatever takes longer counts as that."""
+
+HALF_LIFE = 200
+"""Completions after which an older one counts half."""
+
+NEWEST = 32  # completions that are kept as they came
+ENOUGH = 30
+"""Completions from which on a memory says something."""
+
+# The detector: two cumulative sums of scores, one for longer and one for shorter than remembered (E. S. Page 1954,
+# "Continuous Inspection Schemes"). A completion's score is its place among the remembered ones, in standard
+# deviations of a place that is picked evenly: within ±1.73, so no single completion raises an alarm. Changes of a mean
+# score by less than SLACK are left to forgetting. One completion in
+# 100,000 raises a false alarm at a fixed interval (benchmarks/cadence.py measures it); durations that double raise a
+# true one after about 10 completions where they vary little, after 130 where they are exponential.
+SLACK = 0.35
+ALARM = 12.0
+
+_FADING: float = 0.5 ** (1 / HALF_LIFE)
+_WINDOW = 1 / (1 - _FADING)  # what a bin weighs into which all fall, for ever: 289
+_HEAVIEST = 1e12  # of a completion, until all are scaled down again
+_FORM = [SHORTEST_S, BIN_WIDTH, BINS]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A task that was pending at the age *pending_s* and had ended at the age *ended_s*; both finite."""
+
+    pending_s: float
+    ended_s: float
+
+    def clamped(self) -> "Completion":
+        """Both ages where the bins are, the second never before the first: a clock may have been set back."""
+        longest = EDGES_S[-1]
+        pending_s = min(max(self.pending_s, 0.0), longest)
+        return Completion(pending_s, min(max(self.ended_s, pending_s, SHORTEST_S), longest))
+
+
+class Durations:
+    """
+    What is remembered of the tasks of one sort.
+
+    A task that had ended at the first look is none of them: it may have been
+    registered at any time after its end. Nor is one that a user removed, because
+    people lose patience with the slow ones first. One that was pending still at
+    its deadline counts as endless, and fades as completions come in.
+    """
+
+    __slots__ = ("_endless", "_longer", "_newest", "_shorter", "_unit", "_weights", "completions")
+
+    def __init__(self) -> None:
+        self.completions = 0
+        """How many are remembered, faded or not."""
+        self._weights = [0.0] * BINS  # in a currency of which the newest completion is worth _unit
+        self._unit = 1.0
+        self._endless = 0.0
+        self._newest: deque[Completion | None] = deque(maxlen=NEWEST)  # None: it outlasted its turn
+        self._longer = _Sum()
+        self._shorter = _Sum()
+
+    def note(self, completion: Completion) -> bool:
+        """
+        Take in a completion, of the task whose turn it is: see turns.py.
+
+        True where it is the one by which the newest no longer fit the rest; then
+        only those since the change remain, at most NEWEST.
+        """
+        completion = completion.clamped()
+        if self._judge(completion.pending_s, completion.ended_s, completion):
+            return True
+        self._fade()
+        self._add(completion, self._unit)
+        return False
+
+    def note_outlasting(self, age_s: float) -> bool:
+        """
+        Take in that the task whose turn it is was pending still at *age_s*.
+
+        Returns the same. How long it takes in the end is told by note_late().
+        """
+        return self._judge(age_s, EDGES_S[-1], None)
+
+    def note_late(self, completion: Completion, *, behind: int) -> None:
+        """Take in a completion of a task whose turn was so many completions ago."""
+        self._add(completion.clamped(), self._unit * _FADING**behind)
+
+    def note_endless(self) -> None:
+        """Take in a task that was pending still at its deadline; completions fade by completions alone."""
+        self._endless = min(self._endless + self._unit, _WINDOW * self._unit)
+
+    @property
+    def weights(self) -> Sequence[float]:
+        """How many completions each bin holds, faded ones as fractions."""
+        return [weight / self._unit for weight in self._weights]
+
+    def histogram(self) -> list[tuple[float, float, float]]:
+        """The bins that hold something, as bounds in seconds, the lower one not within, and weight."""
+        bins = zip(pairwise(EDGES_S), self.weights, strict=True)
+        return [(low_s, high_s, weight) for (low_s, high_s), weight in bins if weight > 0]
+
+    @property
+    def newest(self) -> Sequence[Completion]:
+        """The newest NEWEST completions at most, oldest first."""
+        return tuple(each for each in self._newest if each is not None)
+
+    @property
+    def endless(self) -> float:
+        """How many tasks had not ended at their deadline, faded ones as fractions."""
+        return self._endless / self._unit
+
+    @property
+    def worth(self) -> float:
+        """As how many equally fresh completions the faded ones are good for, in an estimate: at most 577."""
+        faded: float = _FADING**self.completions
+        return (1 + _FADING) * _WINDOW * (1 - faded) / (1 + faded)
+
+    def quantile_s(self, share: float) -> float | None:
+        """The duration that *share* in (0, 1) of the completions did not exceed, to a bin's width; None without any."""
+        if not self.completions:
+            return None
+        sums = list(accumulate(self._weights))
+        index = min(bisect_left(sums, share * sums[-1]), BINS - 1)
+        return EDGES_S[index + 1] * math.exp(-BIN_WIDTH / 2)
+
+    def as_json(self) -> Json:
+        """Everything, as plain values of JSON; at most BINS + NEWEST pairs of numbers."""
+        return {
+            "form": _FORM,
+            "completions": self.completions,
+            "weights": [[index, weight] for index, weight in enumerate(self.weights) if weight > 0],
+            "endless": self.endless,
+            "newest": [None if each is None else [each.pending_s, each.ended_s] for each in self._newest],
+            "longer": [self._longer.total, self._longer.terms],
+            "shorter": [self._shorter.total, self._shorter.terms],
+        }
+
+    @classmethod
+    def from_json(cls, value: Json) -> Self:
+        """The memory that as_json() gave; ValueError for anything else, other bins than ours included."""
+        durations = cls()
+        try:
+            if value["form"] != _FORM:
+                raise ValueError("not a memory of durations: its bins are not ours")
+            durations.completions = _natural(value["completions"])
+            for index, weight in value["weights"]:
+                durations._weights[_natural(index)] = _amount(weight)
+            durations._endless = _amount(value["endless"])
+            durations._newest.extend(
+                None if each is None else Completion(*map(_amount, each)) for each in value["newest"]
+            )
+            durations._longer = _Sum(_amount(value["longer"][0]), _natural(value["longer"][1]))
+            durations._shorter = _Sum(_amount(value["shorter"][0]), _natural(value["shorter"][1]))
+        except (TypeError, KeyError, IndexError) as error:
+            raise ValueError(f"not a memory of durations: {error!r}") from error
+        if bool(durations.completions) != any(durations._weights):
+            raise ValueError("not a memory of durations: completions and weights contradict each other")
+        return durations
+
+    def _judge(self, pending_s: float, ended_s: float, newest: Completion | None) -> bool:
+        """Whether, with what ended in between, the newest no longer fit the rest; then only they remain."""
+        self._newest.append(newest)
+        if self.completions < ENOUGH:
+            return False
+        score = self._score(pending_s, ended_s)
+        self._longer.add(score - SLACK)
+        self._shorter.add(-score - SLACK)
+        since = max((each.terms for each in (self._longer, self._shorter) if each.total > ALARM), default=0)
+        if since:
+            self._begin_again([each for each in list(self._newest)[-since:] if each is not None])
+        return bool(since)
+
+    def _score(self, pending_s: float, ended_s: float) -> float:
+        """Where a duration between the two lies among the remembered: of mean 0 and deviation 1 if it is like them."""
+        # By whole bins: tasks that all end in one of them lie in its middle, wherever in it that is.
+        below, within = bin_of(pending_s), bin_of(ended_s) + 1
+        place = (sum(self._weights[:below]) + sum(self._weights[:within])) / 2 / sum(self._weights)
+        return math.sqrt(12) * (place - 0.5)
+
+    def _add(self, completion: Completion, unit: float) -> None:
+        """
+        Share one completion, worth *unit*, out among the bins that it may belong to.
+
+        As those that are remembered are shared out there, as far as any are (a step
+        of the EM algorithm for such data, B. W. Turnbull 1976), and as if there were
+        one more that ended just before it was found: spread over all of the time in
+        question it would blur the very onset that is to be learned.
+        """
+        self.completions += 1
+        pending_s, ended_s = completion.pending_s, completion.ended_s
+        first, last = bin_of(pending_s), bin_of(ended_s)
+        shares = []
+        for index in range(first, last + 1):
+            low_s, high_s = EDGES_S[index], EDGES_S[index + 1]
+            inside_s = min(high_s, ended_s) - max(low_s, pending_s)
+            shares.append(self._weights[index] * inside_s / (high_s - low_s))
+        shares[-1] += unit
+        scale = unit / sum(shares)
+        for index, share in enumerate(shares, first):
+            self._weights[index] += share * scale
+
+    def _fade(self) -> None:
+        # Instead of all that is there getting lighter, what comes gets heavier.
+        self._unit /= _FADING
+        if self._unit > _HEAVIEST:
+            self._weights = [weight / self._unit for weight in self._weights]
+            self._endless /= self._unit
+            self._unit = 1.0
+
+    def _begin_again(self, newest: Sequence[Completion]) -> None:
+        self.completions = 0
+        self._weights = [0.0] * BINS
+        self._unit, self._endless = 1.0, 0.0
+        self._longer, self._shorter = _Sum(), _Sum()
+        self._newest.clear()
+        self._newest.extend(newest)
+        for completion in newest:
+            self._fade()
+            self._add(completion, self._unit)
+
+
+@dataclass(slots=True)
+class _Sum:
+    """A sum that starts again whenever it falls below zero; *terms* counts those since."""
+
+    total: float = 0.0
+    terms: int = 0
+
+    def add(self, term: float) -> None:
+        self.total += term
+        self.terms += 1
+        if self.total <= 0:
+            self.total, self.terms = 0.0, 0
+
+
+def bin_of(age_s: float) -> int:
+    """The number of the bin that *age_s* belongs to, from 0; what lies outside belongs to the nearest."""
+    return min(max(bisect_left(EDGES_S, age_s) - 1, 0), BINS - 1)
+
+
+def _natural(value: Json) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"not a count: {value!r}")
+    return value
+
+
+def _amount(value: Json) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"not an amount: {value!r}")
+    return float(value)

@@ -1,0 +1,121 @@
+"""
+Durations in the order in which tasks began, whatever the order in which they end.
+
+Of tasks that begin together the quick ones end first: in the order of their ends,
+any batch would look like tasks that take longer and longer. So what is learned waits
+for its turn, which is that of the registration. A task that takes very long is
+passed over, so that it holds up no others for ever.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from cambwatch.core.durations import ENOUGH, Completion
+
+PATIENCE = 2.0  # times the duration that nine of ten tasks do not exceed, until one is passed over
+USUAL = 0.9
+LOOKED_AT = 200  # tasks at the head of the line, as long as nothing is known of those before them
+
+
+class Seen(Protocol):
+    """What polls have shown of a task."""
+
+    @property
+    def pending_at_s(self) -> float | None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """A task in the line; *passed* is how many completions had come before, where it was passed over."""
+
+    size: str | None
+    since_s: float
+    seen: Seen
+    completion: Completion | None = None
+    settled: bool = False
+    passed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InTurn:
+    """A completion whose turn it is."""
+
+    size: str | None
+    completion: Completion
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A completion whose turn was so many ago."""
+
+    size: str | None
+    completion: Completion
+    behind: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlasting:
+    """A task whose turn it is, pending still at this age."""
+
+    size: str | None
+    age_s: float
+
+
+class Turns:
+    """The tasks of one kind as they began; time is an argument, in seconds of a clock that only grows."""
+
+    def __init__(self) -> None:
+        self._line: deque[Turn] = deque()
+        self._completions = 0
+
+    def begin(self, size: str | None, since_s: float, seen: Seen) -> Turn:
+        """A task that began at *since_s*, after all that are in the line."""
+        turn = Turn(size, since_s, seen)
+        self._line.append(turn)
+        return turn
+
+    def settle(
+        self, turn: Turn, completion: Completion | None, *, now_s: float, usual_s: float | None
+    ) -> Iterator[InTurn | Late | Outlasting]:
+        """
+        A task has ended, or is no longer watched (None); gives what can be learned by that, in its order.
+
+        *usual_s* is the duration that USUAL of the tasks known so far did not exceed. Who
+        settles a turn again changes nothing.
+        """
+        if turn.settled:
+            return
+        turn.settled, turn.completion = True, completion
+        if turn.passed is not None:
+            if completion is not None:
+                yield Late(turn.size, completion, self._completions - turn.passed)
+            return
+        while self._line:
+            first = self._line[0]
+            if first.settled:
+                self._line.popleft()
+                if first.completion is not None:
+                    self._completions += 1
+                    yield InTurn(first.size, first.completion)
+                continue
+            patience_s = self._patience_s(usual_s)
+            if patience_s is None or now_s - first.since_s <= patience_s:
+                return
+            self._line.popleft()
+            first.passed = self._completions
+            pending_s = first.seen.pending_at_s
+            if pending_s is not None and pending_s > patience_s:  # else Camb gave no answer lately: it may have ended
+                yield Outlasting(first.size, patience_s)
+
+    def _patience_s(self, usual_s: float | None) -> float | None:
+        """How old a task may become before it is passed over; None: as old as it likes."""
+        if usual_s is None:
+            settled = (turn.completion for turn in islice(self._line, LOOKED_AT))
+            held_s = sorted(completion.ended_s for completion in settled if completion is not None)
+            if len(held_s) < ENOUGH:
+                return None
+            usual_s = held_s[int(USUAL * len(held_s))]
+        return PATIENCE * usual_s

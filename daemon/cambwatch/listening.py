@@ -1,0 +1,117 @@
+"""The sockets of the intake: systemd's, or our own; open from the start of the process to its end."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from pathlib import Path
+
+import structlog
+from aiohttp.web import Application
+
+from cambwatch.adapters import systemd
+from cambwatch.config import Config, UnixListen
+from cambwatch.web import server
+
+SOCKET_MODE = 0o660
+BACKLOG = 4096  # connections that nobody has accepted yet; the kernel may allow fewer
+LAST_WORDS_S = 0.2  # for who was accepted and not heard yet; who comes later waits in the socket
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def held(config: Config) -> Iterator[list[socket.socket]]:
+    """
+    What callers connect to, for the length of the block: while nobody serves, they wait.
+
+    systemd's sockets take the place of http.listen, and its rules hold for them. Raises
+    ExposedError where those rules are broken, OSError where an address cannot be had.
+    """
+    sockets = _of_systemd(config) or _own(config)
+    try:
+        yield sockets
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@asynccontextmanager
+async def serving(intake: Application, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
+    """Serve *intake* at *sockets* for the length of the block; they stay open behind it."""
+    loop = asyncio.get_running_loop()
+    listens = []
+    for one in sockets:
+        create = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
+        listens.append(partial(create, sock=one.dup(), backlog=BACKLOG))  # a server closes what it is given
+    async with server.serve(intake, *listens, last_words_s=LAST_WORDS_S):
+        yield
+
+
+def addresses(sockets: Sequence[socket.socket]) -> str:
+    """Where callers find us: URLs, and for Unix sockets `unix:` and the path."""
+    return ", ".join(
+        systemd.address(one) if one.family == socket.AF_UNIX else f"http://{systemd.address(one)}" for one in sockets
+    )
+
+
+def only_unix(sockets: Sequence[socket.socket]) -> bool:
+    """Whether no caller comes over a network, its own host's included."""
+    return all(one.family == socket.AF_UNIX for one in sockets)
+
+
+def _of_systemd(config: Config) -> list[socket.socket]:
+    sockets = systemd.take_sockets(os.environ, pid=os.getpid())
+    outside = systemd.exposed(sockets)
+    if outside is not None and config.http.bearer is None:
+        raise systemd.ExposedError(
+            f"the socket unit listens at {outside}, which other machines can reach: "
+            "set http.token, or give it a loopback address (ListenStream=)"
+        )
+    found = [systemd.address(one) for one in sockets]
+    if sockets and str(config.http.listen) not in found:
+        log.warning("config.doubtful", hint=f"the socket unit listens at {', '.join(found)}, where no command "
+                    f"looks for us: http.listen says {config.http.listen}")  # fmt: skip
+    return sockets
+
+
+def _own(config: Config) -> list[socket.socket]:
+    listen = config.http.listen
+    if isinstance(listen, UnixListen):
+        return [_bind_unix(Path(listen.path))]
+    sockets: list[socket.socket] = []
+    port = listen.port
+    try:
+        found = socket.getaddrinfo(listen.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            one = socket.socket(family, kind, protocol)
+            sockets.append(one)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the other family has a socket of its own
+            one.bind((address[0], port, *address[2:]))
+            one.listen(BACKLOG)
+            port = one.getsockname()[1]  # of a name with two addresses both get the same
+    except OSError:
+        for one in sockets:
+            one.close()
+        raise
+    return sockets
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket at *path* with SOCKET_MODE, which at no moment had a wider one."""
+    if path.is_socket():
+        path.unlink()  # ours from before: the lock on the database says that its process is gone
+    bound = socket.socket(socket.AF_UNIX)
+    try:
+        os.fchmod(bound.fileno(), SOCKET_MODE)  # Linux makes the file of bind() with it, less the umask
+        bound.bind(os.fspath(path))
+        path.chmod(SOCKET_MODE)
+        bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound

@@ -1,0 +1,1 @@
+"""What ways of polling would cost, on durations that were drawn or that a user has recorded."""

@@ -1,0 +1,119 @@
+"""
+What a way of polling costs on given durations.
+
+Requests are all of them, the one at the registration and the final one included.
+Answers take no time here, and none fails.
+"""
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.durations import Completion
+from cambwatch.core.experience import Experience
+from cambwatch.rehearsal.policies import Ages, along, in_step
+
+KIND = "any"
+
+Sample = tuple[float, float]
+"""How long a task takes in seconds, and a number in [0, 1) that shifts its polls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a policy cost over some tasks: requests per task; delays in seconds from a task's end until it was seen."""
+
+    requests: float
+    mean_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    max_s: float
+
+
+def poll(ages: Iterator[float], duration_s: float, deadline_s: float) -> tuple[int, float, float | None]:
+    """Requests, the age when last seen pending, and the age when the end was seen (None: not until the deadline)."""
+    requests, pending_s = 1, 0.0  # asked for at its registration
+    for age_s in ages:
+        requests += 1
+        if age_s >= duration_s:
+            return requests, pending_s, age_s
+        if age_s >= deadline_s:
+            break
+        pending_s = age_s
+    return requests, pending_s, None
+
+
+def figures(ages: Ages, tasks: Sequence[Sample], *, deadline_s: float) -> Figures:
+    """What *tasks*, of which there is one, cost."""
+    requests, delays = 0, []
+    for duration_s, chance in tasks:
+        count, _, found_s = poll(ages(chance), duration_s, deadline_s)
+        requests += count
+        delays.append((deadline_s if found_s is None else found_s) - min(duration_s, deadline_s))
+    delays.sort()
+
+    def share(part: float) -> float:
+        return round(delays[int(part * len(delays))], 3)
+
+    return Figures(
+        requests=round(requests / len(tasks), 4),
+        mean_s=round(statistics.fmean(delays), 4),
+        p50_s=share(0.5),
+        p95_s=share(0.95),
+        p99_s=share(0.99),
+        max_s=round(delays[-1], 3),
+    )
+
+
+def at_same_mean(mean_s: float, tasks: Sequence[Sample], *, deadline_s: float) -> Figures:
+    """The fixed interval, in step, that has *mean_s* as its mean delay on the same *tasks*."""
+    low_s, high_s = mean_s / 2, mean_s * 8
+    durations = [min(duration_s, deadline_s) for duration_s, _ in tasks]
+    for _ in range(20):
+        interval_s = (low_s + high_s) / 2
+        delay_s = statistics.fmean(math.ceil(age_s / interval_s) * interval_s - age_s for age_s in durations)
+        low_s, high_s = (interval_s, high_s) if delay_s < mean_s else (low_s, interval_s)
+    return figures(in_step(low_s), tasks, deadline_s=deadline_s)
+
+
+class Pupil:
+    """
+    What the daemon does with tasks of one kind, without the waiting.
+
+    Learns as it does: from what its own polls saw, under the schedule in force at that
+    time, one completion after the other.
+    """
+
+    def __init__(self, policy: PollPolicy) -> None:
+        self._configured = policy
+        self._deadline_s = policy.deadline.total_seconds()
+        self.experience = Experience(lambda _: policy.limits)
+        self.alarms = 0
+        """How often the durations were taken to have changed."""
+
+    @property
+    def policy(self) -> PollPolicy:
+        """As things stand."""
+        return replace(self._configured, schedule=self.experience.schedule(KIND))
+
+    @property
+    def ages(self) -> Ages:
+        """When it asks, as things stand."""
+        return along(self.policy)
+
+    def watch(self, duration_s: float, chance: float) -> tuple[int, float | None]:
+        """Requests that one task cost, and after how many seconds its end was seen (None: never); learns from it."""
+        requests, pending_s, found_s = poll(self.ages(chance), duration_s, self._deadline_s)
+        if found_s is None:
+            self.experience.note_endless(KIND, None)
+            return requests, None
+        self.alarms += bool(self.experience.note(KIND, None, Completion(pending_s, found_s)))
+        return requests, found_s - duration_s
+
+    def learn(self, tasks: Sequence[Sample]) -> None:
+        """Watch *tasks*, one after the other."""
+        for duration_s, chance in tasks:
+            self.watch(duration_s, chance)
