@@ -1,0 +1,251 @@
+"""
+Polls per second, all PENDING: the daemon beside what a user would run instead, in turns, in one run.
+
+    make bench
+
+A bare aiohttp and uvloop loop, the official SDK's async client, and twenty threads with
+requests, each as a process of its own like the daemon, against one pretend Camb that does
+nothing but count. What that can serve at most is measured as well, by raw sockets: where a
+client comes near it, the client is not the limit. Loopback only; raw numbers in
+benchmarks/results/polling.json.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvloop
+
+from harness import Daemon, hook, machine, register
+
+RESULTS = Path(__file__).parent / "results" / "polling.json"
+CONCURRENCY = 64
+THREADS = 20
+TASKS = 20_000
+ROUNDS = 3
+SECONDS = 6
+WARM_S = 2
+BODY = b'{"status":"PENDING","run_id":null}'
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
+
+
+class Counting(asyncio.Protocol):
+    """Answers each request with PENDING, and /count with how many there were."""
+
+    count = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.head = b""
+
+    def data_received(self, data: bytes) -> None:
+        self.head += data
+        while (end := self.head.find(b"\r\n\r\n")) >= 0:
+            asked, self.head = self.head[:end], self.head[end + 4 :]
+            if b" /count " in asked.partition(b"\r\n")[0]:
+                body = str(Counting.count).encode()
+                self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+            else:
+                Counting.count += 1
+                self.transport.write(ANSWER)
+
+
+async def serve(port: int) -> None:
+    """The pretend Camb, for ever."""
+    server = await asyncio.get_running_loop().create_server(Counting, "127.0.0.1", port, backlog=1024)
+    await server.serve_forever()
+
+
+async def bare(url: str) -> None:
+    """What anybody can write in ten lines."""
+    connector = aiohttp.TCPConnector(limit=CONCURRENCY)
+    async with aiohttp.ClientSession(connector=connector, headers={"x-api-key": "k"}) as session:
+
+        async def ask(number: int) -> None:
+            while True:
+                async with session.get(f"{url}/tts/task-{number}", timeout=aiohttp.ClientTimeout(30)) as response:
+                    assert json.loads(await response.read())["status"] == "PENDING"
+
+        await asyncio.gather(*(ask(number) for number in range(CONCURRENCY)))
+
+
+async def sdk(url: str) -> None:
+    """The official client, as its examples use it."""
+    from camb.client import AsyncCambAI  # noqa: PLC0415
+
+    client = AsyncCambAI(api_key="k", base_url=url)
+
+    async def ask(number: int) -> None:
+        while True:
+            await client.dub.get_dubbing_status(f"task-{number}")
+
+    await asyncio.gather(*(ask(number) for number in range(CONCURRENCY)))
+
+
+def threads(url: str) -> None:
+    """One requests session a thread."""
+    import requests  # noqa: PLC0415
+
+    def ask(number: int) -> None:
+        with requests.Session() as session:
+            while True:
+                answer = session.get(f"{url}/tts/task-{number}", headers={"x-api-key": "k"}, timeout=30)
+                assert answer.json()["status"] == "PENDING"
+
+    for number in range(THREADS):
+        threading.Thread(target=ask, args=(number,), daemon=True).start()
+    time.sleep(3600)
+
+
+async def raw(port: int) -> None:
+    """What the pretend Camb can do: sockets that send and read, and do nothing else."""
+
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while True:
+            writer.write(b"GET /tts/task HTTP/1.1\r\nhost: a\r\n\r\n")
+            await reader.readexactly(len(ANSWER))
+
+    await asyncio.gather(*(ask() for _ in range(CONCURRENCY)))
+
+
+@contextlib.contextmanager
+def running(*words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """This script as another process."""
+    child = subprocess.Popen([sys.executable, __file__, *words])
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.wait()
+
+
+async def rate(client: aiohttp.ClientSession, url: str) -> float:
+    """Requests per second at the pretend Camb, behind a while to warm up."""
+
+    async def count() -> tuple[float, int]:
+        async with client.get(f"{url}/count") as response:
+            return time.perf_counter(), int(await response.read())
+
+    await asyncio.sleep(WARM_S)
+    begun_s, before = await count()
+    await asyncio.sleep(SECONDS)
+    ended_s, after = await count()
+    return (after - before) / (ended_s - begun_s)
+
+
+async def lateness(
+    client: aiohttp.ClientSession, folder: Path, url: str, tasks: int, interval_s: int
+) -> dict[str, Any]:
+    """*tasks* every *interval_s*: what /metrics says of lateness, and what the process costs."""
+    daemon = Daemon(folder, url, {"hook": hook("http://127.0.0.1:9/")}, interval=f"{interval_s}s", per_second=10_000)
+    await daemon.start(client)
+    await register(client, daemon.url, "steady", tasks)
+    await asyncio.sleep(2 * interval_s)  # until all have been spread over the interval
+    before, cpu_s = await _buckets(client, daemon.url), daemon.cpu_s()
+    begun_s = time.perf_counter()
+    await asyncio.sleep(60)
+    after, cpu_s = await _buckets(client, daemon.url), daemon.cpu_s() - cpu_s
+    took_s = time.perf_counter() - begun_s
+    found = {le: after[le] - before.get(le, 0) for le in after}
+    polls = found[float("inf")]
+    measured = {
+        "tasks": tasks,
+        "interval_s": interval_s,
+        "polls_per_second": round(polls / took_s),
+        "lateness_p50_at_most_s": min(le for le, count in found.items() if count >= 0.5 * polls),
+        "lateness_p99_at_most_s": min(le for le, count in found.items() if count >= 0.99 * polls),
+        "rss_mb": round(daemon.rss_mb(), 1),
+        "cpu_share_of_a_core": round(cpu_s / took_s, 3),
+    }
+    await daemon.stop()
+    return measured
+
+
+async def _there(client: aiohttp.ClientSession, url: str) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with client.get(f"{url}/count"):
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def _buckets(client: aiohttp.ClientSession, url: str) -> dict[float, float]:
+    found: dict[float, float] = {}
+    async with client.get(f"{url}/metrics") as response:
+        for line in (await response.text()).splitlines():
+            if line.startswith("cambwatch_poll_lateness_seconds_bucket{"):
+                le = float(line.partition('le="')[2].partition('"')[0].replace("+Inf", "inf"))
+                found[le] = found.get(le, 0) + float(line.rpartition(" ")[2])
+    return found
+
+
+async def main() -> None:
+    """Measure in turns, print, write down."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    rates: dict[str, list[float]] = {name: [] for name in ("raw", "bare", "daemon", "sdk", "threads")}
+    measured: dict[str, Any] = {"machine": machine(), "concurrency": CONCURRENCY, "threads": THREADS}
+    with running("--serve", str(port)), tempfile.TemporaryDirectory(prefix="cambwatch-bench-") as folder:
+        async with aiohttp.ClientSession() as client:
+            await _there(client, url)
+            for number in range(ROUNDS):
+                for name, found in rates.items():
+                    if name == "daemon":
+                        place = Path(folder) / str(number)
+                        place.mkdir()
+                        nobody = {"hook": hook("http://127.0.0.1:9/")}
+                        daemon = Daemon(place, url, nobody, interval="100ms", per_second=10_000)
+                        await daemon.start(client)
+                        await register(client, daemon.url, "busy", TASKS)
+                        found.append(round(await rate(client, url)))
+                        await daemon.stop()
+                    else:
+                        with running(f"--{name}", str(port)):
+                            found.append(round(await rate(client, url)))
+            measured["polls_per_second"] = rates
+            middle = {name: statistics.median(values) for name, values in rates.items()}
+            measured["daemon_to"] = {
+                name: round(middle["daemon"] / middle[name], 2) for name in ("raw", "bare", "sdk", "threads")
+            }
+            print(json.dumps(measured, indent=2))
+            for tasks, interval_s in ((10_000, 5), (50_000, 30)):
+                place = Path(folder) / f"{tasks}"
+                place.mkdir()
+                measured[f"{tasks}_tasks"] = await lateness(client, place, url, tasks, interval_s)
+                print(json.dumps(measured[f"{tasks}_tasks"], indent=2))
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(measured, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    for word in ("serve", "raw", "bare", "sdk", "threads"):
+        parser.add_argument(f"--{word}", type=int, metavar="PORT", help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    if wanted.serve:
+        uvloop.run(serve(wanted.serve))
+    elif wanted.raw:
+        uvloop.run(raw(wanted.raw))
+    elif wanted.bare:
+        uvloop.run(bare(f"http://127.0.0.1:{wanted.bare}"))
+    elif wanted.sdk:
+        asyncio.run(sdk(f"http://127.0.0.1:{wanted.sdk}"))
+    elif wanted.threads:
+        threads(f"http://127.0.0.1:{wanted.threads}")
+    else:
+        uvloop.run(main())
