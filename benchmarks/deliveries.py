@@ -24,7 +24,7 @@ from aiohttp import web
 from harness import Camb, Daemon, Receiver, hook, listening, machine, percentile, register
 
 RESULTS = Path(__file__).parent / "results" / "deliveries.json"
-ROUNDS = 5  # of each kind, in turns, so that what else the machine does falls on both
+ROUNDS = 4  # of each kind, in turns, so that what else the machine does falls on both
 QUIET_S = 8
 
 
