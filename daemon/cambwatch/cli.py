@@ -77,8 +77,8 @@ def run(config: ConfigPath = None) -> None:
     )
     from cambwatch.adapters.systemd import ExposedError  # noqa: PLC0415
 
-    # Nearly all garbage goes by reference counts. Looked for as often as by default, the rest costs a fifth of the CPU
-    # time under load, and a look at a hundred thousand watched tasks is a pause of the event loop.
+    # Nearly all garbage goes by reference counts. To look for the rest as often as by default costs CPU time under
+    # load, and a look at a hundred thousand watched tasks is a pause of the event loop.
     gc.freeze()
     gc.set_threshold(*RARELY)
     loaded = _load(config)

@@ -23,15 +23,15 @@ def joins(delivery: Delivery, destination: Destination, now: datetime) -> bool:
     return destination.digest is not None or is_late(delivery, now)
 
 
-def compose_digest(owed: Sequence[Owed], destination: Destination, now: datetime) -> tuple[Message, int]:
-    """One message that tells of the first n >= 2 of *owed*, and n; n = 0: there is none, each goes by itself."""
+def compose_digest(owed: Sequence[Owed], destination: Destination, now: datetime) -> tuple[Message, int] | None:
+    """One message that tells of the first n >= 2 of *owed*, and n; None: each goes by itself."""
     late = any(is_late(delivery, now) for delivery, _ in owed)
     try:
         digest = FORMATS[destination.type].digest([event for _, event in owed], destination, late=late)
     except Exception:  # a bug with one event must not take the others with it
         log.exception("delivery.broken", destination=destination.name, deliveries=len(owed))
-        digest = None
-    return digest if digest is not None and digest[1] > 1 else (Message(b""), 0)
+        return None
+    return digest if digest is not None and digest[1] > 1 else None
 
 
 def compose(delivery: Delivery, event: Event, destination: Destination, now: datetime) -> Message | Attempt:

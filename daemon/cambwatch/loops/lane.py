@@ -211,10 +211,10 @@ class Lane:
 
         if fits(first[0]) and (others := self._window.take_all(fits, MOST_IN_DIGEST - 1)):
             owed = sorted([first, *others], key=lambda one: one[1].finished_at)
-            digest, count = compose_digest(owed, self._destination, now)
-            if count:
+            if digest := compose_digest(owed, self._destination, now):
+                message, count = digest
                 self._window.put_back(owed[count:])
-                return owed[:count], digest
+                return owed[:count], message
             self._window.put_back(others)
         return [first], compose(*first, self._destination, now)
 
