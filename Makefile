@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= config.yaml
 
-.PHONY: demo run test check bench lock clean
+.PHONY: demo run test check crash-test bench lock clean
 
 demo: $(VENV)/.runtime
 	@$(BIN)/cambwatch demo
@@ -24,11 +24,18 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist loadfile
 
+# make crash-test N=100 [SEED=7] [STORE=postgres] [LOG=FILE]: see docs/crash-campaign.md
+crash-test: $(VENV)/.dev
+	@PYTHONPATH=tests $(BIN)/python tests/crash/campaign.py --kills $(or $(N),100) \
+	  $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) $(if $(LOG),--log $(LOG))
+
 bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/main_job.py
 	@$(BIN)/python benchmarks/deliveries.py
+	@$(BIN)/python benchmarks/idle.py
 	@$(BIN)/python benchmarks/cadence.py
 	@$(BIN)/python benchmarks/cadence_daemon.py
+	@$(BIN)/python benchmarks/operating.py
 
 # What is installed is pinned, with hashes, in constraints.txt and constraints-dev.txt; this makes both anew.
 lock: $(VENV)/.dev

@@ -98,7 +98,7 @@ class Daemon:
         self.config.write_text(
             f"""
 camb: {{base_url: "{camb}", api_key: bench-key, requests_per_second: {per_second}, concurrency: 64}}
-polling: {{interval: {interval}, min_interval: 100ms, max_interval: 1h, deadline: 7d}}
+polling: {{interval: {interval}, min_interval: 100ms, max_interval: 3h, deadline: 7d}}
 store: {{url: "sqlite:///{folder}/bench.db"}}
 http: {{listen: "{self.url.removeprefix("http://")}"}}
 destinations: {json.dumps(destinations)}
@@ -133,6 +133,16 @@ log: {{level: warning, format: json}}
         assert self.process is not None
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def wakes(self) -> dict[str, int]:
+        """How often each of its threads has slept and was woken, by its number and name."""
+        assert self.process is not None
+        found = {}
+        for thread in Path(f"/proc/{self.process.pid}/task").iterdir():
+            status = (thread / "status").read_text()
+            name = status.partition("\n")[0].removeprefix("Name:").strip()
+            found[f"{thread.name} {name}"] = int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+        return found
 
     async def stop(self) -> float:
         """Seconds until it has stopped in good order."""

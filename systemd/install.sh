@@ -138,7 +138,7 @@ settle_secrets() {
         store "$key" "$secrets/camb/api_key"
     elif [ ! -s "$secrets/camb/api_key" ]; then
         [ -t 0 ] || fail "there is no API key yet, and nobody to ask: give --api-key-file FILE"
-        read -rsp 'Camb API key (it is not shown): ' key
+        read -rsp 'Camb API key (it is not shown): ' key || key='' # the end of the input is no answer either
         printf '\n'
         [ -n "$key" ] || fail "that was empty: run this again with the key that you start tasks with"
         store "$key" "$secrets/camb/api_key"

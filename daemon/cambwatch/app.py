@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 
 from cambwatch.adapters import systemd
+from cambwatch.adapters.metrics.counted import Metrics
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.adapters.store.sqlite import sole_process
-from cambwatch.adapters.store.steps import migrate
+from cambwatch.adapters.store.opening import store_at
 from cambwatch.config import Config
 from cambwatch.generation import GRACE_S, Around, generation
 from cambwatch.listening import addresses, held
@@ -63,7 +62,7 @@ async def run(
     Raises StoreBusyError, StoreTooNewError or StoreUnavailableError when the database
     cannot be had at the start, OSError when the address cannot; then nothing was polled.
     """
-    path = Path(config.store.url.removeprefix("sqlite:///"))
+    store = store_at(config.store.where)
     begun = False
     following: Config | None = config
 
@@ -89,13 +88,16 @@ async def run(
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         return following
 
-    with sole_process(path):
-        migrate(path)
+    with store.held():
+        await store.migrate()
         with held(config) as sockets:
+            clock = SystemClock()
             around = Around(
-                path,
+                store,
                 sockets,
-                clock=SystemClock(),
+                clock=clock,
+                started_at=clock.now(),
+                metrics=Metrics(),
                 watchdog_s=systemd.take_watchdog_s(os.environ, pid=os.getpid()),
                 silences={},
                 begun=at_work,

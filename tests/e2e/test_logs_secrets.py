@@ -19,9 +19,11 @@ PATH = "/hooks/CANARY-path/services?token=CANARY-query"
 PRESIGNED = "https://cdn.example/CANARY-file.flac?X-Signature=CANARY-signature"
 
 EVENTS = {
+    "account.limited": "warning",
     "account.paused": "error",
     "account.resumed": "warning",
     "account.silenced": "warning",
+    "account.unlimited": "info",
     "camb.recovered": "info",
     "camb.unreachable": "warning",
     "clock.jumped": "warning",
@@ -134,7 +136,10 @@ def test_the_names_of_events_are_a_fixed_list():
     for path in Path(cambwatch.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
-                case ast.Call(func=ast.Attribute(value=ast.Name(id="log"), attr=level), args=[first, *_]):
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="log") | ast.Attribute(attr="_log"), attr=level),
+                    args=[first, *_],
+                ):
                     assert isinstance(first, ast.Constant), f"{path}:{node.lineno}"
                     said.setdefault(first.value, set()).add("error" if level == "exception" else level)
     assert {name: set_of.pop() for name, set_of in said.items() if len(set_of) == 1} == EVENTS

@@ -102,6 +102,19 @@ def test_the_sdist_is_enough_to_build_the_same_wheel(wheel, unpacked, tmp_path):
     assert [link for link in links if not (unpacked / link).exists() and not link.startswith("http")] == []
 
 
+def test_both_hold_the_licence_and_name_it(wheel, unpacked):
+    """As PEP 639 has it: whoever passes one of them on passes the licence on with it."""
+    text = (ROOT / "LICENSE").read_bytes()
+    assert text.startswith(b"MIT License\n\nCopyright (c) 2026 The cambwatch authors\n")
+    info = f"cambwatch-{cambwatch.__version__}.dist-info"
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(f"{info}/licenses/LICENSE") == text
+        said = archive.read(f"{info}/METADATA").decode()
+    assert (unpacked / "LICENSE").read_bytes() == text
+    for metadata in (said, (unpacked / "PKG-INFO").read_text()):
+        assert {"License-Expression: MIT", "License-File: LICENSE"} <= set(metadata.splitlines())
+
+
 async def test_an_installed_wheel_shows_the_whole_job(bare, unpacked, tmp_path):
     """Version, configuration, database, deliveries: without a checkout, from an unrelated folder."""
     command = str(bare / "cambwatch")

@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -127,3 +128,32 @@ async def not_before(database: Database, delivery: Delivery) -> datetime | None:
 async def count(database: Database, table: str) -> int:
     """The number of rows in *table*."""
     return await database.read(lambda connection: connection.execute(sa.text(f"SELECT count(*) FROM {table}")).scalar())  # noqa: S608 - of this folder
+
+
+@asynccontextmanager
+async def broken(database: Database, table: str, *, where: str = "") -> AsyncIterator[None]:
+    """Nothing can be inserted into *table*, or nothing whose column delivery_id is *where*."""
+    condition = f"NEW.delivery_id = '{where}'" if where else "1 = 1"
+
+    def make(connection: sa.Connection) -> None:
+        if connection.dialect.name == "sqlite":
+            when = f"WHEN {condition} BEGIN SELECT RAISE(ABORT, 'broken'); END"
+        else:
+            raises = "BEGIN RAISE EXCEPTION 'broken' USING ERRCODE = 'check_violation'; END"
+            connection.exec_driver_sql(
+                f"CREATE FUNCTION raise_broken() RETURNS trigger LANGUAGE plpgsql AS $$ {raises} $$"
+            )
+            when = f"FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION raise_broken()"
+        connection.exec_driver_sql(f"CREATE TRIGGER broken BEFORE INSERT ON {table} {when}").close()
+
+    def mend(connection: sa.Connection) -> None:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("DROP TRIGGER broken").close()
+        else:
+            connection.exec_driver_sql("DROP FUNCTION raise_broken CASCADE")
+
+    await database.write(make)
+    try:
+        yield
+    finally:
+        await database.write(mend)

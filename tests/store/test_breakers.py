@@ -15,6 +15,7 @@ from store_samples import (
     ENVIRONMENT,
     NOW,
     all_due,
+    broken,
     conclude,
     count,
     instants,
@@ -128,11 +129,9 @@ async def test_a_turn_is_written_with_its_attempts(
     delivery = await _delivery(tasks, deliveries, "one")
     tried = [Tried(delivery, REFUSED, RetryAt(LATER))]
     for table in ("destinations", "attempts"):
-        broken = f"CREATE TRIGGER broken BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'broken'); END"
-        await database.write(lambda connection, broken=broken: connection.exec_driver_sql(broken).close())
-        with pytest.raises(IntegrityError, match="broken"):
-            await deliveries.record(tried, Turn("hook", DOWN), now=NOW)
-        await database.write(lambda connection: connection.exec_driver_sql("DROP TRIGGER broken").close())
+        async with broken(database, table):
+            with pytest.raises(IntegrityError, match="broken"):
+                await deliveries.record(tried, Turn("hook", DOWN), now=NOW)
         assert await deliveries.breakers() == {}
         assert await count(database, "attempts") == 0
         assert [found for found, _ in await all_due(deliveries, "hook", now=NOW)] == [delivery]

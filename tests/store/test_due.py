@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_samples import NOW, conclude, nobody, not_before, on_one_database, owed, record, spans, watch
+from sqlalchemy.exc import IntegrityError
+from store_samples import NOW, broken, conclude, nobody, not_before, on_one_database, owed, record, spans, watch
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
@@ -205,14 +206,9 @@ async def test_attempts_of_one_message_are_all_written_or_none(
 ) -> None:
     """Here the second cannot be."""
     made = await _owed(tasks, deliveries, "a", "b")
-    await database.write(
-        lambda connection: connection.exec_driver_sql(
-            f"""CREATE TRIGGER broken BEFORE INSERT ON attempts WHEN NEW.delivery_id = '{made[1].id}'
-            BEGIN SELECT RAISE(ABORT, 'broken'); END"""
-        ).close()
-    )
-    with pytest.raises(Exception, match="broken"):
-        await deliveries.record([Tried(one, REFUSED, Delivered()) for one in made], None, now=LATER)
+    async with broken(database, "attempts", where=made[1].id):
+        with pytest.raises(IntegrityError, match="broken"):
+            await deliveries.record([Tried(one, REFUSED, Delivered()) for one in made], None, now=LATER)
     assert _names((await _look(deliveries, 9, 9)).fresh) == ["a", "b"]
 
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.util import await_only
 from store_samples import NOW, all_due, conclude, ending, nobody, owed, record, watch, wish
 
 from cambwatch.adapters.store.database import Database
@@ -23,9 +24,12 @@ async def crowd(database: Database) -> AsyncIterator[None]:
     begun, loop = asyncio.Event(), asyncio.get_running_loop()
     let_go: asyncio.Future[None] = loop.create_future()
 
-    def work(_connection: sa.Connection) -> None:
+    def work(connection: sa.Connection) -> None:
         loop.call_soon_threadsafe(begun.set)
-        asyncio.run_coroutine_threadsafe(_wait(let_go), loop).result()
+        if connection.dialect.is_async:
+            await_only(let_go)
+        else:
+            asyncio.run_coroutine_threadsafe(_wait(let_go), loop).result()
 
     busy = asyncio.create_task(database.write(work))
     await begun.wait()
@@ -63,7 +67,8 @@ async def test_items_of_one_work_are_done_in_one_call(database: Database) -> Non
 
 async def test_an_item_that_fails_takes_no_neighbour_with_it(database: Database) -> None:
     """Nothing of the failed call stays written; each is done by itself then."""
-    await database.write(lambda connection: connection.exec_driver_sql("CREATE TABLE notes (name TEXT PRIMARY KEY)"))
+    for statement in ("DROP TABLE IF EXISTS notes", "CREATE TABLE notes (name TEXT PRIMARY KEY)"):
+        await database.write(lambda connection, statement=statement: connection.exec_driver_sql(statement).close())
 
     def note(connection: sa.Connection, items: Sequence[str]) -> list[str]:
         for item in items:

@@ -207,6 +207,37 @@ def the_watchdog_starts_a_blocked_daemon_anew():
     run("systemctl", "daemon-reload")
 
 
+def a_backup_is_restored_as_the_readme_says():
+    """Word by word: what was registered before the copy is there again, what came after is not, and work goes on."""
+    copy = Path("/root/copy.db")
+    assert register("before-the-copy") == 201
+    before = known()
+    assert " MB, as " in run("cambwatch", "backup", str(copy))
+    assert copy.stat().st_mode & 0o777 == 0o600
+    assert register("after-the-copy") == 201
+    for twice in (False, True):  # over the old files, and on a disk that has lost them
+        if twice:
+            run("systemctl", "stop", "cambwatch.socket", "cambwatch")
+            for path in STATE.glob("cambwatch.db*"):
+                path.unlink()
+        run("bash", "-euc", restoring(copy))
+        until(lambda: shown("ActiveState") == "active", "a start")
+        assert known() == before
+        owner = STATE.stat()
+        for path in STATE.glob("cambwatch.db*"):
+            found = path.stat()
+            assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (owner.st_uid, owner.st_gid, 0o600), path
+        assert ask("GET", "/readyz")[0] == 200
+        assert register(f"after-restoring-{twice}") == 201
+    assert shown("NRestarts") == "0"
+
+
+def restoring(copy):
+    """The commands of the README, for that *copy*."""
+    readme = (CLONE / "README.md").read_text()
+    return readme.partition("*Restore*")[2].partition("```sh\n")[2].partition("```")[0].replace("FILE", str(copy))
+
+
 def it_stops_within_its_time():
     """In good order, and with the socket nobody starts it again."""
     begun_s = time.monotonic()
@@ -310,6 +341,7 @@ PROMISES = (
     a_reload_takes_a_good_file_and_refuses_a_bad_one,
     the_watchdog_starts_a_blocked_daemon_anew,
     it_stops_within_its_time,
+    a_backup_is_restored_as_the_readme_says,
     a_wrong_configuration_is_not_tried_again,
     an_upgrade_that_does_not_take_the_configuration_changes_nothing,
     installing_again_upgrades,

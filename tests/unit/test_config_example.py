@@ -149,6 +149,9 @@ def test_every_example_can_be_used(complete):
     )
 
 
+SERVER = "postgresql://ada:hunter2@db.example.com/cambwatch"
+
+
 def test_files_of_secrets_in_the_example_can_be_used(tmp_path):
     """Each `x_file` of the example in place of its `x`."""
     text = complete_text()
@@ -165,12 +168,14 @@ def test_files_of_secrets_in_the_example_can_be_used(tmp_path):
         ("slack.url", BASIC["SLACK_WEBHOOK_URL"]),
         ("proxy.url", "http://bob:secret@127.0.0.1:3128"),
         ("pipeline.secret", SECRET),
+        ("store.url", SERVER),
     ):
         file = tmp_path / "secrets" / name
         file.write_text(content)
         file.chmod(0o600)
     loaded = load(path, {name: url for name, url in ENVIRON.items() if name.endswith("_URL") and name not in BASIC})
     assert loaded.warnings == ()
+    assert loaded.config.store.where == SERVER
     assert loaded.config.http.bearer == Secret("ghi")
     assert loaded.config.proxy == Secret("http://bob:secret@127.0.0.1:3128")
     assert [account.api_key.reveal() for account in loaded.config.accounts.values()] == ["abc", "def"]

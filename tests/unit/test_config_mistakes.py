@@ -63,10 +63,6 @@ CASES = [
         POLLING + "{strategy: learnt}",
         "2:21: polling.strategy: 'learnt' is not known here (did you mean learned?)",
     ),
-    (
-        KEY + "store: {url: postgresql://u:hunter2@h/d}",
-        "2:14: store.url: PostgreSQL is not supported yet: it comes with a later version, use sqlite:///cambwatch.db",
-    ),
     # shapes
     (KEY + "log: [1]", "2:6: log: must be a mapping, not a list"),
     (KEY + "log: info", "2:6: log: must be a mapping, not a text"),
@@ -149,7 +145,33 @@ CASES = [
     # store
     (
         KEY + "store: {url: mysql://x}",
-        "2:14: store.url: must be sqlite:///file, or sqlite:////folder/file for an absolute path",
+        (
+            "2:14: store.url: must be sqlite:///file, sqlite:////folder/file for an absolute path, "
+            "or postgresql://user:password@host/database"
+        ),
+    ),
+    (
+        KEY + "store: {url: 'postgresql://u:hunter2@/d'}",
+        "2:14: store.url: has no host: write postgresql://user:password@host/database",
+    ),
+    (
+        KEY + "store: {url: 'postgresql://u:hunter2@h'}",
+        "2:14: store.url: has no database: write postgresql://user:password@host/database",
+    ),
+    (
+        KEY + "store: {url: 'postgresql://u:hunter2@h/d?sslmod=require'}",
+        "2:14: store.url: has an option that is not known: 'sslmod' (known: host, sslmode)",
+    ),
+    (
+        KEY + "store: {url: 'postgresql://u:hunter2@h:port/d'}",
+        (
+            "2:14: store.url: this is not a URL: check the port and the brackets "
+            "(in a password write %2F for /, %3F for ?, %23 for #, %25 for %)"
+        ),
+    ),
+    (
+        KEY + "store: {lease: 1s}",
+        "2:16: store.lease: must be from 2s to 10m: a shorter one ends by chance, a longer one keeps others waiting",
     ),
     (
         KEY + "store: {url: 'sqlite:///:memory:'}",

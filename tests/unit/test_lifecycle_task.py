@@ -44,7 +44,7 @@ def after(report: Report, *, at: datetime, progress: Progress | None = None, pol
     """The step after a poll, not the first, of a task of 24 hours that is answered *at* that instant."""
     progress = progress or unasked()
     progress.polls += 1
-    progress.note(report, asked_at=at, age=at - START, now=at)
+    progress.note(report, asked_at=at, age_s=(at - START).total_seconds(), now=at)
     return next_step(pending(), progress, report, policy=policy, now=at, chance=0)
 
 
@@ -81,7 +81,7 @@ def test_only_the_first_pause_is_drawn(polls: int, age_s: float, drawn: bool) ->
     """And only for a task that is new: who asks late for the first time is beyond the first pause."""
     progress, at = unasked(), START + age_s * SECOND
     progress.polls = polls
-    progress.note(Pending(), asked_at=at, age=at - START, now=at)
+    progress.note(Pending(), asked_at=at, age_s=(at - START).total_seconds(), now=at)
     step = next_step(pending(), progress, Pending(), policy=POLICY, now=at, chance=0)
     assert step == PollAgain(POLICY.interval * (1.5 if drawn else 1))
 
@@ -95,11 +95,11 @@ def test_when_a_task_was_last_seen_pending_is_when_it_was_asked_for() -> None:
     """Not when the answer came; an answer that does not say so changes nothing of it."""
     progress = unasked()
     for report in (Unknown(), SILENCE):
-        progress.note(report, asked_at=START, age=SECOND, now=START)
+        progress.note(report, asked_at=START, age_s=1, now=START)
     assert progress.pending_at_s is None
-    progress.note(Pending(), asked_at=START, age=7 * SECOND, now=START + 9 * SECOND)
+    progress.note(Pending(), asked_at=START, age_s=7, now=START + 9 * SECOND)
     for report in (Unknown(), SILENCE, Forbidden(401), Invalid(), Ended(Status.SUCCESS)):
-        progress.note(report, asked_at=START, age=60 * SECOND, now=START)
+        progress.note(report, asked_at=START, age_s=60, now=START)
     assert progress.pending_at_s == 7
 
 
@@ -252,7 +252,7 @@ def test_progress_counts_polls_and_keeps_the_first() -> None:
     progress = unasked()
     for second in (1, 6, 11):
         at = START + second * SECOND
-        progress.note(Pending(), asked_at=at, age=at - START, now=at + SECOND)
+        progress.note(Pending(), asked_at=at, age_s=(at - START).total_seconds(), now=at + SECOND)
     assert (progress.polls, progress.first_polled_at) == (3, START + SECOND)
     assert progress.known_at == START + 12 * SECOND
 
@@ -288,7 +288,7 @@ class WatchedTask(RuleBasedStateMachine):
 
     def ask(self, report: Report, took: timedelta, chance: float) -> Step:
         asked_at, self.now = self.due, self.due + took
-        self.progress.note(report, asked_at=asked_at, age=asked_at - START, now=self.now)
+        self.progress.note(report, asked_at=asked_at, age_s=(asked_at - START).total_seconds(), now=self.now)
         return next_step(self.task, self.progress, report, policy=self.policy, now=self.now, chance=chance)
 
     def go_on(self, step: Step) -> None:
@@ -398,7 +398,7 @@ def test_every_watch_ends(report: Report, deadline: timedelta) -> None:
     polls = 0
     while True:
         polls += 1
-        progress.note(report, asked_at=now, age=now - START, now=now)
+        progress.note(report, asked_at=now, age_s=(now - START).total_seconds(), now=now)
         step = next_step(task, progress, report, policy=POLICY, now=now, chance=0)
         if isinstance(step, Conclude):
             break

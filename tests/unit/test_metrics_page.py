@@ -86,7 +86,7 @@ class Subject:
             census=self.take,
             room=self.look,
         )
-        self.endpoint = MetricsEndpoint(Metrics(), subjects, clock=self.clock)
+        self.endpoint = MetricsEndpoint(Metrics(), subjects, started_at=self.clock.now(), clock=self.clock)
 
     async def take(self) -> Census:
         self.censuses += 1

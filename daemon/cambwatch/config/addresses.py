@@ -2,13 +2,15 @@
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from cambwatch.config.readers import LATER, read_text, shown
+from cambwatch.config.readers import read_text, shown
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 _ESCAPES = " (in a password write %2F for /, %3F for ?, %23 for #, %25 for %)"
+_SERVER_OPTIONS = frozenset({"host", "sslmode"})  # of libpq's, in the URL of a PostgreSQL server
 _LONGEST_SOCKET_PATH = 107  # bytes, sun_path of Linux without its final zero
 
 
@@ -102,19 +104,37 @@ def read_base_url(value: object) -> str:
 
 
 def read_store_url(value: object) -> str:
-    """`sqlite:///relative` or `sqlite:////absolute`."""
+    """`sqlite:///relative`, `sqlite:////absolute`, or `postgresql://user:password@host/database`; never shows it."""
     text = read_text(value)
-    scheme = text.partition(":")[0].partition("+")[0].lower()
-    if scheme in {"postgresql", "postgres"}:
-        raise ValueError(f"PostgreSQL is {LATER}, use sqlite:///cambwatch.db")
+    if text.partition(":")[0].lower() in {"postgresql", "postgres"}:
+        _check_server(text)
+        return text
     path = text.removeprefix("sqlite:///")
     if path == text or not path.strip("/"):
-        raise ValueError("must be sqlite:///file, or sqlite:////folder/file for an absolute path")
+        raise ValueError(
+            "must be sqlite:///file, sqlite:////folder/file for an absolute path, "
+            "or postgresql://user:password@host/database"
+        )
     if ":memory:" in path:
         raise ValueError("a database in memory loses every task when the process ends: name a file")
     if "?" in path or "#" in path or "\0" in path:
         raise ValueError("takes no options: nothing of ?, # is allowed behind sqlite:///")
     return text
+
+
+def _check_server(text: str) -> None:
+    if find_spec("asyncpg") is None or find_spec("greenlet") is None:
+        raise ValueError("needs what comes with cambwatch[postgres]: pip install 'cambwatch[postgres]'")
+    parts = _split(text, hint=_ESCAPES)
+    if not parts.path.strip("/"):
+        raise ValueError("has no database: write postgresql://user:password@host/database")
+    if not parts.hostname and "host=" not in parts.query:
+        raise ValueError("has no host: write postgresql://user:password@host/database")
+    if strange := {name for name, _ in parse_qsl(parts.query)} - _SERVER_OPTIONS:
+        known = ", ".join(sorted(_SERVER_OPTIONS))
+        raise ValueError(f"has an option that is not known: {shown(min(strange))} (known: {known})")
+    if parts.fragment:
+        raise ValueError(f"must not hold #{_ESCAPES}")
 
 
 def split_url(text: str) -> SplitResult:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cambwatch.config.files import find, read_bytes
 from cambwatch.config.load import examine
+from cambwatch.config.problems import Finding
 
 
 def database(path: str | None, environ: Mapping[str, str]) -> Path:
@@ -12,10 +13,13 @@ def database(path: str | None, environ: Mapping[str, str]) -> Path:
     The SQLite file of the daemon with the configuration of find().
 
     Only `store` has to be right: whoever asks need not have the keys and URLs of the
-    daemon. Raises ConfigError.
+    daemon. Raises ConfigError, also where the database is no file.
     """
     found = find(path, environ)
     examined = examine(read_bytes(found), file=str(found), folder=found.absolute().parent, environ=environ)
     examined.refuse(finding for finding in examined.mistakes if finding.path[:1] in {(), ("store",)})
     assert examined.parts.store is not None  # noqa: S101 - without it there would be a mistake
-    return Path(examined.parts.store.url.removeprefix("sqlite:///"))
+    if (file := examined.parts.store.path) is None:
+        examined.refuse([Finding(("store", "url"), "is a PostgreSQL server: copy its database with pg_dump")])
+    assert file is not None  # noqa: S101 - refused otherwise
+    return file

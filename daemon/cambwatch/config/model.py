@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated
 from urllib.parse import unquote, urlsplit
@@ -16,7 +17,6 @@ from cambwatch.config.addresses import (
     read_allowed_host,
     read_base_url,
     read_listen,
-    read_store_url,
 )
 from cambwatch.config.entries import DestinationEntry, RouteEntry, Section, TaskEntry
 from cambwatch.config.fields import (
@@ -34,7 +34,15 @@ from cambwatch.config.fields import (
     words,
 )
 from cambwatch.config.readers import choice, number, or_none, span, whole
-from cambwatch.config.secrets import ProxyInFile, ProxyInPlace, Surroundings, TokenInFile, TokenInPlace
+from cambwatch.config.secrets import (
+    ProxyInFile,
+    ProxyInPlace,
+    StoreUrl,
+    StoreUrlInFile,
+    Surroundings,
+    TokenInFile,
+    TokenInPlace,
+)
 from cambwatch.core.accounts import DEFAULT_ACCOUNT, Account
 from cambwatch.core.apprise_url import credentials
 from cambwatch.core.cadence import PollPolicy
@@ -138,10 +146,15 @@ class Results(Section):
 class Store(Section):
     """`store`: where tasks and deliveries are kept."""
 
-    url: Annotated[str, PlainValidator(read_store_url), WithJsonSchema({"type": "string"})] = Field(
+    url: StoreUrl = Field(
         "sqlite:///cambwatch.db",
-        description="relative: inside $STATE_DIRECTORY, where there is one",
+        description="a file, relative: inside $STATE_DIRECTORY, where there is one; or postgresql://user:password@host/db",
         validate_default=True,
+        repr=False,  # it may hold a password
+    )
+    url_file: StoreUrlInFile = Field(None, description="file that holds the URL")
+    lease: Span = Field(
+        timedelta(seconds=30), description="PostgreSQL: so long after a node has died others take over what it held"
     )
     keep_finished: SpanOrNone = Field(
         timedelta(days=30), description="so long after its end a task is kept, with its deliveries; null: for ever"
@@ -151,10 +164,28 @@ class Store(Section):
     @classmethod
     def _inside_state_directory(cls, url: str, info: ValidationInfo) -> str:
         path = url.removeprefix(_SQLITE)
-        if not isinstance(info.context, Surroundings) or not info.context.state_directory:
+        if path == url or not isinstance(info.context, Surroundings) or not info.context.state_directory:
             return url
         # An absolute path stays what it is.
         return f"{_SQLITE}{info.context.state_directory / path}"
+
+    @field_validator("lease", mode="after")
+    @classmethod
+    def _neither_moment_nor_age(cls, lease: timedelta) -> timedelta:
+        if not timedelta(seconds=2) <= lease <= timedelta(minutes=10):
+            raise ValueError("must be from 2s to 10m: a shorter one ends by chance, a longer one keeps others waiting")
+        return lease
+
+    @property
+    def where(self) -> str:
+        """The URL, wherever it was written."""
+        return self.url_file.reveal() if self.url_file else self.url
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file; None where the database is a PostgreSQL server's."""
+        path = self.where.removeprefix(_SQLITE)
+        return None if path == self.where else Path(path)
 
 
 class Http(Section):
@@ -285,6 +316,8 @@ class Config(Section):
         found = [account.api_key for account in self.accounts.values()]
         if bearer := self.http.bearer:
             found.append(bearer)
+        if self.store.path is None:
+            found += [Secret(self.store.where), *server_parts(self.store.where)]
         if proxy := self.proxy:
             found += [proxy, *proxy_parts(proxy)]
         for destination in self.destinations.values():
@@ -292,6 +325,12 @@ class Config(Section):
             found += [value for name, value in destination.headers.items() if name != "content-type"]
             found += secret_parts(destination)
         return tuple(dict.fromkeys(found))
+
+
+def server_parts(url: str) -> list[Secret]:
+    """What of the URL of a database is secret by itself: the password, as it is and as it is written there."""
+    password = urlsplit(url).password or ""
+    return [Secret(part) for part in dict.fromkeys((password, unquote(password))) if part]
 
 
 def proxy_parts(proxy: Secret) -> list[Secret]:

@@ -19,12 +19,12 @@ def while_running(running: Config, changed: Config) -> tuple[Config, list[str]]:
                 f"http.token: is needed as long as the daemon listens at {running.http.listen}: "
                 f"keep it, or restart for the new {_LISTEN}"
             )
-    if changed.store.url != running.store.url:
+    if changed.store.where != running.store.where:
         kept.append(_STORE)
     same = changed.model_copy(
         update={
             "http": changed.http.model_copy(update={"listen": running.http.listen}),
-            "store": changed.store.model_copy(update={"url": running.store.url}),
+            "store": changed.store.model_copy(update={"url": running.store.url, "url_file": running.store.url_file}),
         }
     )
     return same, kept

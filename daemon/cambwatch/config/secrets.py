@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from cambwatch.adapters import apprise
-from cambwatch.config.addresses import split_proxy, split_url
+from cambwatch.config.addresses import read_store_url, split_proxy, split_url
 from cambwatch.config.readers import or_none, read_text
 from cambwatch.core.secret import Secret
 from cambwatch.core.signature import check_secret
@@ -144,6 +144,13 @@ def _read_file(value: object, check: Callable[[str], None], info: ValidationInfo
     return read_secret_file(value, check, info.context)
 
 
+def _check_store_url(text: str, info: ValidationInfo) -> None:
+    if not read_store_url(text).startswith("postgres"):
+        raise ValueError("the file must hold postgresql://user:password@host/database")
+    if info.data.get("url", "").startswith("postgres"):
+        raise ValueError("give url or url_file, not both")
+
+
 def _url_check(info: ValidationInfo) -> Callable[[str], None]:
     """By the type of the destination, which is read before its URL."""
     return check_service_url if info.data.get("type") == "apprise" else check_url
@@ -183,6 +190,22 @@ ProxyInPlace = Annotated[
     Secret | None, _in_place(check_proxy), _schema("http://host:port", "http://127.0.0.1:3128"), _AS_SHOWN
 ]
 ProxyInFile = Annotated[Secret | None, _in_file(check_proxy), _FILE_SCHEMA, _AS_SHOWN]
+StoreUrl = Annotated[
+    str,
+    PlainValidator(read_store_url),
+    WithJsonSchema({"type": "string", "examples": ["sqlite:///cambwatch.db", "${CAMBWATCH_STORE_URL}"]}),
+    PlainSerializer(lambda url: url if url.startswith("sqlite:") else "<secret>", when_used="json"),
+]
+StoreUrlInFile = Annotated[
+    Secret | None,
+    PlainValidator(
+        lambda value, info: (
+            None if value is None else read_secret_file(value, lambda text: _check_store_url(text, info), info.context)
+        )
+    ),
+    _FILE_SCHEMA,
+    _AS_SHOWN,
+]
 SigningSecret = Annotated[
     Secret,
     PlainValidator(lambda value: read_secret(value, check_signing_secret)),

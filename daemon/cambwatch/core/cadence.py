@@ -82,19 +82,31 @@ class TokenBucket:
 
     # Held as the instant of the next token, not as a number of tokens: a sum of fractions may
     # end a hair below one at the very instant for which take() was promised to succeed.
-    __slots__ = ("_next_s", "_per_second", "_saved_s", "_slowed_s", "_slowed_to")
+    __slots__ = ("_burst", "_next_s", "_per_second", "_slowed_s", "_slowed_to")
 
     def __init__(self, per_second: float, *, burst: float, now_s: float) -> None:
         self._per_second = per_second
+        self._burst = burst
         self._slowed_s = -inf
         self._slowed_to = 1.0  # the share of the rate that was left then
-        self._saved_s = (burst - 1) / per_second  # how far back the next token may lie
         self._next_s = now_s - self._saved_s
 
     @property
     def ready_s(self) -> float:
         """From when on take() succeeds, unless somebody else takes or reserves before."""
         return self._next_s
+
+    def change_rate(self, per_second: float, *, burst: float, now_s: float) -> None:
+        """
+        From now on *per_second* (> 0) tokens, of which at most *burst* (>= 1) wait unused.
+
+        What is there stays there, up to the new burst, and what is owed is owed still,
+        token for token; a slow_down() is recovered from as before.
+        """
+        token_s = max(self._next_s, now_s - self._saved_s)
+        tokens = (now_s - token_s) / self._step_s(now_s)  # but for the one that is there or comes next
+        self._per_second, self._burst = per_second, burst
+        self._next_s = now_s - tokens * self._step_s(now_s)  # more than the new burst is cut where it is looked at
 
     def share(self, now_s: float) -> float:
         """How much of the rate there is, in (0, 1]; 1 where nothing has slowed it down lately."""
@@ -133,6 +145,11 @@ class TokenBucket:
         token_s = max(self._next_s, now_s - self._saved_s)
         self._next_s = token_s + self._step_s(now_s)
         return max(token_s - now_s, 0.0)
+
+    @property
+    def _saved_s(self) -> float:
+        """How far back the next token may lie."""
+        return (self._burst - 1) / self._per_second
 
     def _step_s(self, now_s: float) -> float:
         """The time between two tokens at the rate that there is."""

@@ -67,14 +67,16 @@ class Progress:
     word: str | None = None
     pending_at_s: float | None = None
 
-    def note(self, report: Report, *, asked_at: datetime, age: timedelta, now: datetime) -> None:
-        """Take in the answer to a poll that was sent at *asked_at*, *age* after the registration."""
+    def note(self, report: Report, *, asked_at: datetime, age_s: float, now: datetime) -> None:
+        """Take in the answer to a poll that was sent at *asked_at*, *age_s* seconds after the registration."""
         self.polls += 1
         self.first_polled_at = self.first_polled_at or asked_at
-        if isinstance(report, Pending):
-            self.pending_at_s = age.total_seconds()
         match report:
-            case Pending() | Ended() | Unconfirmed():
+            case Pending():
+                self.pending_at_s = age_s
+                self.known_at = now
+                self.failures = self.refusals = 0
+            case Ended() | Unconfirmed():
                 self.known_at = now
                 self.failures = self.refusals = 0
             case Unknown():
@@ -106,6 +108,10 @@ def next_step(
     overdue = now >= task.deadline_at
     age = now - task.registered_at
     match report:
+        case Pending(word) if overdue:
+            return Conclude(Status.EXPIRED, message=None if word is None else f"The last status was {word}")
+        case Pending():
+            return PollAgain(_until_deadline(task, _pause(progress, policy, age, chance), now))
         case Ended(status, run_id, reason, message):
             return Conclude(status, run_id, reason, message)
         case Unconfirmed(run_id):
@@ -116,12 +122,8 @@ def next_step(
             return Conclude(Status.NOT_FOUND, message=detail)
         case Invalid(detail) if progress.refusals >= INVALID_TRIES:
             return Conclude(Status.NOT_FOUND, message=detail)
-        case Pending(word) if overdue:
-            return Conclude(Status.EXPIRED, message=None if word is None else f"The last status was {word}")
         case Unknown(detail) | Invalid(detail) if overdue:  # too early to say that it is not there
             return Conclude(Status.EXPIRED, message=f"The last answer was: {detail or 'unknown task'}")
-        case Pending():
-            return PollAgain(_until_deadline(task, _pause(progress, policy, age, chance), now))
         case Unknown() | Invalid():  # what was learned is true of tasks that are there
             return PollAgain(_until_deadline(task, _pause(progress, policy.unlearned(), age, chance), now))
         case Unavailable(fault, wish, detail):

@@ -7,6 +7,7 @@ the live service; where those disagree, every form is understood.
 
 import json
 from datetime import datetime
+from functools import lru_cache
 
 from cambwatch.core.kinds import Kind
 from cambwatch.core.model import (
@@ -25,6 +26,8 @@ from cambwatch.core.model import (
 from cambwatch.core.retry import retry_after
 
 LONGEST_BODY = 1 << 20  # bytes; a status has some hundred
+SHORT_BODY = 256  # bytes, up to which what was read is remembered
+KNOWN_BODIES = 256  # that are remembered at most
 LONGEST_TEXT = 2000  # characters kept of a message
 LONGEST_WORD = 100  # characters kept of a status word or a reason
 
@@ -48,8 +51,7 @@ def read_answer(kind: Kind, http_status: int, body: bytes, *, wish: str | None, 
     """
     match http_status:
         case _ if 200 <= http_status < 300:  # as the official SDK does; today's Camb is known to say 200
-            document = parse(body)
-            return document if isinstance(document, Unavailable) else read_status(kind, document[0])
+            return (_read_known if len(body) <= SHORT_BODY else _read_success)(kind.confirm_by_result, body)
         case 401 | 403:
             return Forbidden(http_status)
         case 404 | 410 if body.lstrip()[:1] == b"<":
@@ -88,6 +90,20 @@ def parse(body: bytes, *, longest: int = LONGEST_BODY) -> tuple[Json] | Unavaila
 
 def read_status(kind: Kind, document: Json) -> Report:
     """What the JSON *document* says of a task of *kind*."""
+    return _read_document(kind.confirm_by_result, document)
+
+
+def _read_success(by_result: bool, body: bytes) -> Report:  # noqa: FBT001 - one of what the cache goes by
+    """What the *body* of a success says; *by_result*: as Kind.confirm_by_result."""
+    document = parse(body)
+    return document if isinstance(document, Unavailable) else _read_document(by_result, document[0])
+
+
+# Nearly all answers are the same few bytes, and a look into a cache is a tenth of what reading them costs.
+_read_known = lru_cache(KNOWN_BODIES)(_read_success)
+
+
+def _read_document(by_result: bool, document: Json) -> Report:  # noqa: FBT001
     match document:
         case str():
             return _read_word(document, {})
@@ -97,7 +113,7 @@ def read_status(kind: Kind, document: Json) -> Report:
             return _read_word(word, {**document, "message": None, **inner})
         case {"status": status} if status is not None:
             return Unavailable(Fault.MALFORMED, detail="the status is not a text")
-        case {"run_id": value} if kind.confirm_by_result:
+        case {"run_id": value} if by_result:
             run_id = _run_id(value)
             return Pending() if run_id is None else Unconfirmed(run_id)
         case {"run_id": _}:  # a run can be there long before its task is done
@@ -105,7 +121,7 @@ def read_status(kind: Kind, document: Json) -> Report:
         case []:
             return Pending()
         case [*items] if told := next((one for one in items if isinstance(one, dict) and one.get("status")), None):
-            return read_status(kind, told)  # never seen, but a failure must not pass for the shape below
+            return _read_document(by_result, told)  # never seen, but a failure must not pass for the shape below
         case [{"run_id": value}, *_]:
             run_id = _run_id(value)
             return Pending() if run_id is None else Ended(Status.SUCCESS, run_id)

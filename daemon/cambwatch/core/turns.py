@@ -5,6 +5,10 @@ Of tasks that begin together the quick ones end first: in the order of their end
 any batch would look like tasks that take longer and longer. So what is learned waits
 for its turn, which is that of the registration. A task that takes very long is
 passed over, so that it holds up no others for ever.
+
+What waits for its turn when the process ends is not learned. It is of the quick ones of
+their batch, and the slow ones, which are learned after the next start, would then look
+like a change: with a memory that holds the quick ones more so than with one that does not.
 """
 
 from collections import deque

@@ -15,6 +15,7 @@ of what is due, so that the latest of a hundred thousand is found among a few do
 
 import asyncio
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf, log2
@@ -63,8 +64,10 @@ class AccountLane:
     def __init__(self, *, per_second: float, concurrency: int, now_s: float) -> None:
         # A tenth of a second's worth at once: enough that a wake-up can serve several, too little for a burst.
         self._bucket = TokenBucket(per_second, burst=max(1.0, per_second / 10), now_s=now_s)
+        self._per_second = per_second
         self._concurrency = concurrency
         self._lines: dict[int, list[Entry]] = {}  # heaps, by the logarithm of the pace
+        self._known_heads: list[tuple[int, Entry]] | None = None  # None: lines have changed since they were looked for
         self._entries = 0
         self._in_flight = 0
         self._silent_until_s = -inf  # Camb asked for that
@@ -93,12 +96,21 @@ class AccountLane:
         """
         watch.due_s = due_s
         self._entries += 1
-        line = round(ALIKE * log2(max(pace_s, SHORTEST_PACE_S)))
-        heapq.heappush(self._lines.setdefault(line, []), (due_s, self._entries, watch))
+        self._known_heads = None
+        heapq.heappush(self._lines.setdefault(_line(pace_s), []), (due_s, self._entries, watch))
+
+    def put_all(self, watches: Iterable[tuple[Watch, float, float]]) -> None:
+        """The same for many that were never due before: (watch, due_s, pace_s) of each."""
+        self._known_heads = None
+        for watch, due_s, pace_s in watches:
+            watch.due_s = due_s
+            self._entries += 1
+            heapq.heappush(self._lines.setdefault(_line(pace_s), []), (due_s, self._entries, watch))
 
     def drop(self, watch: Watch) -> None:
         """Forget when *watch* was due; its entry is passed over when it comes up."""
         watch.due_s = None
+        self._known_heads = None
 
     def take(self, now_s: float) -> Watch | None:
         """The watch to ask for now, out of its line and out of the budget; None if there is none or it may not be."""
@@ -115,6 +127,7 @@ class AccountLane:
             self._probes += self.refused != 403 or watch.refused
             self._pause(now_s)  # here too, because the probe may bring no answer at all
         watch.was_due_s, watch.due_s = now_s if watch.due_s is None else watch.due_s, None
+        self._known_heads = None
         self._in_flight += 1
         self._taken_s = now_s
         return watch
@@ -133,8 +146,10 @@ class AccountLane:
 
     def wake_s(self, now_s: float) -> float | None:
         """When take() can next give something, unless an answer comes in before; None: not without one."""
+        if self._full:
+            return None
         due_s = self._due_s()
-        if due_s is None or self._full:
+        if due_s is None:
             return None
         return max(due_s, self._not_before_s, self._bucket.ready_s, now_s)
 
@@ -148,6 +163,11 @@ class AccountLane:
     def limited(self, now_s: float) -> bool:
         """Whether the budget does not suffice to ask for all when they are due."""
         return self.behind_s(now_s) >= LIMITED_S
+
+    def share_budget(self, parts: int, now_s: float) -> None:
+        """Make do with one of *parts* (>= 1) equal parts of the budget from now on."""
+        per_second = self._per_second / parts
+        self._bucket.change_rate(per_second, burst=max(1.0, per_second / 10), now_s=now_s)
 
     def left(self, now_s: float) -> float:
         """How many requests the budget allows at this moment."""
@@ -226,7 +246,10 @@ class AccountLane:
 
     def _latest(self, now_s: float) -> Watch:
         """Takes, of those that are due, of which there is one, the latest for its pace."""
-        line, _ = min(self._heads(), key=lambda head: ((head[1][0] - now_s) / 2 ** (head[0] / ALIKE), head[1][:2]))
+        heads = self._heads()
+        line, _ = heads[0]
+        if len(heads) > 1:
+            line, _ = min(heads, key=lambda head: ((head[1][0] - now_s) / 2 ** (head[0] / ALIKE), head[1][:2]))
         _, _, watch = heapq.heappop(self._lines[line])
         return watch
 
@@ -247,13 +270,17 @@ class AccountLane:
         return min((entry[0] for _, entry in self._heads()), default=None)
 
     def _heads(self) -> list[tuple[int, Entry]]:
-        """The first of each line; clears what was dropped or made due anew."""
-        heads = []
-        for number, line in list(self._lines.items()):
-            while line and line[0][2].due_s != line[0][0]:
-                heapq.heappop(line)
-            if line:
-                heads.append((number, line[0]))
-            else:
-                del self._lines[number]
-        return heads
+        """The first of each line that has one; clears what was dropped or made due anew."""
+        if self._known_heads is None:
+            self._known_heads = []
+            for number, line in self._lines.items():
+                while line and line[0][2].due_s != line[0][0]:
+                    heapq.heappop(line)
+                if line:
+                    self._known_heads.append((number, line[0]))
+        return self._known_heads
+
+
+def _line(pace_s: float) -> int:
+    """Which line those of that pace wait in."""
+    return round(ALIKE * log2(max(pace_s, SHORTEST_PACE_S)))

@@ -1,10 +1,11 @@
 """Posts what is owed: a lane for each destination, so that none waits for another."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from cambwatch.core.breaker import Breaker
 from cambwatch.core.destinations import Destination
+from cambwatch.core.nodes import News
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.lane import DeliveryBook, DeliveryMeter, Lane, Sender
 from cambwatch.loops.scheduler import Scheduler
@@ -23,8 +24,14 @@ class Deliverer:
         meter: DeliveryMeter,
         clock: Clock,
         scheduler: Scheduler,
+        elsewhere: Callable[[News], None] = lambda _: None,
     ) -> None:
-        """*breakers* are as the last process left them; a destination without one fares well."""
+        """
+        *breakers* are as the last process left them; a destination without one fares well.
+
+        *elsewhere* hears what concerns lanes that are not held here. None is until take_up().
+        """
+        self._elsewhere = elsewhere
         self.lanes: dict[str, Lane] = {}
         for name, destination in destinations.items():
             self.lanes[name] = Lane(
@@ -38,22 +45,57 @@ class Deliverer:
                 owed=self.wake,
             )
 
+    def take_up(self, destinations: Iterable[str]) -> None:
+        """Post to *destinations* from now on."""
+        for name in destinations:
+            self.lanes[name].take_up()
+
     def wake(self, destinations: Iterable[str]) -> None:
         """These destinations are owed something now."""
-        for name in destinations:
-            if name in self.lanes:
-                self.lanes[name].wake()
+        here, others = self._held(destinations)
+        for lane in here:
+            lane.wake()
+        if others:
+            self._elsewhere(News(owed=frozenset(others)))
 
     def hurry(self, destinations: Iterable[str]) -> None:
         """Somebody wishes that what these destinations are owed is tried now."""
-        for name in destinations:
-            if name in self.lanes:
-                self.lanes[name].hurry()
+        here, others = self._held(destinations)
+        for lane in here:
+            lane.hurry()
+        if others:
+            self._elsewhere(News(hurry=frozenset(others)))
 
     def forget(self, delivery_ids: Collection[str]) -> None:
         """These deliveries were cancelled."""
-        for lane in self.lanes.values():
-            lane.forget(delivery_ids)
+        self._forget(delivery_ids)
+        if delivery_ids:
+            self._elsewhere(News(cancelled=frozenset(delivery_ids)))
+
+    def hear(self, news: News) -> None:
+        """What was told elsewhere, of lanes that may be held here."""
+        for lane in self._held(news.owed)[0]:
+            lane.wake()
+        for lane in self._held(news.hurry)[0]:
+            lane.hurry()
+        self._forget(news.cancelled)
+
+    def _forget(self, delivery_ids: Collection[str]) -> None:
+        if delivery_ids:
+            for lane in self.lanes.values():
+                lane.forget(delivery_ids)
+
+    def _held(self, destinations: Iterable[str]) -> tuple[list[Lane], list[str]]:
+        """The lanes of *destinations* that are held here, and the names of the others."""
+        here: list[Lane] = []
+        others: list[str] = []
+        for name in destinations:
+            lane = self.lanes.get(name)
+            if lane is not None and lane.held:
+                here.append(lane)
+            else:
+                others.append(name)
+        return here, others
 
     async def run(self) -> None:
         """Run every lane until stop() is called."""

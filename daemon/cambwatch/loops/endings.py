@@ -1,6 +1,7 @@
 """Who waits here for the end of a task."""
 
 import asyncio
+from collections.abc import Callable
 
 from cambwatch.core.model import Task
 
@@ -8,7 +9,9 @@ from cambwatch.core.model import Task
 class Endings:
     """Tells those who wait, within this process, that a task ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, told: Callable[[int], None] = lambda _: None) -> None:
+        """*told* hears the id of each task whose end is told here."""
+        self._told = told
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
         self._over = False
 
@@ -36,7 +39,12 @@ class Endings:
 
     def tell(self, task: Task) -> None:
         """*task* has ended, and that is committed."""
-        for future in tuple(self._waiting.get(task.id, ())):
+        self.tell_here(task.id)
+        self._told(task.id)
+
+    def tell_here(self, number: int) -> None:
+        """The task with the id *number* has ended, as was told elsewhere."""
+        for future in tuple(self._waiting.get(number, ())):
             if not future.done():
                 future.set_result(None)
 

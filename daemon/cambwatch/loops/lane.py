@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import Protocol
 
 import structlog
@@ -23,7 +24,7 @@ from cambwatch.loops.scheduler import Alarm
 from cambwatch.loops.window import DueBook, Window
 
 RECORD_PAUSE_S = 1.0  # until an outcome that the store did not take is offered to it again
-RECORD_PAUSE_MAX_S = 30.0
+RECORD_PAUSE_MAX_S = 4.0  # a store that is back is to be used within 5 s
 SHORTEST_PAUSE_S = 0.001  # a wish of nothing at all would ask the store again in the same breath
 
 log = structlog.get_logger()
@@ -66,8 +67,7 @@ class Lane:
         """
         *breaker* is as the last process left it; *owed* is told who is owed something by what happens here.
 
-        An open one lets one delivery through at once: what was wrong may have been put
-        right with the restart.
+        Nothing is posted until take_up() is called.
         """
         self._destination = destination
         self._book = book
@@ -86,8 +86,15 @@ class Lane:
         self._posts = self._recording = 0
         self._looking: asyncio.Task[None] | None = None
         self._health = Health(destination, breaker, clock=clock)
-        self._health.hurry()
         self._stopping = False
+        self._taken_up = False
+        self.until_s = inf
+        """When this process is no longer the one to post, by a clock that only grows; it may be put off."""
+
+    @property
+    def held(self) -> bool:
+        """Whether this process posts to the destination; of several that share a database one does."""
+        return self._taken_up and self._clock.monotonic() < self.until_s
 
     @property
     def breaker(self) -> Breaker:
@@ -105,6 +112,29 @@ class Lane:
     def paused_until(self) -> datetime | None:
         """Until when nothing is posted, because the receiver limits us or is down; None: it is not paused."""
         return self._health.paused_until
+
+    def take_up(self) -> None:
+        """
+        Post from now on what the destination is owed.
+
+        An open breaker lets one delivery through at once: what was wrong may have been
+        put right since it was opened, such as with a restart.
+        """
+        self._taken_up = True
+        self._health.hurry()
+        self._window = Window(self._destination, self._book, clock=self._clock)
+        self.wake()
+
+    async def lay_down(self) -> None:
+        """Post no more; returns when no post is under way, and all that came of them is written down."""
+        self._taken_up = False
+        self.wake()
+        await self.drain()
+
+    def show(self, breaker: Breaker) -> None:
+        """How the destination fares according to whoever posts to it, while this process does not."""
+        if not self.held:
+            self._health.set(breaker)
 
     def wake(self) -> None:
         """Something is owed now."""
@@ -125,9 +155,10 @@ class Lane:
         while not self._stopping:
             self._kick.clear()
             try:
-                await self._tell_if_down()
-                self._alarm.set(await self._start_due())
-                self._alarm.set(self._health.alert_in_s)
+                if self.held:
+                    await self._tell_if_down()
+                    self._alarm.set(await self._start_due())
+                    self._alarm.set(self._health.alert_in_s)
             except Exception as error:  # noqa: BLE001 - a store in trouble: it is asked again, and the process lives
                 log.warning("store.unavailable", undone="reading", destination=self._destination.name, error=str(error))
                 self._window.wake()
@@ -143,6 +174,7 @@ class Lane:
         """Return when no post is under way; cancelling this cancels them, and they stay owed."""
         while self._under_way:
             await asyncio.gather(*self._under_way.values())
+            await asyncio.sleep(0)  # from Python 3.12 on gather() may be done at once: let what is done leave
         if (looking := self._looking) is not None:
             await asyncio.wait([looking])
             if not looking.cancelled():
@@ -176,7 +208,7 @@ class Lane:
         """Whether there is room for one more; also among those that the store has yet to take."""
         concurrency = self._destination.concurrency
         most = 1 if self._health.breaker.open else concurrency
-        return self._posts < most and self._recording < concurrency and not self._stopping
+        return self._posts < most and self._recording < concurrency and self.held and not self._stopping
 
     def _pause_s(self) -> float:
         """How long the receiver, our breaker or the rate have us wait."""

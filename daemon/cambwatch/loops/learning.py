@@ -5,6 +5,7 @@ Learns from the ends that the poller sees, and keeps what it knows in the databa
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -64,13 +65,15 @@ class Learning:
         self._alarm = alarm
         self._experience = Experience(lambda kind: self.configured(kind).limits)
         self._policy = lru_cache(POLICIES)(self._with)
-        self._turns: dict[str, Turns] = {}
+        self._standing = lru_cache(POLICIES)(self._as_things_stand)  # cleared by whatever is learned
+        self._turns: defaultdict[str, Turns] = defaultdict(Turns)
         self._unsaved: dict[tuple[str, str | None], Memory] = {}
         self._stopping = False
 
     async def load(self) -> None:
         """Take back what was written down; what this version cannot read is learned anew."""
         for memory in await self._book.memories():
+            self._standing.cache_clear()
             try:
                 self._experience.remember(memory)
             except ValueError as error:
@@ -78,15 +81,11 @@ class Learning:
 
     def policy(self, task: Task) -> PollPolicy:
         """How *task* is asked for, as things stand."""
-        kind = task.key.kind
-        policy = self.configured(kind)
-        if policy.strategy is Strategy.FIXED:
-            return policy
-        return self._policy(kind, self._experience.schedule(kind, _size(task)))
+        return self._standing(task.key.kind, _size(task))
 
     def began(self, task: Task, progress: Progress, *, since_s: float) -> Turn:
         """*task*, registered at *since_s* of the clock that only grows, is watched from now on."""
-        return self._turns.setdefault(task.key.kind, Turns()).begin(_size(task), since_s, progress)
+        return self._turns[task.key.kind].begin(_size(task), since_s, progress)
 
     def ended(self, task: Task, turn: Turn, completion: Completion) -> None:
         """*task* was pending at one age and had ended at another."""
@@ -120,6 +119,7 @@ class Learning:
                 log.info(
                     "durations.changed", kind=kind, size=dropped, hint="tasks take longer or shorter: learned anew"
                 )
+        self._standing.cache_clear()
 
     def insights(self) -> list[Insight]:
         """What is known, by kind, and within a kind by size after the kind as a whole."""
@@ -156,6 +156,12 @@ class Learning:
         except StoreUnavailableError as error:  # nothing that is promised to anybody depends on it
             self._unsaved = saving | self._unsaved
             log.warning("store.unavailable", undone="durations", error=str(error))
+
+    def _as_things_stand(self, kind: str, size: str | None) -> PollPolicy:
+        policy = self.configured(kind)
+        if policy.strategy is Strategy.FIXED:
+            return policy
+        return self._policy(kind, self._experience.schedule(kind, size))
 
     def _with(self, kind: str, schedule: Schedule | None) -> PollPolicy:
         policy = self.configured(kind)

@@ -30,17 +30,22 @@ from cambwatch.core.model import (
     Unavailable,
 )
 from cambwatch.core.turns import Turn
-from cambwatch.loops.account import AccountLane, Flip, Watch
+from cambwatch.loops.account import AccountLane, Watch
+from cambwatch.loops.account_log import LONG_SILENCE, AccountLog
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.conclusion import Concluder
 from cambwatch.loops.scheduler import Alarm
+
+__all__ = ["LONG_SILENCE", "Poller"]
 
 POSTPONED_S = 300.0  # after a bug in handling one task: it must not become a hot loop
 SHORTEST_WAKE_S = 0.005  # between two wake-ups: what falls due in between is served together
 
 WISHED_PACE_S = 0.1  # of a poll that somebody waits for: it goes before those that come by themselves
 
-LONG_SILENCE = timedelta(minutes=1)  # that Camb asks for with a 429, and that an operator should know of
+STORE_AGAIN_S = (
+    3.0  # until an end that could not be written is looked at again: a database that is back is used within 5 s
+)
 
 log = structlog.get_logger()
 
@@ -95,7 +100,7 @@ class Poller:
         self._kick = kick
         self._alarm = alarm
         self._watches: dict[int, Watch] = {}
-        self._polls: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._unrecorded = False  # the store did not take the last end that it was given
         self.lanes = {
@@ -106,6 +111,8 @@ class Poller:
             )
             for name, account in accounts.items()
         }
+        self._accounts = {name: AccountLog(name, lane) for name, lane in self.lanes.items()}
+        self._log = log.bind()  # the one above looks up how to log at every line, which costs more than a poll's own
 
     def watch(self, tasks: Iterable[Task], *, spread: bool = False) -> None:
         """
@@ -117,22 +124,26 @@ class Poller:
         """
         now, now_s = self._clock.now(), self._clock.monotonic()
         orphans: dict[str, int] = {}
+        due: dict[str, dict[int, tuple[Watch, float, float]]] = {}  # by id, because the last counts
         for task in tasks:
-            lane = self.lanes.get(task.key.account)
-            if lane is None:
-                orphans[task.key.account] = orphans.get(task.key.account, 0) + 1
+            account = task.key.account
+            if account not in self.lanes:
+                orphans[account] = orphans.get(account, 0) + 1
                 continue
             self.forget(task.id)
-            age = max(now - task.registered_at, timedelta(0))
+            age_s = max((now - task.registered_at).total_seconds(), 0.0)
             progress = Progress(
-                known_at=task.registered_at + age, polls=task.polls, first_polled_at=task.first_polled_at
+                known_at=max(now, task.registered_at), polls=task.polls, first_polled_at=task.first_polled_at
             )
-            since_s = now_s - age.total_seconds()
-            turn = self._cadence.began(task, progress, since_s=since_s)
-            watch = self._watches[task.id] = Watch(task, progress, since_s, turn)
-            pause = self._cadence.policy(task).pause(age) * self._clock.chance() if spread else timedelta(0)
-            left = max(task.deadline_at - task.registered_at - age, timedelta(0))
-            self._put(watch, lane, due_s=now_s + min(pause, left).total_seconds())
+            turn = self._cadence.began(task, progress, since_s=now_s - age_s)
+            watch = self._watches[task.id] = Watch(task, progress, now_s - age_s, turn)
+            policy, wait_s = self._cadence.policy(task), 0.0
+            if spread:
+                left_s = max((task.deadline_at - task.registered_at).total_seconds() - age_s, 0.0)
+                wait_s = min(_pause_s(policy, age_s) * self._clock.chance(), left_s)
+            due.setdefault(account, {})[task.id] = (watch, now_s + wait_s, _pause_s(policy, age_s + wait_s))
+        for account, entries in due.items():
+            self.lanes[account].put_all(entries.values())
         for account, count in orphans.items():
             log.warning("task.stranded", account=account, tasks=count, hint="no such account in the configuration")
         self._kick.set()
@@ -161,7 +172,10 @@ class Poller:
         watch = self._watches.get(task.id)
         if watch is None or watch.task.registrations != task.registrations:
             return task, None
-        live = replace(task, polls=watch.progress.polls, first_polled_at=watch.progress.first_polled_at)
+        polls, first_polled_at = watch.progress.polls, watch.progress.first_polled_at
+        live = task
+        if (polls, first_polled_at) != (task.polls, task.first_polled_at):
+            live = replace(task, polls=polls, first_polled_at=first_polled_at)
         if watch.due_s is None:
             return live, None
         now_s = self._clock.monotonic()
@@ -190,7 +204,12 @@ class Poller:
         """Poll what is due until stop() is called; polls under way then go on, see drain()."""
         while not self._stopping:
             self._kick.clear()
-            self._start_due()
+            now_s = self._clock.monotonic()
+            for name, lane in self.lanes.items():
+                self._start_due(lane, now_s)
+                look_s = self._accounts[name].look_at_limit(now_s)
+                if look_s is not None:
+                    self._alarm.set(max(look_s - now_s, SHORTEST_WAKE_S))
             await self._kick.wait()
 
     def stop(self) -> None:
@@ -200,33 +219,40 @@ class Poller:
 
     async def drain(self) -> None:
         """Return when no poll is under way; cancelling this cancels them, and their tasks stay pending."""
-        while self._polls:
-            await asyncio.gather(*self._polls)
+        while self._workers:
+            await asyncio.gather(*self._workers)
+            await asyncio.sleep(0)  # from Python 3.12 on gather() may be done at once: let what is done leave
 
-    def _start_due(self) -> None:
-        now_s = self._clock.monotonic()
-        wakes = []
-        for name, lane in self.lanes.items():
-            while (watch := lane.take(now_s)) is not None:
-                poll = asyncio.create_task(self._poll(watch, lane), name=f"poll {name}")
-                self._polls.add(poll)
-                poll.add_done_callback(self._polls.discard)
-            wake_s = lane.wake_s(now_s)
-            if wake_s is not None:
-                wakes.append(wake_s)
-        self._alarm.set(max(min(wakes) - now_s, SHORTEST_WAKE_S) if wakes else None)
+    def _start_due(self, lane: AccountLane, now_s: float) -> None:
+        """Begin all polls that may be begun, and see to it that we are woken for the next."""
+        while (watch := lane.take(now_s)) is not None:
+            worker = asyncio.create_task(self._work(watch, lane), name=f"poll {watch.task.key.account}")
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        wake_s = lane.wake_s(now_s)
+        self._alarm.set(None if wake_s is None else max(wake_s - now_s, SHORTEST_WAKE_S))
+
+    async def _work(self, watch: Watch, lane: AccountLane) -> None:
+        """Poll for *watch*, and then for who is next, as long as somebody is due: for one poll a task is dear."""
+        following: Watch | None = watch
+        while following is not None:
+            await self._poll(following, lane)
+            if self._stopping:
+                return
+            now_s = self._clock.monotonic()
+            following = lane.take(now_s)
+            self._start_due(lane, now_s)  # a good answer can free all places of the account
 
     async def _poll(self, watch: Watch, lane: AccountLane) -> None:
         key = watch.task.key
         pause_s = POSTPONED_S
         try:
-            report = await self._ask(watch, lane)
-            step = self._decide(watch, report)
-            log.debug("task.polled", kind=key.kind, task_id=key.task_id, report=report, step=step)
+            step = await self._ask(watch, lane)
             pause_s = await self._act(watch, lane, step)
         except StoreUnavailableError as error:
-            # Asked again as if Camb still worked on it: that is no more load than before, and it needs no memory.
-            pause_s = self._cadence.policy(watch.task).pause(self._age(watch)).total_seconds()
+            # Asked again as if Camb still worked on it: that needs no memory, and Camb answers it soon enough.
+            pause_s = _pause_s(self._cadence.policy(watch.task), self._age(watch).total_seconds())
+            pause_s = min(pause_s, STORE_AGAIN_S)
             if not self._unrecorded:
                 log.warning(
                     "store.unavailable", undone="conclusion", kind=key.kind, task_id=key.task_id, error=str(error)
@@ -236,28 +262,30 @@ class Poller:
             log.exception("task.postponed", kind=key.kind, task_id=key.task_id, seconds=pause_s)
         self._put_back(watch, lane, pause_s)
 
-    async def _ask(self, watch: Watch, lane: AccountLane) -> Report:
-        """What Camb says now; account and progress have taken it in."""
-        asked_at, age = self._clock.now(), self._age(watch)
-        key, sent_s = watch.task.key, self._clock.monotonic()
+    async def _ask(self, watch: Watch, lane: AccountLane) -> Step:
+        """What follows from what Camb says now; account and progress have taken it in."""
+        key, asked_at, sent_s = watch.task.key, self._clock.now(), self._clock.monotonic()
         try:
             report = await self._source.status(key)
         except BaseException as error:
             lane.unanswered(type(error).__name__)  # whatever went wrong, its place in the lane is free again
             raise
-        took_s = self._clock.monotonic() - sent_s
-        self._meter.polled(key.account, key.kind, report, sent_s - watch.was_due_s, took_s)
+        heard_s = self._clock.monotonic()
+        self._meter.polled(key.account, key.kind, report, sent_s - watch.was_due_s, heard_s - sent_s)
         self._take_in_account(watch, lane, report)
-        watch.progress.note(report, asked_at=asked_at, age=age, now=self._now(watch))
-        return report
+        step = self._decide(watch, report, asked_at=asked_at, asked_s=sent_s, heard_s=heard_s)
+        self._log.debug("task.polled", kind=key.kind, task_id=key.task_id, report=report, step=step)
+        return step
 
-    def _decide(self, watch: Watch, report: Report) -> Step:
-        key = watch.task.key
-        if isinstance(report, Pending) and report.word is not None and watch.progress.word is None:
-            watch.progress.word = report.word
-            log.warning("task.word_unknown", kind=key.kind, task_id=key.task_id, word=report.word)
-        policy, chance = self._cadence.policy(watch.task), self._clock.chance()
-        return next_step(watch.task, watch.progress, report, policy=policy, now=self._now(watch), chance=chance)
+    def _decide(self, watch: Watch, report: Report, *, asked_at: datetime, asked_s: float, heard_s: float) -> Step:
+        task, progress = watch.task, watch.progress
+        now = task.registered_at + timedelta(seconds=heard_s - watch.since_s)
+        progress.note(report, asked_at=asked_at, age_s=asked_s - watch.since_s, now=now)
+        if isinstance(report, Pending) and report.word is not None and progress.word is None:
+            progress.word = report.word
+            log.warning("task.word_unknown", kind=task.key.kind, task_id=task.key.task_id, word=report.word)
+        policy, chance = self._cadence.policy(task), self._clock.chance()
+        return next_step(task, progress, report, policy=policy, now=now, chance=chance)
 
     async def _act(self, watch: Watch, lane: AccountLane, step: Step) -> float:
         """Do *step*; returns the seconds until the task is to be asked for again, negative: never."""
@@ -267,11 +295,11 @@ class Poller:
             case PauseAccount(_, pause):
                 return pause.total_seconds()
             case Conclude():
-                self._go_on()
+                self._go_on(lane)
                 await self._conclude(watch, lane, step)
                 return -1
             case Confirm(run_id):
-                self._go_on()
+                self._go_on(lane)
                 return await self._confirm(watch, lane, run_id)
         assert_never(step)
 
@@ -318,6 +346,7 @@ class Poller:
         return -1
 
     def _put_back(self, watch: Watch, lane: AccountLane, pause_s: float) -> None:
+        """Make *watch* due in *pause_s*, as urgent as it is by then; negative: it is over."""
         if self._watches.get(watch.task.id) is watch:  # else it was forgotten meanwhile, or is watched anew
             if pause_s < 0:
                 del self._watches[watch.task.id]
@@ -325,13 +354,8 @@ class Poller:
             else:
                 due_s = self._clock.monotonic() + (0 if watch.asked_again else pause_s)
                 watch.asked_again = False
-                self._put(watch, lane, due_s=due_s)
-        self._go_on()
-
-    def _put(self, watch: Watch, lane: AccountLane, *, due_s: float) -> None:
-        """Make *watch* due, as urgent as it is by then."""
-        pace = self._cadence.policy(watch.task).pause(timedelta(seconds=due_s - watch.since_s))
-        lane.put(watch, due_s=due_s, pace_s=pace.total_seconds())
+                policy = self._cadence.policy(watch.task)
+                lane.put(watch, due_s=due_s, pace_s=_pause_s(policy, due_s - watch.since_s))
 
     def _age(self, watch: Watch) -> timedelta:
         """How long ago the task was registered; setting the machine's clock changes nothing of that."""
@@ -341,14 +365,14 @@ class Poller:
         """The task's own time, by which its deadline comes."""
         return watch.task.registered_at + self._age(watch)
 
-    def _go_on(self) -> None:
+    def _go_on(self, lane: AccountLane) -> None:
         """A poll has its answer: another may take its place, however long what follows from it takes."""
         if not self._stopping:
-            self._start_due()
+            self._start_due(lane, self._clock.monotonic())
 
     def _take_in_account(self, watch: Watch, lane: AccountLane, report: Report) -> None:
         """What *report* on *watch* says about the account, and the line in the log where that changed."""
-        name = watch.task.key.account
+        account = self._accounts[watch.task.key.account]
         match report:
             case Forbidden(http_status):
                 flip = lane.was_refused(watch, http_status, now_s=self._clock.monotonic())
@@ -359,23 +383,14 @@ class Poller:
                     lane.slow_down(self._clock.monotonic())
                 until_s = None if silence is None else self._clock.monotonic() + silence.total_seconds()
                 flip = lane.unanswered(detail or fault, hold_until_s=until_s)
-                if silence is not None and silence >= LONG_SILENCE:
-                    log.warning("account.silenced", account=name, seconds=round(silence.total_seconds()), reason=detail)
+                if silence is not None:
+                    account.silenced(silence, detail)
             case _:
                 flip = lane.answered(watch)
-        match flip:
-            case Flip.PAUSED:
-                log.error(
-                    "account.paused",
-                    account=name,
-                    http_status=lane.refused,
-                    hint="Camb refuses this API key: check camb.api_key; its tasks stay watched",
-                )
-            case Flip.UNREACHABLE:
-                log.warning("camb.unreachable", account=name, reason=lane.trouble)
-            case Flip.RESUMED:
-                log.warning("account.resumed", account=name)
-            case Flip.RECOVERED:
-                log.info("camb.recovered", account=name)
-            case None:
-                return
+        if flip is not None:
+            account.flipped(flip)
+
+
+def _pause_s(policy: PollPolicy, age_s: float) -> float:
+    """The pause that is usual at that age."""
+    return policy.pause(timedelta(seconds=age_s)).total_seconds()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
+from functools import cache
 from typing import Annotated, Any
 from unicodedata import category
 
@@ -117,6 +118,7 @@ class Registrar:
         count = 0
         mistakes: list[Mistake] = []
         wishes: list[Registration] = []
+        deadline = cache(self._deadline)  # which has to look into the configuration
         for document, prefix in zip(documents, prefixes, strict=True):
             try:
                 wish = Wish.model_validate(document)
@@ -128,7 +130,7 @@ class Registrar:
                 strangers = self._strangers(wish)
                 count += len(strangers)
                 mistakes += (_stranger(one, prefix) for one in strangers[: MOST_MISTAKES - len(mistakes)])
-                wishes.append(self._registration(wish))
+                wishes.append(_registration(wish, deadline))
         if mistakes:
             raise unprocessable(mistakes, count=count)
         return wishes
@@ -143,17 +145,18 @@ class Registrar:
                 found.append(_Stranger(f"/notify/{index}", "destination", name, self._destinations))
         return found
 
-    def _registration(self, wish: Wish) -> Registration:
-        return Registration(
-            key=TaskKey(wish.account, wish.kind, wish.task_id),
-            name=wish.name,
-            labels=wish.labels,
-            notify=None if wish.notify is None else tuple(dict.fromkeys(wish.notify)),
-            group=wish.group,
-            group_size=wish.group_size,
-            extra=wish.extra,
-            deadline=self._deadline(wish.kind) if wish.deadline is None else parse_span(wish.deadline),
-        )
+
+def _registration(wish: Wish, deadline: Callable[[str], timedelta]) -> Registration:
+    return Registration(
+        key=TaskKey(wish.account, wish.kind, wish.task_id),
+        name=wish.name,
+        labels=wish.labels,
+        notify=None if wish.notify is None else tuple(dict.fromkeys(wish.notify)),
+        group=wish.group,
+        group_size=wish.group_size,
+        extra=wish.extra,
+        deadline=deadline(wish.kind) if wish.deadline is None else parse_span(wish.deadline),
+    )
 
 
 def _at(pointer: str, detail: str) -> Mistake:

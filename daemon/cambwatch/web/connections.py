@@ -27,6 +27,10 @@ class Limits:
     idle_s: float = 75.0  # between two requests; longer than proxies and pools of clients usually keep a connection
     linger_s: float = 2.0  # for the rest of a body that nobody wants, so that its sender sees the answer
     connections: int = 4096
+    # What JSON makes of a body in memory is up to some 27 times as large: `[[],[],...`. Both bounds together, with all
+    # connections at work, come to some 860 MiB, less than the MemoryMax of the daemon's unit.
+    small_body: int = 1 << 11  # bytes of each body for which there is always room
+    all_bodies: int = 1 << 24  # bytes of all bodies beyond those, until each has its answer
 
 
 class Connections:
@@ -42,6 +46,7 @@ class Connections:
         self.limits = limits
         self._open: set[Connection] = set()
         self._waiting: dict[Connection, None] = {}  # for a request, or the rest of one; first come first
+        self._held = 0  # bytes of bodies beyond the small ones
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol for asyncio's servers."""
@@ -60,6 +65,13 @@ class Connections:
         """*connection* counts no more; it may be told twice."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
+
+    def hold(self, size: int) -> bool:
+        """Have so many bytes more of bodies, negative: less; False, and nothing changed, where that is too much."""
+        if size > 0 and self._held + size > self.limits.all_bodies:
+            return False
+        self._held += size
+        return True
 
     @contextmanager
     def at_work(self, connection: "Connection") -> Iterator[None]:
@@ -117,7 +129,7 @@ class _Patience:
 class Connection(web.RequestHandler):
     """One connection, with aiohttp's reading of HTTP and our patience."""
 
-    __slots__ = ("_connections", "_patience", "_under_way", "_wire", "limits")
+    __slots__ = ("_body_size", "_connections", "_patience", "_under_way", "_wire", "limits")
 
     def __init__(self, connections: Connections, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -135,6 +147,7 @@ class Connection(web.RequestHandler):
         self._connections = connections
         self._patience = _Patience(loop, self.cut)
         self._under_way = False
+        self._body_size = 0
         self._wire: asyncio.Transport | None = None
 
     def cut(self) -> None:
@@ -152,6 +165,22 @@ class Connection(web.RequestHandler):
                 yield
         finally:
             self._under_way = False
+            self._connections.hold(-self._beyond_small(self._body_size))
+            self._body_size = 0
+
+    def take_in(self, size: int) -> None:
+        """The body of the request under way is so many bytes more; raises ProblemError where there is no room."""
+        before, self._body_size = self._body_size, self._body_size + size
+        if not self._connections.hold(self._beyond_small(self._body_size) - self._beyond_small(before)):
+            self._body_size = before
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "other requests take all the room that there is for bodies; nothing was stored: try again",
+                headers={"retry-after": "1", "connection": "close"},
+            )
+
+    def _beyond_small(self, size: int) -> int:
+        return max(size - self.limits.small_body, 0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)
@@ -204,11 +233,18 @@ async def patient(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The body, at most client_max_size of the application; raises ProblemError where it takes too long."""
-    body_s = cast("Connection", request.protocol).limits.body_s
+    """The body, at most client_max_size of the application; raises ProblemError where it takes too long or too much."""
+    connection = cast("Connection", request.protocol)
+    body_s, largest = connection.limits.body_s, request.client_max_size
+    body = bytearray()
     try:
         async with asyncio.timeout(body_s):
-            return await request.read()
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > largest:
+                    raise web.HTTPRequestEntityTooLarge(largest)
+                connection.take_in(len(chunk))
+            return bytes(body)
     except TimeoutError:
         raise ProblemError(
             HTTPStatus.REQUEST_TIMEOUT,

@@ -15,7 +15,7 @@ from cambwatch.core.destinations import Destination
 from cambwatch.core.model import Delivery, DeliveryFilter, DeliveryState, PastAttempt, Subject
 from cambwatch.web.bodies import mistake
 from cambwatch.web.connections import read_body
-from cambwatch.web.delivery_views import OwedPage, OwedView, Queued, TriedView, owed_view, tried_view
+from cambwatch.web.delivery_views import Queued, TriedView, owed_view, tried_view
 from cambwatch.web.json_body import read_json
 from cambwatch.web.problems import Mistake, ProblemError, unprocessable
 from cambwatch.web.queries import read_delivery_cursor, read_delivery_filter, read_limit, write_delivery_cursor
@@ -84,10 +84,10 @@ class DeliveryEndpoints:
         limit = read_limit(request.query)
         # One more than asked for tells whether there is a next page.
         found = await self._ledger.page(wanted, limit=limit + 1, before=read_delivery_cursor(request.query))
-        views: list[OwedView] = [owed_view(delivery, subject) for delivery, subject in found[:limit]]
+        views = [owed_view(delivery, subject) for delivery, subject in found[:limit]]
         last = found[limit - 1][0] if len(found) > limit else None
         next_cursor = None if last is None else write_delivery_cursor(last.created_at, last.id)
-        return answer(OwedPage(items=views, next_cursor=next_cursor))
+        return answer({"items": views, "next_cursor": next_cursor})
 
     async def delivery(self, request: web.Request) -> web.StreamResponse:
         """A delivery with its attempts."""

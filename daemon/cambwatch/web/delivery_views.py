@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field
@@ -12,7 +12,7 @@ from cambwatch.core.breaker import Breaker, BreakerState
 from cambwatch.core.destinations import Destination
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Attempt, Backlog, Delivery, Outcome, PastAttempt, Subject
-from cambwatch.web.views import AT, DeliveryView, delivery_view, instant
+from cambwatch.web.views import AT, DeliveryView, View, delivery_view, instant
 
 
 class OwedView(DeliveryView):
@@ -108,9 +108,17 @@ class TrialView(BaseModel):
     detail: str | None = Field(description="the receiver's words, or what went wrong")
 
 
-def owed_view(delivery: Delivery, subject: Subject) -> OwedView:
-    """*delivery* of *subject* as the API shows it."""
-    return OwedView(**_owed(delivery, subject))
+def owed_view(delivery: Delivery, subject: Subject) -> View:
+    """*delivery* of *subject* as the API shows it: the members of an OwedView."""
+    return delivery_view(delivery) | {
+        "event_type": subject.event_type,
+        "account": subject.account,
+        "kind": subject.kind,
+        "task_id": subject.task_id,
+        "name": subject.name,
+        "group": subject.group,
+        "about": subject.about,
+    }
 
 
 def tried_view(delivery: Delivery, subject: Subject, kept: Sequence[PastAttempt]) -> TriedView:
@@ -127,7 +135,7 @@ def tried_view(delivery: Delivery, subject: Subject, kept: Sequence[PastAttempt]
         )
         for past in kept
     ]
-    return TriedView(**_owed(delivery, subject), history=history)
+    return TriedView(**owed_view(delivery, subject), history=history)
 
 
 def destination_view(
@@ -164,15 +172,3 @@ def trial_view(name: str, attempt: Attempt) -> TrialView:
         took_ms=attempt.took_ms,
         detail=attempt.detail,
     )
-
-
-def _owed(delivery: Delivery, subject: Subject) -> dict[str, Any]:
-    return delivery_view(delivery).model_dump() | {
-        "event_type": subject.event_type,
-        "account": subject.account,
-        "kind": subject.kind,
-        "task_id": subject.task_id,
-        "name": subject.name,
-        "group": subject.group,
-        "about": subject.about,
-    }

@@ -60,17 +60,18 @@ class Subjects:
     lanes: Mapping[str, LaneView]
     trouble: Callable[[], str | None]
     census: Callable[[], Awaitable[Census]]
-    room: Callable[[], Room]  # called in a thread
+    room: Callable[[], Room | None]  # called in a thread; None: that is another machine's
 
 
 class MetricsEndpoint:
     """What Prometheus asks for."""
 
-    def __init__(self, counted: Counted, subjects: Subjects, *, clock: Clock) -> None:
+    def __init__(self, counted: Counted, subjects: Subjects, *, started_at: datetime, clock: Clock) -> None:
+        """*started_at*: when the process was, whatever it reads anew."""
         self._counted = counted
         self._subjects = subjects
         self._clock = clock
-        self._started_at = clock.now()
+        self._started_at = started_at
         self._census: Census | None = None
         self._room: Room | None = None
         self._fresh_until_s = clock.monotonic()

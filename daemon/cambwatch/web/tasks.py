@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import quote
@@ -10,6 +11,7 @@ from urllib.parse import quote
 import structlog
 from aiohttp import web
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from cambwatch.core import kinds
 from cambwatch.core.events import GroupComplete
@@ -19,7 +21,7 @@ from cambwatch.web.bodies import Registrar
 from cambwatch.web.connections import read_body
 from cambwatch.web.problems import Mistake, ProblemError, unprocessable
 from cambwatch.web.queries import read_cursor, read_filter, read_limit, read_wait, write_cursor
-from cambwatch.web.views import TaskPage, TaskView, group_view, task_view
+from cambwatch.web.views import TaskViews, View, group_view
 
 log = structlog.get_logger()
 
@@ -62,12 +64,12 @@ class Desk(Protocol):
 
 
 def answer(
-    view: BaseModel, *, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+    view: BaseModel | View, *, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> web.Response:
     """*view* as JSON."""
     return web.Response(
         status=status,
-        body=view.model_dump_json().encode(),
+        body=to_json(view, inf_nan_mode="null"),
         headers={"content-type": "application/json", **(headers or {})},
     )
 
@@ -103,8 +105,9 @@ class TaskEndpoints:
         registered = await self._book.register(wishes, now=self._now())
         new = [one.task for one in registered if one.new]
         self._watcher.watch(new)
+        tell = log.bind().info  # bound once for all of them
         for task in new:
-            log.info(
+            tell(
                 "task.registered",
                 kind=task.key.kind,
                 task_id=task.key.task_id,
@@ -114,7 +117,7 @@ class TaskEndpoints:
             )
         views = await self._views([one.task for one in registered])
         if several:
-            return answer(TaskPage(items=views, next_cursor=None), status=HTTPStatus.CREATED)
+            return answer(_page(views, None), status=HTTPStatus.CREATED)
         if not new:
             return answer(views[0])
         return answer(views[0], status=HTTPStatus.CREATED, headers={"location": _location(new[0].key)})
@@ -127,7 +130,7 @@ class TaskEndpoints:
         tasks = await self._book.page(wanted, limit=limit + 1, before=read_cursor(request.query))
         views = await self._views(tasks[:limit])
         next_cursor = write_cursor(tasks[limit - 1].id) if len(tasks) > limit else None
-        return answer(TaskPage(items=views, next_cursor=next_cursor))
+        return answer(_page(views, next_cursor))
 
     async def task(self, request: web.Request) -> web.StreamResponse:
         """A task; with `wait`, as soon as it has ended or the time is up."""
@@ -180,24 +183,30 @@ class TaskEndpoints:
             raise _unknown(key)
         return task
 
-    async def _views(self, tasks: Sequence[Task]) -> list[TaskView]:
+    async def _views(self, tasks: Sequence[Task]) -> list[View]:
         ended = [task.id for task in tasks if task.status is not Status.PENDING]
         # A pending task is owed nothing, unless it was watched before: most need no second query.
         again = [task.id for task in tasks if task.status is Status.PENDING and task.registrations > 1]
         owed = await self._book.deliveries_of(ended + again) if ended or again else {}
+        shown, limited = TaskViews(), cache(self._watcher.limited)
         views = []
         for task in tasks:
             live, next_poll_at = self._watcher.seen(task)
             views.append(
-                task_view(
+                shown.view(
                     live,
                     next_poll_at=next_poll_at,
-                    limited=self._watcher.limited(task.key.account),
+                    limited=limited(task.key.account),
                     result_endpoint=self._desk.result_endpoint(task, task.status, task.run_id),
                     deliveries=owed.get(task.id, []),
                 )
             )
         return views
+
+
+def _page(views: Sequence[View], next_cursor: str | None) -> View:
+    """The members of a TaskPage."""
+    return {"items": views, "next_cursor": next_cursor}
 
 
 def _key(request: web.Request) -> TaskKey:

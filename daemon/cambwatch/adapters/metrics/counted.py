@@ -64,7 +64,7 @@ class Metrics:
     """Counts what it is told, and makes the page of it."""
 
     def __init__(self, *, destinations: Iterable[str] = (), accounts: Iterable[str] = ()) -> None:
-        """What is counted of *destinations* and *accounts* is there, as 0, before anything happens to them."""
+        """*destinations* and *accounts* as in expect()."""
         self._registry = CollectorRegistry()
         self._polls = PollCounts(accounts)
         self._registry.register(self._polls)
@@ -101,6 +101,15 @@ class Metrics:
         self._lag = self._histogram(
             "loop_lag_seconds", "How late the event loop comes to a timer, every two seconds.", _LAG_S
         )
+        self.expect(destinations=destinations, accounts=accounts)
+
+    def expect(self, *, destinations: Iterable[str], accounts: Iterable[str]) -> None:
+        """
+        Show *destinations* and *accounts*, as 0, before anything happens to them.
+
+        What was counted stays, also of others: a counter begins anew only with the process.
+        """
+        self._polls.expect(accounts)
         for name in destinations:  # a look makes it
             for family in (self._posted, self._delay):
                 family[name]

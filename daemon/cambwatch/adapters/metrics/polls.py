@@ -65,7 +65,13 @@ class PollCounts(Collector):
 
     def __init__(self, accounts: Iterable[str]) -> None:
         self._outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._accounts = defaultdict(_Account, {name: _Account() for name in accounts})
+        self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
+        self.expect(accounts)
+
+    def expect(self, accounts: Iterable[str]) -> None:
+        """Show *accounts* also before anything is asked with them; what was counted stays."""
+        for name in accounts:  # a look makes it
+            self._accounts[name]
 
     def note(self, account: str, kind: str, report: Report, lateness_s: float, took_s: float) -> None:
         """A poll went out *lateness_s* after it was due, and brought *report* after *took_s*."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -12,8 +12,8 @@ import structlog
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.destinations import breakers, release, take_turn
-from cambwatch.adapters.store.rows import us
-from cambwatch.adapters.store.schema import FRESH, REPEATED, WAITING, attempts, deliveries, events
+from cambwatch.adapters.store.rows import padded, us
+from cambwatch.adapters.store.schema import FRESH, REPEATED, WAITING, attempts, deliveries, events, lanes
 from cambwatch.core.breaker import Breaker
 from cambwatch.core.documents import from_document
 from cambwatch.core.model import Delivered, DeliveryState, GiveUp, RetryAt
@@ -49,9 +49,14 @@ _DUE_REPEATED = _due(REPEATED)
 _NEXT_DUE = (_next_due(FRESH), _next_due(REPEATED))
 _RECORD = sa.update(deliveries).where(deliveries.c.id == sa.bindparam("delivery"), WAITING)
 _STILL_WAITING = (
-    sa.select(deliveries.c.id)
+    sa.select(deliveries.c.id, deliveries.c.attempts)
     .where(deliveries.c.id.in_(sa.bindparam("numbers", expanding=True)), WAITING)
     .with_for_update()
+)
+_HELD = (
+    sa.select(lanes.c.destination)
+    .where(lanes.c.destination.in_(sa.bindparam("names", expanding=True)), lanes.c.node == sa.bindparam("node"))
+    .with_for_update(read=True)
 )
 _KEEP = sa.insert(attempts)
 _FORGET = sa.delete(attempts).where(
@@ -71,8 +76,10 @@ _WAITING = sa.union_all(
 class DeliveryStore:
     """What is owed to whom."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, node: str | None = None) -> None:
+        """*node* is who records here: nothing but what came of lanes that it holds; None: there is one process."""
         self._database = database
+        self._node = node
 
     async def due(self, destination: str, *, now: datetime, fresh: int, repeated: int, besides: Collection[str]) -> Due:
         """
@@ -113,9 +120,11 @@ class DeliveryStore:
         Write down what came of each attempt, and keep it with the KEPT_ATTEMPTS last ones; and *turn*, if any.
 
         Returns how many were written. One that was closed meanwhile is not: a
-        delivery that was cancelled while its POST was under way stays cancelled.
+        delivery that was cancelled while its POST was under way stays cancelled. Nor
+        is one whose attempt of that number is written already, or whose lane another
+        node holds by now.
         """
-        return await self._database.write_together(_record, _Record(tried, turn, now))
+        return await self._database.write_together(_record, _Record(tried, turn, now, self._node))
 
     async def turn(self, turn: Turn, *, now: datetime) -> None:
         """Write *turn* down by itself."""
@@ -156,15 +165,18 @@ class _Record:
     tried: Sequence[Tried]
     turn: Turn | None
     now: datetime
+    node: str | None
 
 
 def _record(connection: sa.Connection, several: Sequence[_Record]) -> list[int]:
     """What record() promises, for each of *several*."""
+    several = _of_held_lanes(connection, several)
     for record in several:
         if record.turn is not None:
             release(connection, record.turn, now=record.now)
     numbers = [one.delivery.id for record in several for one in record.tried]
-    waiting = set(connection.execute(_STILL_WAITING, {"numbers": numbers}).scalars()) if numbers else set()
+    found = connection.execute(_STILL_WAITING, {"numbers": padded(numbers)}) if numbers else ()
+    waiting = {row.id: row.attempts for row in found}
     written = [[one for one in record.tried if _leaves(waiting, one)] for record in several]
     pairs = [(one, record.now) for record, some in zip(several, written, strict=True) for one in some]
     if pairs:
@@ -183,12 +195,33 @@ def _record(connection: sa.Connection, several: Sequence[_Record]) -> list[int]:
     return [len(some) for some in written]
 
 
-def _leaves(waiting: set[str], tried: Tried) -> bool:
-    """Whether *tried* was still *waiting*; taken out as it is closed: what is tried twice at once is closed once."""
-    if tried.delivery.id not in waiting:
+def _of_held_lanes(connection: sa.Connection, several: Sequence[_Record]) -> Sequence[_Record]:
+    """*several*, without what is of lanes that their node does not hold; those that it does it keeps for as long."""
+    node = several[0].node
+    if node is None:
+        return several
+    names = {one.delivery.destination for record in several for one in record.tried}
+    names |= {record.turn.destination for record in several if record.turn is not None}
+    held = set(connection.execute(_HELD, {"names": padded(sorted(names)), "node": node}).scalars()) if names else set()
+    return [
+        replace(
+            record,
+            tried=[one for one in record.tried if one.delivery.destination in held],
+            turn=record.turn if record.turn is not None and record.turn.destination in held else None,
+        )
+        for record in several
+    ]
+
+
+def _leaves(waiting: dict[str, int], tried: Tried) -> bool:
+    """Whether *tried* is a further attempt of one still *waiting*; taken in, so that none counts twice."""
+    written = waiting.get(tried.delivery.id)
+    if written is None or written >= tried.attempt.number:
         return False
-    if not isinstance(tried.verdict, RetryAt):
-        waiting.remove(tried.delivery.id)
+    if isinstance(tried.verdict, RetryAt):
+        waiting[tried.delivery.id] = tried.attempt.number
+    else:
+        del waiting[tried.delivery.id]
     return True
 
 

@@ -1,6 +1,6 @@
 """What people ask of deliveries: listings, what was tried, how destinations stand, and another try."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +42,9 @@ _BACKLOGS = sa.union_all(
         for which in (FRESH, REPEATED)
     )
 )
+# For what waits: the sum keeps planners from the index of all by their age, in which they would pass over whatever
+# was delivered since, and lead them to the two that hold little else.
+_AGE = deliveries.c.created_at + sa.literal_column("0")
 _TRIED_AGAIN = (DeliveryState.DEAD, DeliveryState.PENDING)
 
 
@@ -57,17 +60,20 @@ class DeliveryLedger:
         """Up to *limit* deliveries, newest first, which come after the one of this created_at and id in that order."""
 
         def work(connection: sa.Connection) -> list[tuple[Delivery, Subject]]:
-            query = _LISTED.order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
-            to = [] if wanted.destination is None else [deliveries.c.destination == wanted.destination]
-            if wanted.states:
-                query = query.where(_in_states(wanted.states, *to))
-            query = query.where(*to)
+            asked = [] if wanted.destination is None else [deliveries.c.destination == wanted.destination]
             if wanted.task_id is not None:
                 ended = sa.select(events.c.id).join(tasks).where(tasks.c.task_id == wanted.task_id)
-                query = query.where(deliveries.c.event_id.in_(ended))
+                asked.append(deliveries.c.event_id.in_(ended))
+            waiting = wanted.states == {DeliveryState.PENDING}
             if before is not None:
                 at, number = before
-                query = query.where(sa.tuple_(deliveries.c.created_at, deliveries.c.id) < sa.tuple_(us(at), number))
+                age = _AGE if waiting else deliveries.c.created_at
+                asked.append(sa.tuple_(age, deliveries.c.id) < sa.tuple_(us(at), number))
+            if waiting:
+                asked = [deliveries.c.id.in_(_first_waiting(asked, limit, newest=True))]
+            elif wanted.states:
+                asked.append(_in_states(wanted.states))
+            query = _LISTED.where(*asked).order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
             return [(rows.delivery(row), _subject(row)) for row in connection.execute(query)]
 
         return await self._database.read(work)
@@ -115,17 +121,22 @@ class DeliveryLedger:
         """
         if state not in _TRIED_AGAIN:
             raise ValueError(f"what is {state} is not tried again")
-        wanted: list[sa.ColumnElement[bool]] = [deliveries.c.destination.in_(destinations)]
-        if state is DeliveryState.PENDING:
-            wanted.append(deliveries.c.next_attempt_at > us(now))
-        chosen = (
-            sa.select(deliveries.c.id)
-            .where(_in_states({state}, *wanted), *wanted, deliveries.c.budget_from.is_distinct_from(us(now)))
-            .order_by(deliveries.c.created_at, deliveries.c.id)
-            .limit(limit)
-        )
+        waiting = state is DeliveryState.PENDING
+        wanted = [
+            deliveries.c.destination.in_(destinations),
+            deliveries.c.budget_from.is_distinct_from(us(now)),
+        ]
         if since is not None:
-            chosen = chosen.where(deliveries.c.created_at >= us(since))
+            wanted.append((_AGE if waiting else deliveries.c.created_at) >= us(since))
+        if waiting:
+            chosen = _first_waiting([*wanted, deliveries.c.next_attempt_at > us(now)], limit, newest=False)
+        else:
+            chosen = (
+                sa.select(deliveries.c.id)
+                .where(DEAD, *wanted)
+                .order_by(deliveries.c.created_at, deliveries.c.id)
+                .limit(limit)
+            )
         again = sa.update(deliveries).where(deliveries.c.id.in_(chosen)).values(_another_try(now))
         return await self._database.write(lambda connection: connection.execute(again).rowcount)
 
@@ -140,17 +151,28 @@ def backlogs(connection: sa.Connection) -> Mapping[str, Backlog]:
     return found
 
 
-def _in_states(states: Collection[DeliveryState], *besides: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
-    """One of *states*; what waits is looked for by what is asked of it *besides*."""
-    match sorted(states):
-        case [DeliveryState.DEAD]:
-            return DEAD  # in words that the planner finds the index of the dead by
-        case [DeliveryState.PENDING]:
-            # In the words of the two indexes that hold little else; by the order it would read all that was delivered.
-            halves = [sa.select(deliveries.c.id).where(which, *besides) for which in (FRESH, REPEATED)]
-            return deliveries.c.id.in_(sa.union_all(*halves))
-        case several:
-            return deliveries.c.state.in_([state.value for state in several])
+def _first_waiting(asked: Sequence[sa.ColumnElement[bool]], limit: int, *, newest: bool) -> sa.Select[Any]:
+    """
+    The ids of the first *limit* of all that waits and for which all holds that is *asked*, by age.
+
+    Only what they are sorted by is read of the others: what they are about is long.
+    """
+    way = sa.desc if newest else sa.asc
+    halves = [
+        sa.select(deliveries.c.id, _AGE.label("at"))
+        .where(which, *asked)
+        .order_by(way("at"), way(deliveries.c.id))
+        .limit(limit)
+        .subquery()
+        for which in (FRESH, REPEATED)
+    ]
+    both = sa.union_all(*(sa.select(half) for half in halves)).subquery()
+    return sa.select(both.c.id).order_by(way(both.c.at), way(both.c.id)).limit(limit)
+
+
+def _in_states(states: Collection[DeliveryState]) -> sa.ColumnElement[bool]:
+    """One of *states*, in words that the planner finds the index of the dead by."""
+    return DEAD if states == {DeliveryState.DEAD} else deliveries.c.state.in_([state.value for state in states])
 
 
 def _another_try(now: datetime) -> dict[str, object]:

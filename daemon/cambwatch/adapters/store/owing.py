@@ -1,6 +1,6 @@
 """What an end causes inside its transaction: the event, and one delivery for each who is to hear of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +18,7 @@ _OWE_EVENT = sa.insert(events)
 _OWE_DELIVERY = sa.insert(deliveries).values(
     event_id=sa.select(events.c.id).where(events.c.origin == sa.bindparam("of")).scalar_subquery()
 )
+_HOLD_GROUP = sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("group"), 0)))
 _TOLD = sa.select(events.c.id).where(events.c.group == sa.bindparam("group"))
 _STILL_OPEN = sa.select(tasks.c.id).where(tasks.c.group == sa.bindparam("group"), WATCHED).limit(1)
 
@@ -61,6 +62,18 @@ def owe(connection: sa.Connection, told: Sequence[Told]) -> None:
     ]
     if owed:
         connection.execute(_OWE_DELIVERY, owed)
+
+
+def hold_groups(connection: sa.Connection, groups: Iterable[str | None]) -> None:
+    """
+    Let no other transaction end a task of *groups* until this one is over; before the first is ended here.
+
+    Two that end the last two tasks of a group at the same time would each see the
+    other's still open, and nobody would complete it. On SQLite there is one writer.
+    """
+    if connection.dialect.name == "postgresql":
+        for group in sorted({group for group in groups if group is not None}):
+            connection.execute(_HOLD_GROUP, {"group": group})
 
 
 def group_state(connection: sa.Connection, group: str) -> GroupState | None:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cambwatch.adapters.store import rows
-from cambwatch.adapters.store.rows import us
+from cambwatch.adapters.store.rows import padded, us
 from cambwatch.adapters.store.schema import tasks
 from cambwatch.core.model import Registered, Registration, Status, Task, TaskKey
 
@@ -21,17 +21,19 @@ _OF_KIND = sa.and_(tasks.c.account == sa.bindparam("account"), tasks.c.kind == s
 _ONE = sa.and_(_OF_KIND, tasks.c.task_id == sa.bindparam("task_id"))
 _SEVERAL = sa.and_(_OF_KIND, tasks.c.task_id.in_(sa.bindparam("task_ids", expanding=True)))
 _TASKS = (sa.select(tasks).where(_ONE), sa.select(tasks).where(_SEVERAL))
+_TASKS_HELD = (_TASKS[0].with_for_update(), _TASKS[1].with_for_update())
 _KEYED = sa.select(tasks.c.account, tasks.c.kind, tasks.c.task_id, tasks.c.id)
 _NUMBERS = (_KEYED.where(_ONE), _KEYED.where(_SEVERAL))
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What somebody wants to be watched from *now* on, all or none; see TaskStore.register()."""
+    """What somebody wants *node* to watch from *now* on, all or none; see TaskStore.register()."""
 
     wishes: Sequence[Registration]
     now: datetime
     anew: Collection[Status]
+    node: str | None
 
 
 def register(connection: sa.Connection, several: Sequence[Wishes]) -> list[list[Registered]]:
@@ -41,19 +43,19 @@ def register(connection: sa.Connection, several: Sequence[Wishes]) -> list[list[
     for asked in several:
         for wish in asked.wishes:
             first.setdefault(wish.key, (wish, asked))
-    known = by_key(connection, first)
+    known = by_key(connection, first, hold=True)
     fresh = [key for key in first if key not in known]
     again = [key for key, task in known.items() if task.status in first[key][1].anew]
     if fresh:
-        connection.execute(_ADD, [_columns(*_begun(first[key]), registrations=1) for key in fresh])
+        connection.execute(_ADD, [_columns(*first[key], registrations=1) for key in fresh])
         for row in _look(connection, _NUMBERS, fresh):
             key = TaskKey(row.account, row.kind, row.task_id)
-            known[key] = _task(*_begun(first[key]), number=row.id, registrations=1)
+            known[key] = _task(*first[key], number=row.id, registrations=1)
     for key in again:
         number, registrations = known[key].id, known[key].registrations + 1
-        columns = _columns(*_begun(first[key]), registrations=registrations)
+        columns = _columns(*first[key], registrations=registrations)
         connection.execute(_AGAIN, columns | {"number": number})
-        known[key] = _task(*_begun(first[key]), number=number, registrations=registrations)
+        known[key] = _task(*first[key], number=number, registrations=registrations)
     unheard = {*fresh, *again}
     answers = []
     for asked in several:
@@ -65,14 +67,9 @@ def register(connection: sa.Connection, several: Sequence[Wishes]) -> list[list[
     return answers
 
 
-def _begun(asked: tuple[Registration, Wishes]) -> tuple[Registration, datetime]:
-    wish, by = asked
-    return wish, by.now
-
-
-def by_key(connection: sa.Connection, keys: Iterable[TaskKey]) -> dict[TaskKey, Task]:
-    """Those of the tasks named by *keys* that anybody registered."""
-    found = (rows.task(row) for row in _look(connection, _TASKS, keys))
+def by_key(connection: sa.Connection, keys: Iterable[TaskKey], *, hold: bool = False) -> dict[TaskKey, Task]:
+    """Those of the tasks named by *keys* that anybody registered; with *hold* nobody else changes them meanwhile."""
+    found = (rows.task(row) for row in _look(connection, _TASKS_HELD if hold else _TASKS, keys))
     return {task.key: task for task in found}
 
 
@@ -92,11 +89,12 @@ def _look(
             if len(some) == 1:
                 yield from connection.execute(one, {**of_kind, "task_id": some[0]})
             else:
-                yield from connection.execute(several, {**of_kind, "task_ids": some})
+                yield from connection.execute(several, {**of_kind, "task_ids": padded(some)})
 
 
-def _columns(wish: Registration, now: datetime, *, registrations: int) -> dict[str, object]:
+def _columns(wish: Registration, asked: Wishes, *, registrations: int) -> dict[str, object]:
     """All columns but `id`, as they are when a watch begins."""
+    now = asked.now
     return {
         "account": wish.key.account,
         "kind": wish.key.kind,
@@ -118,18 +116,19 @@ def _columns(wish: Registration, now: datetime, *, registrations: int) -> dict[s
         "first_polled_at": None,
         "deadline_at": us(now + wish.deadline),
         "finished_at": None,
+        "node": asked.node,
     }
 
 
-def _task(wish: Registration, now: datetime, *, number: int, registrations: int) -> Task:
+def _task(wish: Registration, asked: Wishes, *, number: int, registrations: int) -> Task:
     """The task that _columns() wrote: reading a thousand back would take as long as writing them."""
     return Task(
         id=number,
         key=wish.key,
         registrations=registrations,
         status=Status.PENDING,
-        registered_at=now,
-        deadline_at=now + wish.deadline,
+        registered_at=asked.now,
+        deadline_at=asked.now + wish.deadline,
         name=wish.name,
         labels=wish.labels,
         notify=wish.notify,

@@ -1,14 +1,22 @@
 """Where rows become values of the core, and instants microseconds."""
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from cambwatch.core.model import Attempt, Delivery, DeliveryState, Outcome, PastAttempt, Status, Task, TaskKey
+
+T = TypeVar("T")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _STATUSES = {status.value: status for status in Status}
+
+
+def padded(values: Sequence[T]) -> Sequence[T]:
+    """*values*, of which there is one, in one of a few lengths: a database keeps a plan for each length of an IN."""
+    return [*values, *[values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))]
 
 
 def us(at: datetime) -> int:
@@ -35,7 +43,7 @@ def task(row: Any) -> Task:
     """A task out of a row with all columns of `tasks`, in their order."""
     (
         number, account, kind, task_id, registrations, status, name, labels, notify, group, group_size, extra, run_id,
-        exception_reason, message, result, polls, registered_at, first_polled_at, deadline_at, finished_at,
+        exception_reason, message, result, polls, registered_at, first_polled_at, deadline_at, finished_at, _,
     ) = row  # fmt: skip
     return Task(
         id=number,

@@ -50,6 +50,7 @@ tasks = sa.Table(
     sa.Column("first_polled_at", sa.BigInteger),
     sa.Column("deadline_at", sa.BigInteger, nullable=False),
     sa.Column("finished_at", sa.BigInteger),
+    sa.Column("node", sa.Text),  # that asks for it; NULL: any may take it, or there is one process alone
     # In this order: it finds a task as well, and a listing of one account is not tempted to read and sort all of it.
     sa.UniqueConstraint("task_id", "kind", "account"),
     sa.CheckConstraint(_one_of("status", Status), name="status"),
@@ -68,6 +69,11 @@ FINISHED = tasks.c.finished_at.is_not(None)
 sa.Index("ix_tasks_status", tasks.c.status, tasks.c.id)
 sa.Index("ix_tasks_group", tasks.c.group, tasks.c.status, sqlite_where=GROUPED, postgresql_where=GROUPED)
 sa.Index("ix_tasks_finished", tasks.c.finished_at, tasks.c.id, sqlite_where=FINISHED, postgresql_where=FINISHED)
+
+# Who holds what; only where several nodes share one database.
+sa.Index("ix_tasks_node", tasks.c.node, tasks.c.account, tasks.c.id, postgresql_where=WATCHED).ddl_if(
+    dialect="postgresql"
+)
 
 events = sa.Table(
     "events",
@@ -170,4 +176,24 @@ durations = sa.Table(
     sa.Column("size", sa.Text, primary_key=True),  # empty: all tasks of the kind
     sa.Column("memory", sa.JSON, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
+)
+
+# The processes that share this database. What a node holds it holds by its lease, as a whole.
+nodes = sa.Table(
+    "nodes",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("accounts", sa.JSON, nullable=False),  # whose tasks it can ask for
+    sa.Column("destinations", sa.JSON, nullable=False),  # to which it can post
+    sa.Column("joined_at", sa.BigInteger, nullable=False),
+    sa.Column("leased_until", sa.BigInteger, nullable=False),  # by the clock of the database
+    sa.Column("left", sa.Boolean, nullable=False),  # others may take what it holds; it never comes back by this id
+)
+
+# Which node posts to a destination, and no other.
+lanes = sa.Table(
+    "lanes",
+    metadata,
+    sa.Column("destination", sa.Text, primary_key=True),
+    sa.Column("node", sa.Text),  # NULL: any may take it
 )

@@ -9,58 +9,26 @@ that thread: an async driver would cross threads for every single statement.
 
 import asyncio
 import fcntl
-import json
 import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
 from sqlalchemy.pool import StaticPool
 
 from cambwatch.adapters.store.database import Item, StoreBusyError, StoreUnavailableError, T, Work, WorkOfMany
+from cambwatch.adapters.store.json_columns import from_json, to_json
+from cambwatch.adapters.store.units import LARGEST_GROUP, Meter, Unit, do_all
 
-LARGEST_GROUP = 500  # units of work in one transaction
 LEAST_ROOM = 1 << 16  # bytes; with less SQLite cannot even begin its log
 BUSY_TIMEOUT_S = 5.0  # another program, such as a backup, may hold the file for a moment
-
-_TO_JSON = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def _from_json(text: str) -> Any:
-    return {} if text == "{}" else json.loads(text)  # most tasks have no labels and no extra
-
-
-class Meter(Protocol):
-    """Who counts transactions, in seconds; called by the threads that ran them."""
-
-    def wrote(self, took_s: float) -> None: ...
-    def read(self, took_s: float) -> None: ...
-
-
-@dataclass(slots=True)
-class _Unit:
-    work: WorkOfMany[Any, Any]
-    item: Any
-    done: asyncio.Future[Any]
-    begun: bool = False
-    result: Any = None
-    error: BaseException | None = None
-
-    def settle(self) -> None:
-        if self.done.done():  # whoever asked has gone
-            return
-        if self.error is None:
-            self.done.set_result(self.result)
-        else:
-            self.done.set_exception(self.error)
 
 
 @contextmanager
@@ -117,8 +85,8 @@ def create_engine(
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path.absolute())),
         poolclass=StaticPool,
-        json_serializer=_TO_JSON,
-        json_deserializer=_from_json,
+        json_serializer=to_json,
+        json_deserializer=from_json,
         connect_args={"check_same_thread": False, "timeout": busy_timeout_s},
     )
     pragmas = ("journal_mode=WAL", "synchronous=FULL", f"foreign_keys={int(foreign_keys)}", "temp_store=MEMORY")
@@ -142,7 +110,7 @@ class SqliteDatabase:
     def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, meter: Meter | None = None) -> None:
         self._path = path
         self._meter = meter
-        self._units: SimpleQueue[_Unit | None] = SimpleQueue()
+        self._units: SimpleQueue[Unit | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -195,7 +163,7 @@ class SqliteDatabase:
         """Run *work* on the items of all who ask for it at once; see Database."""
         if self._closed:
             raise StoreUnavailableError(f"{self._path} is closed", hint="cambwatch is stopping")
-        unit = _Unit(work, item, asyncio.get_running_loop().create_future())
+        unit = Unit(work, item, asyncio.get_running_loop().create_future())
         self._units.put(unit)
         result: T = await unit.done
         return result
@@ -243,7 +211,7 @@ class SqliteDatabase:
             if stop:
                 return
 
-    def _write_group(self, group: Sequence[_Unit]) -> None:
+    def _write_group(self, group: Sequence[Unit]) -> None:
         error = self._transact(group)
         if error is not None and len(group) > 1 and group[0].begun:
             # One unit must not take its neighbours with it: each gets a transaction of its own.
@@ -259,19 +227,11 @@ class SqliteDatabase:
         except RuntimeError:  # the loop has gone, and everybody who waited with it
             return
 
-    def _transact(self, units: Sequence[_Unit]) -> BaseException | None:
+    def _transact(self, units: Sequence[Unit]) -> BaseException | None:
         begun_s = time.monotonic()
-        alike: dict[WorkOfMany[Any, Any], list[_Unit]] = {}
-        for unit in units:
-            alike.setdefault(unit.work, []).append(unit)
         try:
             with translated(self._path), self._write_engine.begin() as connection:
-                for work, some in alike.items():
-                    for unit in some:
-                        unit.begun = True
-                    results = work(connection, [unit.item for unit in some])
-                    for unit, result in zip(some, results, strict=True):
-                        unit.result = result
+                do_all(connection, units)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the unit
             return error
         finally:
@@ -279,7 +239,7 @@ class SqliteDatabase:
                 self._meter.wrote(time.monotonic() - begun_s)
         return None
 
-    def _settle(self, group: Sequence[_Unit]) -> None:
+    def _settle(self, group: Sequence[Unit]) -> None:
         for unit in group:
             if unit.error is None:
                 self._trouble = None

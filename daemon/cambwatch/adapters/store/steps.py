@@ -1,4 +1,4 @@
-"""Brings a database to the schema of this version, or refuses it untouched."""
+"""Brings a SQLite file to the schema of this version, or refuses it untouched."""
 
 import os
 import sqlite3
@@ -21,7 +21,7 @@ def migrate(path: Path, *, migrations: Path = MIGRATIONS) -> None:
     Raises StoreTooNewError, without having changed a byte, for a database that has
     taken a step unknown here, and StoreUnavailableError for what is no database of ours.
     """
-    known = _known_steps(migrations)
+    known = known_steps(migrations)
     taken = _taken_step(path)
     if taken is not None and taken not in known:
         raise StoreTooNewError(
@@ -30,22 +30,27 @@ def migrate(path: Path, *, migrations: Path = MIGRATIONS) -> None:
         )
     if taken == known[-1]:
         return
-    # Imported here: it takes a third of a second, and most starts need no step.
-    from alembic import command  # noqa: PLC0415
-    from alembic.config import Config  # noqa: PLC0415
-
     # Without foreign keys: a step that rebuilds a table drops the old one, and its rows' dependants would go with it.
     engine = create_engine(path, begin="BEGIN EXCLUSIVE", foreign_keys=False)
     try:
         with translated(path), engine.begin() as connection:
-            config = Config(attributes={"connection": connection})
-            config.set_main_option("script_location", str(migrations).replace("%", "%%"))
-            command.upgrade(config, "head")
+            upgrade(connection, migrations)
     finally:
         engine.dispose()
 
 
-def _known_steps(migrations: Path) -> list[str]:
+def upgrade(connection: sa.Connection, migrations: Path) -> None:
+    """Take all steps in *migrations* that the database lacks, in the open transaction of *connection*."""
+    # Imported here: it takes a third of a second, and most starts need no step.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(migrations).replace("%", "%%"))
+    command.upgrade(config, "head")
+
+
+def known_steps(migrations: Path) -> list[str]:
     """The revisions of this version, oldest first: each file's name starts with its own."""
     return sorted(step.name.split("_")[0] for step in (migrations / "versions").glob("[0-9]*.py"))
 

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.labels import has_label
-from cambwatch.adapters.store.owing import Told, complete_group, group_state, owe
+from cambwatch.adapters.store.owing import Told, complete_group, group_state, hold_groups, owe
 from cambwatch.adapters.store.registering import Wishes, by_key, register
-from cambwatch.adapters.store.rows import us
+from cambwatch.adapters.store.rows import padded, us
 from cambwatch.adapters.store.schema import WAITING, WATCHED, deliveries, events, tasks
 from cambwatch.core.events import GroupComplete, TaskEnded
 from cambwatch.core.model import (
@@ -35,7 +35,7 @@ _WATCHED = sa.select(tasks).where(WATCHED).order_by(tasks.c.id)
 _PENDING = sa.update(tasks).where(tasks.c.id == sa.bindparam("number"), WATCHED)
 _CLOSE = _PENDING.where(tasks.c.registrations == sa.bindparam("watch"))
 _OPEN = (
-    sa.select(tasks.c.id, tasks.c.registrations)
+    sa.select(tasks.c.id, tasks.c.registrations, tasks.c.node)
     .where(tasks.c.id.in_(sa.bindparam("numbers", expanding=True)), WATCHED)
     .with_for_update()
 )
@@ -49,8 +49,10 @@ _CANCEL = (
 class TaskStore:
     """The watched tasks, and those that were."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, node: str | None = None) -> None:
+        """*node* is who asks for what is registered here, and who alone may conclude it; None: there is one process."""
         self._database = database
+        self._node = node
 
     async def register(
         self, wishes: Sequence[Registration], *, now: datetime, anew: Collection[Status] = WATCHED_ANEW
@@ -61,7 +63,7 @@ class TaskStore:
         A task that is known is left as it is, unless it ended with one of *anew*: then
         it is watched anew, as the wish says.
         """
-        return await self._database.write_together(register, Wishes(wishes, now, anew))
+        return await self._database.write_together(register, Wishes(wishes, now, anew, self._node))
 
     async def watched(self) -> list[Task]:
         """All pending tasks, oldest first."""
@@ -79,9 +81,10 @@ class TaskStore:
 
         The last open task of a group also owes the group's completion to those whom
         *hear_group* names. Returns the destinations that are owed something now; None,
-        and nothing was written, when the task was closed or watched anew meanwhile.
+        and nothing was written, when the task was closed or watched anew meanwhile, or
+        another node asks for it by now.
         """
-        end = _End(ended, event, notify, hear_group)
+        end = _End(ended, event, notify, hear_group, self._node)
         return await self._database.write_together(_conclude, end)
 
     async def remove(self, key: TaskKey, *, hear_group: HearGroup, now: datetime) -> tuple[Task, list[str]] | None:
@@ -93,9 +96,10 @@ class TaskStore:
         """
 
         def work(connection: sa.Connection) -> tuple[Task, list[str]] | None:
-            found = by_key(connection, [key]).get(key)
+            found = by_key(connection, [key], hold=True).get(key)
             if found is None:
                 return None
+            hold_groups(connection, [found.group])
             if found.status is Status.PENDING:
                 close = {"number": found.id, "status": Status.REMOVED.value, "finished_at": us(now)}
                 connection.execute(_PENDING, close)
@@ -179,14 +183,16 @@ class _End:
     event: TaskEnded
     notify: Sequence[str]
     hear_group: HearGroup
+    node: str | None
 
 
 def _conclude(connection: sa.Connection, ends: Sequence[_End]) -> list[list[str] | None]:
     """What conclude() promises, for each of *ends*."""
     numbers = [end.ended.id for end in ends]
-    watches = {row.id: row.registrations for row in connection.execute(_OPEN, {"numbers": numbers})}
+    hold_groups(connection, [end.ended.group for end in ends])
+    watches = {row.id: (row.registrations, row.node) for row in connection.execute(_OPEN, {"numbers": padded(numbers)})}
     # Taken out as it is closed: of two ends of one task the second finds it closed.
-    closed = [end for end in ends if watches.pop(end.ended.id, None) == end.ended.registrations]
+    closed = [end for end in ends if watches.pop(end.ended.id, None) == (end.ended.registrations, end.node)]
     if closed:
         connection.execute(_CLOSE, [_closing(end) for end in closed])
         owe(connection, [Told(end.event, end.notify, end.ended.id) for end in closed])

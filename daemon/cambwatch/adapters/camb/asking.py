@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Self
+from typing import NamedTuple, Self
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.hdrs import DATE, RETRY_AFTER
 from yarl import URL
 
+from cambwatch.adapters.camb.timeouts import Timeout, Timeouts
 from cambwatch.core import replies
 from cambwatch.core.accounts import Account
 from cambwatch.core.kinds import KINDS
@@ -20,14 +21,24 @@ from cambwatch.core.retry import http_date
 LONGEST_RESULT = 8 << 20  # bytes; a result may embed the transcript of a film
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+_OWN_TIMEOUT = aiohttp.ClientTimeout(total=None)  # aiohttp sets a timer for each request; we have one for all
+
+
+class _Answer(NamedTuple):
     """*wish* is its Retry-After, *at* when it was given."""
 
     http_status: int
     body: bytes
     wish: str | None
     at: datetime
+
+
+class _Line(NamedTuple):
+    """How one account asks."""
+
+    session: aiohttp.ClientSession
+    base: URL
+    timeouts: Timeouts
 
 
 class Camb:
@@ -42,11 +53,11 @@ class Camb:
         self._accounts = accounts
         self._user_agent = user_agent
         self._now = now
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._lines: dict[str, _Line] = {}
 
     async def __aenter__(self) -> Self:
         for name, account in self._accounts.items():
-            self._sessions[name] = aiohttp.ClientSession(
+            session = aiohttp.ClientSession(
                 # Polls and results together: who comes when all are under way waits in line here.
                 connector=aiohttp.TCPConnector(limit=account.concurrency, ttl_dns_cache=60),
                 headers={
@@ -54,14 +65,17 @@ class Camb:
                     "user-agent": self._user_agent,
                     "accept-encoding": "identity",  # a status is smaller than its compression is worth
                 },
-                timeout=aiohttp.ClientTimeout(total=account.timeout.total_seconds()),
+                timeout=_OWN_TIMEOUT,
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
+            timeouts = Timeouts(account.timeout.total_seconds())
+            self._lines[name] = _Line(session, URL(account.base_url, encoded=True), timeouts)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for session in self._sessions.values():
-            await session.close()
+        for line in self._lines.values():
+            line.timeouts.close()
+            await line.session.close()
 
     async def status(self, key: TaskKey) -> Report:
         """
@@ -70,8 +84,11 @@ class Camb:
         Never raises for anything that Camb or the network does.
         """
         kind = KINDS[key.kind]
-        target = kind.status_path.replace("{task_id}", quote(key.task_id, safe=""))
-        answer = await self._ask(key.account, ResultRequest("GET", target), largest=replies.LONGEST_BODY)
+        line = self._lines[key.account]
+        path = kind.status_path.replace("{task_id}", quote(key.task_id, safe=""))
+        # Half of what it costs to parse the whole; no two of many tasks have one URL, so that no cache would help.
+        url = line.base.with_path(line.base.raw_path.rstrip("/") + path, encoded=True)
+        answer = await self._ask(line, "GET", url, largest=replies.LONGEST_BODY)
         if isinstance(answer, Unavailable):
             return answer
         return replies.read_answer(kind, answer.http_status, answer.body, wish=answer.wish, now=answer.at)
@@ -82,7 +99,10 @@ class Camb:
 
         Whatever else comes back is Unavailable; never raises for what Camb or the network does.
         """
-        answer = await self._ask(account, request, largest=LONGEST_RESULT)
+        url = URL(self._accounts[account].base_url + request.target, encoded=True)
+        answer = await self._ask(
+            self._lines[account], request.method, url, largest=LONGEST_RESULT, body=dict(request.body) or None
+        )
         if isinstance(answer, Unavailable):
             return answer
         if answer.http_status != 200:
@@ -94,20 +114,18 @@ class Camb:
         known = self._accounts.get(account)
         return None if known is None else known.base_url + request.target
 
-    async def _ask(self, account: str, request: ResultRequest, *, largest: int) -> _Answer | Unavailable:
+    async def _ask(
+        self, line: _Line, method: str, url: URL, *, largest: int, body: Json = None
+    ) -> _Answer | Unavailable:
         """The answer, its body one byte over *largest* at most, or why there is none."""
         try:
-            async with self._sessions[account].request(
-                request.method,
-                URL(self._accounts[account].base_url + request.target, encoded=True),
-                json=dict(request.body) or None,
-                allow_redirects=False,
-            ) as response:
-                body = await _read(response, largest)
-                wish = response.headers.get("retry-after")
-                # By Camb's own clock: a date in Retry-After means nothing by another.
-                at = http_date(response.headers.get("date")) if wish else None
-                return _Answer(response.status, body, wish, at or self._now())
+            with Timeout(line.timeouts):
+                async with line.session.request(method, url, json=body, allow_redirects=False) as response:
+                    said = await _read(response, largest)
+            wish = response.headers.get(RETRY_AFTER)
+            # By Camb's own clock: a date in Retry-After means nothing by another.
+            at = http_date(response.headers.get(DATE)) if wish else None
+            return _Answer(response.status, said, wish, at or self._now())
         except TimeoutError:
             return Unavailable(Fault.TIMEOUT, detail="no answer in time")
         except aiohttp.ClientConnectorDNSError as error:
@@ -128,7 +146,8 @@ async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
         return b" " * (largest + 1)
     chunks = []
     size = 0
-    while size <= largest and (chunk := await response.content.readany()):
+    while size <= largest and not response.content.at_eof():
+        chunk = await response.content.readany()
         chunks.append(chunk)
         size += len(chunk)
     if size > largest:

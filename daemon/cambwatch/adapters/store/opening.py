@@ -1,0 +1,167 @@
+"""The database that a configuration names: a SQLite file, or a PostgreSQL server's."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+from uuid import uuid4
+
+from cambwatch.adapters.store import sqlite, steps
+from cambwatch.adapters.store.census import room
+from cambwatch.adapters.store.database import Database
+from cambwatch.adapters.store.units import Meter
+from cambwatch.core.census import Room
+from cambwatch.core.nodes import News
+
+
+class OpenDatabase(Database, Protocol):
+    """A database at work; an asynchronous context manager, within one running event loop."""
+
+    @property
+    def trouble(self) -> str | None: ...
+    async def probe(self) -> str | None: ...
+    async def prove(self) -> str | None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class Peers(Protocol):
+    """Other nodes; an asynchronous context manager, within one running event loop."""
+
+    heard: Callable[[News], None]
+    """Called with what they tell."""
+    deaf: Callable[[], None]
+    """Called when something that they told may have been missed."""
+
+    def tell(self, news: News) -> None: ...
+    async def flush(self) -> None: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
+class Store(Protocol):
+    """Where tasks and deliveries are kept."""
+
+    @property
+    def node(self) -> str | None:
+        """By which id this process holds what it does; None where it is the only one."""
+
+    def renounce(self) -> None:
+        """Go by another id from now on: the last one has lost everything."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """Keep away who must not use it at the same time. Raises StoreBusyError, StoreUnavailableError."""
+
+    async def migrate(self) -> None:
+        """Bring it to the schema of this version. Raises StoreTooNewError, StoreUnavailableError."""
+
+    def open(self, meter: Meter) -> OpenDatabase:
+        """The database."""
+
+    def peers(self) -> Peers:
+        """Who else uses it."""
+
+    def room(self) -> Room | None:
+        """What it takes of its disk, and what is left; None where that is another machine's. Raises OSError."""
+
+
+def store_at(url: str) -> Store:
+    """The store at *url*, as read_store_url() takes it."""
+    path = url.removeprefix("sqlite:///")
+    return ServerStore(url) if path == url else FileStore(Path(path))
+
+
+class FileStore:
+    """A SQLite file, for one process."""
+
+    node = None
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def renounce(self) -> None:
+        """Nobody can take anything from the only process."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """By the lock file beside it."""
+        return sqlite.sole_process(self._path)
+
+    async def migrate(self) -> None:
+        """See Store; nobody is served yet, so nobody is kept waiting."""
+        steps.migrate(self._path)
+
+    def open(self, meter: Meter) -> OpenDatabase:
+        """See Store."""
+        return sqlite.SqliteDatabase(self._path, meter=meter)
+
+    def peers(self) -> Peers:
+        """Nobody."""
+        return _Nobody()
+
+    def room(self) -> Room:
+        """See Store."""
+        return room(self._path)
+
+
+class ServerStore:
+    """A database on a PostgreSQL server, for any number of processes."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.node = uuid4().hex
+
+    def renounce(self) -> None:
+        """See Store."""
+        self.node = uuid4().hex
+
+    def held(self) -> AbstractContextManager[None]:
+        """Nobody is kept away."""
+        return nullcontext()
+
+    async def migrate(self) -> None:
+        """See Store."""
+        # Imported here, as below: what they need is not installed everywhere.
+        from cambwatch.adapters.store.postgres_steps import migrate  # noqa: PLC0415
+
+        await migrate(self._url)
+
+    def open(self, meter: Meter) -> OpenDatabase:
+        """See Store."""
+        from cambwatch.adapters.store.postgres import PostgresDatabase  # noqa: PLC0415
+
+        return PostgresDatabase(self._url, meter=meter)
+
+    def peers(self) -> Peers:
+        """See Store."""
+        from cambwatch.adapters.store.peers import ServerPeers  # noqa: PLC0415
+
+        return ServerPeers(self._url, self.node)
+
+    def room(self) -> None:
+        """Unknown here."""
+        return
+
+
+class _Nobody:
+    """No other nodes."""
+
+    def __init__(self) -> None:
+        self.heard: Callable[[News], None] = lambda _: None
+        self.deaf: Callable[[], None] = lambda: None
+
+    def tell(self, news: News) -> None:
+        """Nobody hears it."""
+
+    async def flush(self) -> None:
+        """There is nothing to wait for."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass

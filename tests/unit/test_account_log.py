@@ -1,0 +1,84 @@
+"""When the log says that the budget of an account is the limit."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+from task_samples import pending, unasked
+
+from cambwatch.loops.account import LIMITED_S, AccountLane, Watch
+from cambwatch.loops.account_log import LIMITED_FOR_S, AccountLog
+from cambwatch.loops.lasting import Lasting
+
+HOLD_S = 10.0
+
+
+def test_a_change_counts_once_it_has_lasted() -> None:
+    """Both ways, and says when it is worth a look."""
+    limit = Lasting(HOLD_S)
+    assert limit.look_s is None
+    assert not limit.look(found=True, now_s=100)
+    assert limit.look_s == 100 + HOLD_S
+    assert not limit.look(found=True, now_s=109)
+    assert limit.look(found=True, now_s=110)
+    assert (limit.holds, limit.look_s) == (True, None)
+    assert not limit.look(found=False, now_s=120)
+    assert limit.look(found=False, now_s=130)
+    assert not limit.holds
+
+
+def test_a_moment_is_no_change() -> None:
+    """The time counts from the last look at which it was as it counts."""
+    limit = Lasting(HOLD_S)
+    for now_s in range(0, 1000, 9):
+        assert not limit.look(found=True, now_s=now_s)
+        assert not limit.look(found=False, now_s=now_s + 1)
+        assert limit.look_s is None
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 30)), max_size=100))
+def test_it_never_flaps(looks: list[tuple[bool, float]]) -> None:
+    """Two changes lie apart by as long as a change must last, however it goes up and down."""
+    limit, now_s, changes = Lasting(HOLD_S), 0.0, [float("-inf")]
+    for found, later_s in looks:
+        now_s += later_s
+        if limit.look(found, now_s):
+            assert limit.holds == found
+            assert now_s - changes[-1] >= HOLD_S
+            changes.append(now_s)
+
+
+def test_the_log_tells_of_a_budget_that_is_the_limit() -> None:
+    """Once when it has been for a while, once when it is no more."""
+    lane = AccountLane(per_second=1, concurrency=10, now_s=0)
+    account = AccountLog("default", lane)
+    watches = [Watch(pending(number=number), unasked()) for number in range(60)]
+    for watch in watches:
+        lane.put(watch, due_s=0)
+    said: list[tuple[float, str]] = []
+    for now_s in range(200):
+        while (watch := lane.take(now_s)) is not None:
+            lane.answered(watch)
+        with capture_logs() as logs:
+            account.look_at_limit(now_s)
+        said += [(now_s, line["event"]) for line in logs]
+        assert all(line["account"] == "default" for line in logs)
+    begun_s, ended_s = LIMITED_S, len(watches) - 1
+    assert said == [
+        (pytest.approx(begun_s + LIMITED_FOR_S, abs=2), "account.limited"),
+        (pytest.approx(ended_s + LIMITED_FOR_S, abs=2), "account.unlimited"),
+    ]
+
+
+def test_a_burst_is_no_news() -> None:
+    """What a budget works off in half a minute is not worth a line."""
+    lane = AccountLane(per_second=1, concurrency=10, now_s=0)
+    account = AccountLog("default", lane)
+    for number in range(20):
+        lane.put(Watch(pending(number=number), unasked()), due_s=0)
+    with capture_logs() as logs:
+        for now_s in range(200):
+            while (watch := lane.take(now_s)) is not None:
+                lane.answered(watch)
+            account.look_at_limit(now_s)
+    assert logs == []
