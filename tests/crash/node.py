@@ -1,8 +1,10 @@
 """One `cambwatch run` as a process of its own, to be killed and started again."""
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -94,8 +96,10 @@ class Node:
         if self.alive and self._child is not None:
             self.alive = False
             self.killed_at_s.append(time.monotonic())
+            # Not by the child's own kill(): that would collect one that the watcher of the log has killed already.
             if self._child.returncode is None:
-                self._child.kill()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._child.pid, signal.SIGKILL)
 
     async def reap(self) -> None:
         """Wait for the end of what was killed."""

@@ -54,5 +54,8 @@ class Database(Protocol):
         for one item alone where it fails with several.
         """
 
+    async def write_alone(self, work: Work[T]) -> T:
+        """The same as write(), but neither waiting for the others nor with what they have locked."""
+
     async def read(self, work: Work[T]) -> T:
         """Run *work*, which only reads, on a consistent view."""

@@ -4,6 +4,8 @@ Every statement about nodes: who is there, what each holds, and how it changes h
 A lease is a node's, not a task's: what a node holds is marked with its id, and the id
 is good for as long as its lease is renewed. So to renew a hundred thousand is to write
 one row. Instants are by the database's own clock, because those of the nodes may differ.
+Each is a transaction of its own: with ends and attempts in the same one, two nodes could
+wait for each other.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -97,7 +99,7 @@ class NodeStore:
         row = insert(nodes).values(id=me.id, joined_at=_NOW, leased_until=_NOW + _LEASE, left=False, **known)
         row = row.on_conflict_do_update(index_elements=["id"], set_=known)
 
-        await self._database.write(lambda connection: connection.execute(row, self._lease).close())
+        await self._database.write_alone(lambda connection: connection.execute(row, self._lease).close())
 
     async def renew(self) -> Standing | None:
         """
@@ -123,7 +125,7 @@ class NodeStore:
                 next_end_s=min((row.rest / 1e6 for row in here if row.id != self._me.id), default=None),
             )
 
-        return await self._database.write(work)
+        return await self._database.write_alone(work)
 
     async def take(self, account: str, most: int, *, gone: Collection[str]) -> list[Task]:
         """Up to *most* tasks of *account* that nobody holds, or one of *gone*; from now on this node does."""
@@ -144,12 +146,14 @@ class NodeStore:
                     found += [rows.task(row) for row in taken]
             return found
 
-        return await self._database.write(work)
+        return await self._database.write_alone(work)
 
     async def give_back(self, account: str, most: int) -> list[int]:
         """Hold up to *most* tasks of *account* no longer; returns their ids."""
         wanted = {"whose": account, "most": most, "me": self._me.id}
-        return await self._database.write(lambda connection: list(connection.execute(_GIVE_BACK, wanted).scalars()))
+        return await self._database.write_alone(
+            lambda connection: list(connection.execute(_GIVE_BACK, wanted).scalars())
+        )
 
     async def held(self, *, after: int, most: int) -> list[Task]:
         """Up to *most* tasks that this node holds, by their ids, which are higher than *after*."""
@@ -169,12 +173,12 @@ class NodeStore:
                 return []
             return list(connection.execute(take.returning(lanes.c.destination)).scalars())
 
-        return await self._database.write(work)
+        return await self._database.write_alone(work)
 
     async def give_back_lanes(self, destinations: Collection[str]) -> None:
         """Hold *destinations* no longer."""
         wanted = {"names": sorted(destinations), "me": self._me.id}
-        await self._database.write(lambda connection: connection.execute(_GIVE_BACK_LANES, wanted).close())
+        await self._database.write_alone(lambda connection: connection.execute(_GIVE_BACK_LANES, wanted).close())
 
     async def breakers(self) -> Mapping[str, Breaker]:
         """How destinations fare, according to whoever posts to them."""
@@ -182,4 +186,4 @@ class NodeStore:
 
     async def leave(self) -> None:
         """Be there no more: others may take everything at once."""
-        await self._database.write(lambda connection: connection.execute(_LEAVE, self._id).close())
+        await self._database.write_alone(lambda connection: connection.execute(_LEAVE, self._id).close())

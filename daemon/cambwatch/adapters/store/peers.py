@@ -73,17 +73,20 @@ class ServerPeers:
 
     async def _stay_connected(self) -> None:
         while True:
+            heard = False
             try:
                 async with asyncio.timeout(CONNECT_S):
                     connection = await asyncpg.connect(
                         **self._where, server_settings={"application_name": "cambwatch peers"}
                     )
+                heard = True
                 try:
                     await self._talk(connection)
                 finally:
                     connection.terminate()
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                log.debug("peers.disconnected", error=str(error))
+                if heard:
+                    log.warning("peers.disconnected", error=str(error) or type(error).__name__)
             await asyncio.sleep(PROBE_PAUSE_S)
 
     async def _talk(self, connection: Any) -> None:

@@ -24,6 +24,7 @@ from cambwatch.adapters.store.json_columns import from_json, to_json
 from cambwatch.adapters.store.units import LARGEST_GROUP, Meter, Unit, do_all
 
 READERS = 4  # connections besides the writer's
+APART = 1  # likewise, for write_alone()
 CONNECT_S = 3.0
 TRANSACTION_S = 10.0  # until one is given up: a connection that drops everything says nothing of it
 LOCK_MS = 5000  # that a statement waits for somebody else's lock
@@ -51,9 +52,9 @@ class PostgresDatabase:
     ) -> None:
         self._meter = meter
         self._transaction_s = transaction_s
-        self._engine = create_engine(url, size=1 + READERS)
+        self._engine = create_engine(url, size=1 + READERS + APART)
         self._views = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._readers = asyncio.Semaphore(READERS)
+        self._readers, self._apart = asyncio.Semaphore(READERS), asyncio.Semaphore(APART)
         self._units: asyncio.Queue[Unit | None] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._prober: asyncio.Task[None] | None = None
@@ -99,6 +100,17 @@ class PostgresDatabase:
         unit = Unit(work, item, asyncio.get_running_loop().create_future())
         self._units.put_nowait(unit)
         result: T = await unit.done
+        return result
+
+    async def write_alone(self, work: Work[T]) -> T:
+        """Run *work* in a transaction of its own, beside that of all the others; see Database."""
+        self._refuse_in_trouble()
+        unit = Unit(lambda connection, _: [work(connection)], None, asyncio.get_running_loop().create_future())
+        async with self._apart:
+            error = await self._transact([unit])
+        if error is not None:
+            raise error
+        result: T = unit.result
         return result
 
     async def read(self, work: Work[T]) -> T:
@@ -280,6 +292,8 @@ _HINTS = {
 
 def raise_ours(state: str, reason: str, error: BaseException) -> None:
     """Raise what an error with this SQLSTATE means, if it is trouble with the server."""
+    if state in _CROSSED:
+        return  # to be done again
     if state in _PASSING:
         raise _PassingError(reason, hint="somebody holds a lock in the database; it is tried again") from error
     if state.startswith(_BUGS) and state != _PERMISSION:

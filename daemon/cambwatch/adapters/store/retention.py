@@ -43,6 +43,7 @@ _OLD_EVENTS = (
     .order_by(events.c.created_at, events.c.id)
     .limit(_MOST)
 )
+_ONE_AT_A_TIME = sa.select(sa.func.pg_try_advisory_xact_lock(0x6F6C64))  # "old"
 _TRIES = sa.case((deliveries.c.attempts > KEPT_ATTEMPTS, KEPT_ATTEMPTS), else_=deliveries.c.attempts)
 
 
@@ -107,6 +108,8 @@ class RetentionStore:
         """
 
         def work(connection: sa.Connection) -> Pruned:
+            if not _alone(connection):
+                return Pruned(0, None)
             wanted = {"before": us(before), "at": since.at, "number": since.number, "most": LOOKED_AT}
             old = connection.execute(_OLD_TASKS, wanted).all()
             open_groups = _groups(connection, _OPEN_GROUPS, old)
@@ -127,6 +130,8 @@ class RetentionStore:
         """
 
         def work(connection: sa.Connection) -> Pruned:
+            if not _alone(connection):
+                return Pruned(0, None)
             wanted = {"before": us(before), "at": since.at, "number": since.number, "most": LOOKED_AT}
             old = connection.execute(_OLD_EVENTS, wanted).all()
             known_groups = _groups(connection, _KNOWN_GROUPS, old)
@@ -134,6 +139,11 @@ class RetentionStore:
             return _step(connection, old, free, _OWED_OF_EVENTS, _DELETE_EVENTS, before=before)
 
         return await self._database.write(work)
+
+
+def _alone(connection: sa.Connection) -> bool:
+    """Whether no other node prunes at this moment: one does it for all, where they share a database."""
+    return connection.dialect.name != "postgresql" or bool(connection.execute(_ONE_AT_A_TIME).scalar())
 
 
 def _groups(connection: sa.Connection, which: sa.Select[Any], old: Sequence[Any]) -> Collection[str]:

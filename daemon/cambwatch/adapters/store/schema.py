@@ -5,6 +5,9 @@ Instants are integer microseconds since 1970 UTC, because both databases compare
 those alike. The steps in `migrations/` lead to exactly these tables.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import sqlalchemy as sa
 
 from cambwatch.core.model import DeliveryState, Outcome, Status
@@ -19,6 +22,25 @@ metadata = sa.MetaData(
     }
 )
 
+
+class Words(sa.types.TypeDecorator[str]):
+    """
+    Text of any characters, also NUL, which PostgreSQL has no place for: there a sign for it is written instead.
+
+    Nobody means it; without this it would keep the end of a task from being written for
+    ever, or make an error of a question that has no answer.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], Any] | None:
+        """Nothing is to be done where the database takes all."""
+        if dialect.name != "postgresql":
+            return None
+        return lambda value: value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
 BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite numbers rows by itself only in INTEGER columns
 
 
@@ -30,27 +52,27 @@ tasks = sa.Table(
     "tasks",
     metadata,
     sa.Column("id", BIG, primary_key=True, autoincrement=True),
-    sa.Column("account", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("task_id", sa.Text, nullable=False),
+    sa.Column("account", Words, nullable=False),
+    sa.Column("kind", Words, nullable=False),
+    sa.Column("task_id", Words, nullable=False),
     sa.Column("registrations", sa.Integer, nullable=False),  # times it was registered to be watched, from 1
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("name", sa.Text),
+    sa.Column("status", Words, nullable=False),
+    sa.Column("name", Words),
     sa.Column("labels", sa.JSON, nullable=False),
     sa.Column("notify", sa.JSON(none_as_null=True)),  # NULL: the routes decide
-    sa.Column("group", sa.Text),
+    sa.Column("group", Words),
     sa.Column("group_size", sa.Integer),
     sa.Column("extra", sa.JSON, nullable=False),
     sa.Column("run_id", sa.BigInteger),
-    sa.Column("exception_reason", sa.Text),
-    sa.Column("message", sa.Text),
+    sa.Column("exception_reason", Words),
+    sa.Column("message", Words),
     sa.Column("result", sa.JSON(none_as_null=True)),
     sa.Column("polls", sa.Integer, nullable=False),
     sa.Column("registered_at", sa.BigInteger, nullable=False),
     sa.Column("first_polled_at", sa.BigInteger),
     sa.Column("deadline_at", sa.BigInteger, nullable=False),
     sa.Column("finished_at", sa.BigInteger),
-    sa.Column("node", sa.Text),  # that asks for it; NULL: any may take it, or there is one process alone
+    sa.Column("node", Words),  # that asks for it; NULL: any may take it, or there is one process alone
     # In this order: it finds a task as well, and a listing of one account is not tempted to read and sort all of it.
     sa.UniqueConstraint("task_id", "kind", "account"),
     sa.CheckConstraint(_one_of("status", Status), name="status"),
@@ -80,10 +102,10 @@ events = sa.Table(
     metadata,
     sa.Column("id", BIG, primary_key=True, autoincrement=True),
     sa.Column("task", sa.ForeignKey("tasks.id", ondelete="CASCADE")),  # NULL: it is a group's
-    sa.Column("origin", sa.Text, nullable=False, unique=True),  # what is told once is told once
+    sa.Column("origin", Words, nullable=False, unique=True),  # what is told once is told once
     sa.Column("document", sa.JSON, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
-    sa.Column("group", sa.Text),  # whose completion it is; NULL: it is no group's
+    sa.Column("group", Words),  # whose completion it is; NULL: it is no group's
 )
 
 COMPLETED = events.c.group.is_not(None)
@@ -94,17 +116,17 @@ sa.Index("ix_events_group", events.c.group, unique=True, sqlite_where=COMPLETED,
 deliveries = sa.Table(
     "deliveries",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),  # the webhook-id
+    sa.Column("id", Words, primary_key=True),  # the webhook-id
     sa.Column("event_id", sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False, index=True),
-    sa.Column("destination", sa.Text, nullable=False),
-    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("destination", Words, nullable=False),
+    sa.Column("state", Words, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("next_attempt_at", sa.BigInteger),
     sa.Column("finished_at", sa.BigInteger),
-    sa.Column("outcome", sa.Text),  # of the last attempt within the budget, as are the next two
+    sa.Column("outcome", Words),  # of the last attempt within the budget, as are the next two
     sa.Column("http_status", sa.Integer),
-    sa.Column("detail", sa.Text),
+    sa.Column("detail", Words),
     sa.Column("budget_from", sa.BigInteger),  # NULL: created_at
     sa.Column("spared", sa.BigInteger, nullable=False, server_default="0"),  # microseconds
     sa.Column("not_before", sa.BigInteger),  # the receiver's own wish; NULL: it has none
@@ -139,10 +161,10 @@ attempts = sa.Table(
     metadata,
     sa.Column("delivery_id", sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("outcome", Words, nullable=False),
     sa.Column("http_status", sa.Integer),
     sa.Column("took_ms", sa.Integer, nullable=False),
-    sa.Column("detail", sa.Text),
+    sa.Column("detail", Words),
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("together", sa.Integer, nullable=False, server_default="1"),  # deliveries that the POST told of
     sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
@@ -154,13 +176,13 @@ attempts = sa.Table(
 destinations = sa.Table(
     "destinations",
     metadata,
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("name", Words, primary_key=True),
     sa.Column("open", sa.Boolean, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("limits", sa.Integer, nullable=False),
     sa.Column("probes", sa.Integer, nullable=False),
     sa.Column("failing_since", sa.BigInteger),
-    sa.Column("outcome", sa.Text),
+    sa.Column("outcome", Words),
     sa.Column("http_status", sa.Integer),
     sa.Column("probe_at", sa.BigInteger),
     sa.Column("held_until", sa.BigInteger),
@@ -172,8 +194,8 @@ destinations = sa.Table(
 durations = sa.Table(
     "durations",
     metadata,
-    sa.Column("kind", sa.Text, primary_key=True),
-    sa.Column("size", sa.Text, primary_key=True),  # empty: all tasks of the kind
+    sa.Column("kind", Words, primary_key=True),
+    sa.Column("size", Words, primary_key=True),  # empty: all tasks of the kind
     sa.Column("memory", sa.JSON, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
 )
@@ -182,7 +204,7 @@ durations = sa.Table(
 nodes = sa.Table(
     "nodes",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("id", Words, primary_key=True),
     sa.Column("accounts", sa.JSON, nullable=False),  # whose tasks it can ask for
     sa.Column("destinations", sa.JSON, nullable=False),  # to which it can post
     sa.Column("joined_at", sa.BigInteger, nullable=False),
@@ -194,6 +216,6 @@ nodes = sa.Table(
 lanes = sa.Table(
     "lanes",
     metadata,
-    sa.Column("destination", sa.Text, primary_key=True),
-    sa.Column("node", sa.Text),  # NULL: any may take it
+    sa.Column("destination", Words, primary_key=True),
+    sa.Column("node", Words),  # NULL: any may take it
 )

@@ -168,6 +168,10 @@ class SqliteDatabase:
         result: T = await unit.done
         return result
 
+    async def write_alone(self, work: Work[T]) -> T:
+        """As write(): there is one writer, and nobody else to wait for."""
+        return await self.write(work)
+
     async def probe(self) -> str | None:
         """Why nothing can be written; None where it can. Tries to, if the last write failed."""
         return self.trouble and await self.prove()
