@@ -33,6 +33,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/main_job.py
 	@$(BIN)/python benchmarks/deliveries.py
 	@$(BIN)/python benchmarks/idle.py
+	@$(BIN)/python benchmarks/nodes.py
 	@$(BIN)/python benchmarks/cadence.py
 	@$(BIN)/python benchmarks/cadence_daemon.py
 	@$(BIN)/python benchmarks/operating.py

@@ -91,7 +91,9 @@ class Daemon:
         *,
         interval: str,
         per_second: int,
+        store: str | None = None,
     ) -> None:
+        """*store* is the section of that name; None: a SQLite file in *folder*."""
         self.config = folder / "config.yaml"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -99,12 +101,13 @@ class Daemon:
             f"""
 camb: {{base_url: "{camb}", api_key: bench-key, requests_per_second: {per_second}, concurrency: 64}}
 polling: {{interval: {interval}, min_interval: 100ms, max_interval: 3h, deadline: 7d}}
-store: {{url: "sqlite:///{folder}/bench.db"}}
+store: {store or f'{{url: "sqlite:///{folder}/bench.db"}}'}
 http: {{listen: "{self.url.removeprefix("http://")}"}}
 destinations: {json.dumps(destinations)}
 log: {{level: warning, format: json}}
 """
         )
+        self.config.chmod(0o600)
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self, client: aiohttp.ClientSession) -> float:
@@ -172,3 +175,20 @@ async def register(client: aiohttp.ClientSession, url: str, prefix: str, count: 
         async with client.post(f"{url}/v1/tasks", json=body) as response:
             assert response.status == 201, await response.text()
     return count / (time.perf_counter() - started)
+
+
+async def lateness(client: aiohttp.ClientSession, url: str) -> dict[float, float]:
+    """How many polls so far were at most so many seconds late, by the daemon's own histogram."""
+    found: dict[float, float] = {}
+    async with client.get(f"{url}/metrics") as response:
+        for line in (await response.text()).splitlines():
+            if line.startswith("cambwatch_poll_lateness_seconds_bucket{"):
+                le = float(line.partition('le="')[2].partition('"')[0].replace("+Inf", "inf"))
+                found[le] = found.get(le, 0) + float(line.rpartition(" ")[2])
+    return found
+
+
+def late_at_most(before: Mapping[float, float], after: Mapping[float, float], share: float) -> float:
+    """The bound, in seconds, under which *share* of the polls between the two looks were late."""
+    found = {le: after[le] - before.get(le, 0) for le in after}
+    return min(le for le, count in found.items() if count >= share * found[float("inf")])

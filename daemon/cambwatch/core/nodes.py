@@ -112,8 +112,7 @@ class News:
 
     Destinations that are *owed* something now, or are to be tried now at somebody's wish
     (*hurry*); ids of tasks that *ended*, were *removed*, or are to be *asked* for now; ids
-    of deliveries that were *cancelled*; that there is something to take (*look*); that
-    the configuration was *reread*.
+    of deliveries that were *cancelled*; that there is something to take (*look*).
     """
 
     owed: frozenset[str] = frozenset()
@@ -123,4 +122,3 @@ class News:
     asked: frozenset[int] = frozenset()
     cancelled: frozenset[str] = frozenset()
     look: bool = False
-    reread: bool = False

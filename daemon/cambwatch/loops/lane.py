@@ -122,6 +122,10 @@ class Lane:
         """
         self._taken_up = True
         self._health.hurry()
+        self.read_anew()
+
+    def read_anew(self) -> None:
+        """What was read ahead may not be owed any more, or not yet: look again, for all of it."""
         self._window = Window(self._destination, self._book, clock=self._clock)
         self.wake()
 

@@ -153,7 +153,7 @@ class Sharing:
             self._giving_back[name] = asyncio.create_task(self._give_back_lane(name), name=f"give back {name}")
         for lane in lanes.values():
             if lane.held:
-                lane.wake()  # the net under NOTIFY
+                lane.read_anew()  # the net under NOTIFY
 
     async def _give_back_lane(self, name: str) -> None:
         """Once no post is under way any more."""
