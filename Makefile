@@ -38,12 +38,15 @@ bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/cadence_daemon.py
 	@$(BIN)/python benchmarks/operating.py
 
-# What is installed is pinned, with hashes, in constraints.txt and constraints-dev.txt; this makes both anew.
+# What is installed is pinned, with hashes, in constraints.txt, with all extras in constraints-extras.txt, and with what
+# tests need in constraints-dev.txt; this makes them anew.
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 	  pyproject.toml --group build --output-file constraints.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  pyproject.toml --group build --group dev --constraints constraints.txt --output-file constraints-dev.txt
+	  pyproject.toml --all-extras --group build --constraints constraints.txt --output-file constraints-extras.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+	  pyproject.toml --group build --group dev --constraints constraints-extras.txt --output-file constraints-dev.txt
 
 clean:
 	rm -rf $(VENV)

@@ -6,12 +6,13 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: systemd/install.sh [--api-key-file FILE] [--slack-url-file FILE] [--prefix DIR]
+usage: systemd/install.sh [--api-key-file FILE] [--slack-url-file FILE] [--prefix DIR] [--extras]
        systemd/install.sh --uninstall
 
   --api-key-file FILE    holds the Camb API key; without it you are asked, unless a key is installed already
   --slack-url-file FILE  holds the URL of a Slack webhook: a new configuration tells that channel of everything
   --prefix DIR           where the program goes (/opt/cambwatch, or where it is already)
+  --extras               with what PostgreSQL and Apprise need; once given it holds for upgrades as well
   --uninstall            removes program and service, and leaves configuration, secrets and database
 
 PYTHON names the Python to use (/usr/bin/python3). pip's own variables, such as PIP_INDEX_URL, hold as always.
@@ -33,6 +34,7 @@ clone=$(cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
 
 main() {
     local api_key_file='' slack_url_file='' prefix='' uninstall=
+    pins=constraints.txt
     while [ $# -gt 0 ]; do
         case $1 in
         --api-key-file | --slack-url-file | --prefix)
@@ -43,6 +45,10 @@ main() {
             --prefix) prefix=$2 ;;
             esac
             shift 2
+            ;;
+        --extras)
+            pins=constraints-extras.txt
+            shift
             ;;
         --uninstall)
             uninstall=yes
@@ -198,9 +204,10 @@ build() {
     say "Setting up the program in $2 ..."
     umask 022
     mkdir -p "${2%/*}"
+    ! compgen -G "${2%/*/*}/current/lib/python*/site-packages/asyncpg" >/dev/null || pins=constraints-extras.txt
     "$1" -m venv "$2" || fail "$1 could not make a venv in $2"
-    "$2/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$clone/constraints.txt" ||
-        fail "pip could not install what is pinned in constraints.txt: it needs PyPI, or PIP_INDEX_URL, or PIP_NO_INDEX=1 with PIP_FIND_LINKS"
+    "$2/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$clone/$pins" ||
+        fail "pip could not install what is pinned in $pins: it needs PyPI, or PIP_INDEX_URL, or PIP_NO_INDEX=1 with PIP_FIND_LINKS"
     "$2/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation "$clone" ||
         fail "pip could not build cambwatch out of $clone"
     install -m 755 "$clone/systemd/cambwatch.sh" "$2/bin/cambwatch-admin"

@@ -279,9 +279,11 @@ def an_upgrade_that_does_not_take_the_configuration_changes_nothing():
 
 
 def installing_again_upgrades():
-    """Configuration, key and tasks stay; the old version goes."""
+    """Configuration, key and tasks stay; the old version goes. Extras that were once asked for come along."""
     before, releases = known(), releases_there()
+    install("--extras", PIP_NO_COMPILE="1")
     install(PIP_NO_COMPILE="1")
+    assert any(Path("/opt/cambwatch/current/lib").glob("python*/site-packages/asyncpg"))
     assert CONFIG.read_text() == SETTINGS
     assert (CREDENTIALS / "camb/api_key").read_text() == KEY + "\n"
     assert known() == before

@@ -66,7 +66,7 @@ def _wheels(python):
         check=True,
         stdout=subprocess.PIPE,
     ).stdout.strip()
-    pins = CLONE / "constraints.txt"
+    pins = CLONE / "constraints-extras.txt"
     folder = CLONE / ".venv/wheels" / f"{version}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
     if not (folder / "complete").exists():
         subprocess.run(
