@@ -61,7 +61,7 @@ def plan(standing: Standing, me: Node) -> Plan:
 
     The tasks of an account are shared evenly among the nodes that have it: a node takes
     what nobody holds up to its share, and gives back what it holds of more than its
-    share and SLACK. All shares together are no less than all tasks, so none is left over.
+    share and SLACK, and all of an account that it does not have any more. All shares together are no less than all tasks, so none is left over.
     A lane has one rightful node, which all agree on, see rightful().
     """
     parts = {account: _those_with(account, standing.nodes) or 1 for account in me.accounts}
@@ -76,7 +76,11 @@ def plan(standing: Standing, me: Node) -> Plan:
             take[account] = min(free, share - mine)
         elif mine - share > max(share * SLACK, LEAST_SLACK):
             give_back[account] = mine - share
-    lanes = {name: rightful(name, standing.nodes) for name in me.destinations}
+    for (account, node), count in standing.tasks.items():
+        if node == me.id and account not in me.accounts:  # a reload has taken it away
+            give_back[account] = count
+    known = me.destinations | standing.lanes.keys()
+    lanes = {name: rightful(name, standing.nodes) for name in known}
     return Plan(
         take=take,
         give_back=give_back,

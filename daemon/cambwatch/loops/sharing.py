@@ -158,7 +158,8 @@ class Sharing:
     async def _give_back_lane(self, name: str) -> None:
         """Once no post is under way any more."""
         try:
-            await self._deliverer.lanes[name].lay_down()
+            if name in self._deliverer.lanes:  # else a reload has taken it away
+                await self._deliverer.lanes[name].lay_down()
             await self._book.give_back_lanes([name])
             self._tell(News(look=True))
         except StoreUnavailableError as error:  # the next look tries again
