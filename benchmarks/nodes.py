@@ -133,9 +133,9 @@ async def death(client: aiohttp.ClientSession, server: PostgresServer, tasks: in
 
 
 async def polls(client: aiohttp.ClientSession, server: PostgresServer, nodes: int, seconds: float) -> dict[str, Any]:
-    """All PENDING, as fast as they can: polls per second, CPU per poll, and what is written meanwhile."""
+    """All PENDING, the same load for each node: polls per second, CPU per poll, and what is written meanwhile."""
     async with running(client, server, nodes, interval="500ms", per_second=10_000) as (daemons, camb, _, url):
-        await register(client, daemons[0].url, "busy", 4_000)
+        await register(client, daemons[0].url, "busy", 1_000 * nodes)
         await shared_out(url, nodes)
         await asyncio.sleep(3)
         written = "SELECT n_tup_ins + n_tup_upd + n_tup_del AS rows FROM pg_stat_user_tables WHERE relname = 'tasks'"
