@@ -151,29 +151,6 @@ CASES = [
         ),
     ),
     (
-        KEY + "store: {url: 'postgresql://u:hunter2@/d'}",
-        "2:14: store.url: has no host: write postgresql://user:password@host/database",
-    ),
-    (
-        KEY + "store: {url: 'postgresql://u:hunter2@h'}",
-        "2:14: store.url: has no database: write postgresql://user:password@host/database",
-    ),
-    (
-        KEY + "store: {url: 'postgresql://u:hunter2@h/d?sslmod=require'}",
-        "2:14: store.url: has an option that is not known: 'sslmod' (known: host, sslmode)",
-    ),
-    (
-        KEY + "store: {url: 'postgresql://u:hunter2@h:port/d'}",
-        (
-            "2:14: store.url: this is not a URL: check the port and the brackets "
-            "(in a password write %2F for /, %3F for ?, %23 for #, %25 for %)"
-        ),
-    ),
-    (
-        KEY + "store: {lease: 1s}",
-        "2:16: store.lease: must be from 2s to 10m: a shorter one ends by chance, a longer one keeps others waiting",
-    ),
-    (
         KEY + "store: {url: 'sqlite:///:memory:'}",
         "2:14: store.url: a database in memory loses every task when the process ends: name a file",
     ),

@@ -61,7 +61,8 @@ def plan(standing: Standing, me: Node) -> Plan:
 
     The tasks of an account are shared evenly among the nodes that have it: a node takes
     what nobody holds up to its share, and gives back what it holds of more than its
-    share and SLACK, and all of an account that it does not have any more. All shares together are no less than all tasks, so none is left over.
+    share and SLACK, and all of an account that it does not have any more. All shares
+    together are no less than all tasks, so none is left over.
     A lane has one rightful node, which all agree on, see rightful().
     """
     parts = {account: _those_with(account, standing.nodes) or 1 for account in me.accounts}
