@@ -98,9 +98,8 @@ class PostgresServer:
                 **self._as_nobody(),
             )
         until_s = time.monotonic() + PATIENCE_S
-        while subprocess.run(
-            [self._program("pg_isready"), "-h", "127.0.0.1", "-p", str(self.port)], check=False, capture_output=True
-        ).returncode:
+        lock = self._data / "postmaster.pid"
+        while not lock.exists() or lock.read_text().split()[-1:] != ["ready"]:
             assert self._process.poll() is None, self.log
             assert time.monotonic() < until_s, self.log
             time.sleep(0.02)

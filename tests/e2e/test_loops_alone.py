@@ -127,6 +127,7 @@ async def run_lane(book, sender, *, until, breaker=BREAKER, made=lambda lane: No
             alarm=scheduler.alarm("lane", asyncio.Event()),
             owed=lambda destinations: None,
         )
+        lane.take_up()
         made(lane)
         working = asyncio.create_task(lane.run())
         async with asyncio.timeout(PATIENCE_S):

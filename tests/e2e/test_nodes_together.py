@@ -148,7 +148,7 @@ async def test_a_frozen_node_changes_nothing_when_it_wakes_up(node, camb, receiv
     tasks = [camb.add("dub", status="PENDING") for _ in range(20)]
     await watch(a.api, "dub", *tasks)
     await until(lambda: all(camb.polls(task) for task in tasks))
-    b = await node()
+    await node()
     a.signal(signal.SIGSTOP)
     try:
         for task in tasks:
@@ -167,7 +167,6 @@ async def test_a_frozen_node_changes_nothing_when_it_wakes_up(node, camb, receiv
     await watch(a.api, "dub", another)
     await hear(receivers, another)
     await hear(receivers, another, path="/other")
-    assert "lease.lost" not in b.log.read_text()
     (ends,) = await fetch(url, "SELECT count(*) AS ends, count(DISTINCT task) AS tasks FROM events")
     assert (ends["ends"], ends["tasks"]) == (21, 21)
     doubled = [one for one, times in Counter(ids_of(receivers.requests)).items() if times > 1]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from cambwatch.adapters.store import rows
-from cambwatch.adapters.store.database import Database
+from cambwatch.adapters.store.database import Database, T, Work
 from cambwatch.adapters.store.destinations import breakers
 from cambwatch.adapters.store.rows import span_us
 from cambwatch.adapters.store.schema import WATCHED, lanes, nodes, tasks
@@ -30,7 +30,14 @@ _ME: sa.BindParameter[str] = sa.bindparam("me", type_=sa.Text)
 _MINE = sa.and_(nodes.c.id == _ME, nodes.c.left.is_(sa.false()))
 _IN_TIME = sa.select(nodes.c.leased_until >= _NOW).where(_MINE).with_for_update()
 _RENEW = sa.update(nodes).where(_MINE).values(leased_until=_NOW + _LEASE)
-_BURY = sa.update(nodes).where(nodes.c.left.is_(sa.false()), nodes.c.leased_until < _NOW).values(left=True)
+# Not one that is renewing at this very moment, and not this one, however long the statement has to wait.
+_LATE = (
+    sa.select(nodes.c.id)
+    .where(nodes.c.left.is_(sa.false()), nodes.c.leased_until < _NOW, nodes.c.id != _ME)
+    .with_for_update(skip_locked=True)
+    .cte("late")
+)
+_BURY = sa.update(nodes).where(nodes.c.id == _LATE.c.id).values(left=True)
 _HERE = sa.select(nodes, (nodes.c.leased_until - _NOW).label("rest")).where(nodes.c.left.is_(sa.false()))
 _COUNTS = (
     sa.select(tasks.c.account, tasks.c.node, sa.func.count()).where(WATCHED).group_by(tasks.c.account, tasks.c.node)
@@ -91,6 +98,15 @@ class NodeStore:
         self._me = me
         self._id = {"me": me.id}
         self._lease = {"me": me.id, "lease": span_us(lease)}
+        # Whoever died in the middle of a transaction may hold a lock for a while: renewing must not wait for that.
+        self._patience = sa.text(f"SET LOCAL lock_timeout = {max(round(lease.total_seconds() * 1000 / 6), 100)}")
+
+    async def _write(self, work: Work[T]) -> T:
+        def patient(connection: sa.Connection) -> T:
+            connection.execute(self._patience)
+            return work(connection)
+
+        return await self._database.write_alone(patient)
 
     async def join(self) -> None:
         """Be there, for the length of a lease; a node that was there before, and has not lost it, still is."""
@@ -99,7 +115,7 @@ class NodeStore:
         row = insert(nodes).values(id=me.id, joined_at=_NOW, leased_until=_NOW + _LEASE, left=False, **known)
         row = row.on_conflict_do_update(index_elements=["id"], set_=known)
 
-        await self._database.write_alone(lambda connection: connection.execute(row, self._lease).close())
+        await self._write(lambda connection: connection.execute(row, self._lease).close())
 
     async def renew(self) -> Standing | None:
         """
@@ -115,7 +131,7 @@ class NodeStore:
                 return None
             connection.execute(_RENEW, self._lease)
             if in_time:
-                connection.execute(_BURY)
+                connection.execute(_BURY, self._id)
                 connection.execute(_FORGET)
             here = connection.execute(_HERE).all()
             return Standing(
@@ -125,7 +141,7 @@ class NodeStore:
                 next_end_s=min((row.rest / 1e6 for row in here if row.id != self._me.id), default=None),
             )
 
-        return await self._database.write_alone(work)
+        return await self._write(work)
 
     async def take(self, account: str, most: int, *, gone: Collection[str]) -> list[Task]:
         """Up to *most* tasks of *account* that nobody holds, or one of *gone*; from now on this node does."""
@@ -146,14 +162,12 @@ class NodeStore:
                     found += [rows.task(row) for row in taken]
             return found
 
-        return await self._database.write_alone(work)
+        return await self._write(work)
 
     async def give_back(self, account: str, most: int) -> list[int]:
         """Hold up to *most* tasks of *account* no longer; returns their ids."""
         wanted = {"whose": account, "most": most, "me": self._me.id}
-        return await self._database.write_alone(
-            lambda connection: list(connection.execute(_GIVE_BACK, wanted).scalars())
-        )
+        return await self._write(lambda connection: list(connection.execute(_GIVE_BACK, wanted).scalars()))
 
     async def held(self, *, after: int, most: int) -> list[Task]:
         """Up to *most* tasks that this node holds, by their ids, which are higher than *after*."""
@@ -173,12 +187,12 @@ class NodeStore:
                 return []
             return list(connection.execute(take.returning(lanes.c.destination)).scalars())
 
-        return await self._database.write_alone(work)
+        return await self._write(work)
 
     async def give_back_lanes(self, destinations: Collection[str]) -> None:
         """Hold *destinations* no longer."""
         wanted = {"names": sorted(destinations), "me": self._me.id}
-        await self._database.write_alone(lambda connection: connection.execute(_GIVE_BACK_LANES, wanted).close())
+        await self._write(lambda connection: connection.execute(_GIVE_BACK_LANES, wanted).close())
 
     async def breakers(self) -> Mapping[str, Breaker]:
         """How destinations fare, according to whoever posts to them."""
@@ -186,4 +200,4 @@ class NodeStore:
 
     async def leave(self) -> None:
         """Be there no more: others may take everything at once."""
-        await self._database.write_alone(lambda connection: connection.execute(_LEAVE, self._id).close())
+        await self._write(lambda connection: connection.execute(_LEAVE, self._id).close())

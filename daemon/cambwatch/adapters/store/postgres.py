@@ -286,7 +286,7 @@ _HINTS = {
     "3D": "create the database that store.url names (createdb), or name another",
     "42": "grant this user the right to create and change tables in the database",
     "53": "PostgreSQL is out of room or connections: look at its disk and at max_connections; it goes on by itself",
-    "25": "PostgreSQL only reads, as during a failover: let store.url lead to the primary; it goes on by itself",
+    "25006": "PostgreSQL only reads, as during a failover: let store.url lead to the primary; it goes on by itself",
 }
 
 
@@ -298,7 +298,7 @@ def raise_ours(state: str, reason: str, error: BaseException) -> None:
         raise _PassingError(reason, hint="somebody holds a lock in the database; it is tried again") from error
     if state.startswith(_BUGS) and state != _PERMISSION:
         return
-    raise StoreUnavailableError(reason, hint=_HINTS.get(state[:2], _LOOK)) from error
+    raise StoreUnavailableError(reason, hint=_HINTS.get(state, _HINTS.get(state[:2], _LOOK))) from error
 
 
 def _state(error: DBAPIError) -> str:
