@@ -152,7 +152,7 @@ async def assemble(
     if store.node is not None:
         sharing = _sharing(outside, store.node, poller, deliverer)
         peers.heard = partial(_hear, sharing, endings)
-        peers.deaf = sharing.look
+        peers.deaf = sharing.miss
     endpoints = TaskEndpoints(
         tasks,
         poller if sharing is None else SharedPoller(poller, peers.tell),

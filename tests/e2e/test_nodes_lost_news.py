@@ -38,7 +38,6 @@ def node(process, receivers, url):
     return start
 
 
-@pytest.mark.xfail(strict=True, reason="nothing compares what is polled with what is held, once NOTIFY was missed")
 async def test_a_removal_that_its_node_did_not_hear_of_is_found_out(node, camb, until, url) -> None:
     """By the look at a renewal: nobody asks for the task for long."""
     a = await node()
@@ -70,7 +69,6 @@ async def test_an_end_that_who_waits_did_not_hear_of_is_found_out(node, camb, re
     assert (await a.api.get(f"/v1/tasks/dub/{task}?wait=5s")).document["status"] == "ERROR"
 
 
-@pytest.mark.xfail(strict=True, reason="has_label() hands NUL to a server that has no place for it: 500")
 async def test_nul_in_a_label_is_no_fault_of_the_daemon(node, camb) -> None:
     """Neither in one that is asked for nor in one that is registered, and listings work as before."""
     a = await node()

@@ -95,7 +95,6 @@ async def test_an_end_with_nul_is_kept_and_can_be_listed(databases: list[Postgre
     assert [task.key.task_id for task in found] == ["two", "one"]
 
 
-@pytest.mark.xfail(strict=True, reason="has_label() hands NUL to a server that has no place for it")
 @pytest.mark.parametrize("labels", [{"show": "a\0b"}, {"a\0b": "pilot"}], ids=["value", "name"])
 async def test_a_label_with_nul_that_is_asked_for_finds_nothing(
     databases: list[PostgresDatabase], labels: dict[str, str]

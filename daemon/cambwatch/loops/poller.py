@@ -200,6 +200,10 @@ class Poller:
         """How many tasks are watched."""
         return len(self._watches)
 
+    def numbers(self) -> frozenset[int]:
+        """The ids of the watched tasks."""
+        return frozenset(self._watches)
+
     async def run(self) -> None:
         """Poll what is due until stop() is called; polls under way then go on, see drain()."""
         while not self._stopping:

@@ -65,6 +65,7 @@ class Sharing:
         self._giving_back: dict[str, asyncio.Task[None]] = {}
         self._nodes: frozenset[str] = frozenset()
         self._stopping = False
+        self._missed = False  # news, perhaps
         self.lost = asyncio.Event()
         """Set when others have taken this node for gone: nothing that it does counts any more."""
 
@@ -93,6 +94,11 @@ class Sharing:
         """Something may be to take."""
         self._alarm.set(0)
 
+    def miss(self) -> None:
+        """News of the others may have been missed: what is watched here may not be held any more."""
+        self._missed = True
+        self.look()
+
     def stop(self) -> None:
         """Take and give back no more; leave() then lets the others have it all."""
         self._stopping = True
@@ -108,9 +114,8 @@ class Sharing:
 
     async def _look(self) -> float:
         """Do what is to be done now; returns the seconds until the next look."""
-        until_s = (
-            self._clock.monotonic() + self._lease_s
-        )  # from before it is renewed: the database counts from later on
+        # From before it is renewed: the database counts from later on.
+        until_s = self._clock.monotonic() + self._lease_s
         standing = await self._book.renew()
         if standing is None:
             log.warning(
@@ -129,10 +134,22 @@ class Sharing:
         await self._take_lanes(steps, gone)
         await self._give_back(steps)
         await self._take(steps, gone)
+        if self._missed:
+            self._missed = False
+            await self._forget_what_is_not_held()
         waits_s = [self._lease_s / RENEWALS]
         if standing.next_end_s is not None:
             waits_s.append(max(standing.next_end_s, 0.0) + AFTER_S)
         return min(waits_s)
+
+    async def _forget_what_is_not_held(self) -> None:
+        """Tasks that were removed elsewhere; those that begin to be watched meanwhile are left alone."""
+        watched, after = set(self._poller.numbers()), 0
+        while tasks := await self._book.held(after=after, most=AT_ONCE):
+            watched.difference_update(task.id for task in tasks)
+            after = tasks[-1].id
+        for number in watched:
+            self._poller.forget(number)
 
     def _note(self, standing: Standing) -> None:
         nodes = frozenset(node.id for node in standing.nodes)

@@ -93,6 +93,7 @@ class ServerPeers:
         """Until the connection breaks."""
         async with asyncio.timeout(CONNECT_S):
             await connection.add_listener(CHANNEL, self._take)
+        connection.add_termination_listener(lambda _: self._some.set())  # so that it is noticed at once
         self.deaf()
         while True:
             with suppress(TimeoutError):
