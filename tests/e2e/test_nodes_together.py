@@ -149,12 +149,12 @@ async def test_a_frozen_node_changes_nothing_when_it_wakes_up(node, camb, receiv
     await watch(a.api, "dub", *tasks)
     await until(lambda: all(camb.polls(task) for task in tasks))
     await node()
-    a.signal(signal.SIGSTOP)
+    a.signal(signal.SIGSTOP)  # perhaps in the middle of a transaction, whose locks the server frees after 5 s
     try:
         for task in tasks:
             camb.add("dub", task, status="ERROR")
-        await hear(receivers, *tasks)
-        await hear(receivers, *tasks, path="/other")
+        await hear(receivers, *tasks, timeout_s=40)
+        await hear(receivers, *tasks, path="/other", timeout_s=40)
     finally:
         a.signal(signal.SIGCONT)
     await until(lambda: "lease.lost" in a.log.read_text())
