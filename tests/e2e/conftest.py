@@ -8,7 +8,7 @@ the test's folder.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from cambwatch.config import Config, UnixListen
 from cambwatch.simulator import Settings, Simulator, serve
 
 API_KEY = "the-test-key"
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
 
 
 class Camb:
@@ -191,22 +191,3 @@ async def process(configuration: Callable[[str], dict[str, Any]], tmp_path: Path
             return made
 
         yield start
-
-
-@pytest.fixture
-def until() -> Callable[..., Awaitable[None]]:
-    """Waits for a condition that no event tells of; *predicate* may be a coroutine function."""
-    return _until
-
-
-async def _until(predicate: Callable[[], Any], timeout_s: float = PATIENCE_S) -> None:
-    until_s = time.monotonic() + timeout_s
-    while True:
-        held = predicate()
-        if asyncio.iscoroutine(held):
-            held = await held
-        if held:
-            return
-        if time.monotonic() > until_s:
-            raise TimeoutError(f"it did not come to hold within {timeout_s} s")
-        await asyncio.sleep(0.005)

@@ -1,12 +1,13 @@
 """Several real processes on one PostgreSQL server share the work, hear of each other, and stand in for each other."""
 
 import asyncio
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from events import hear, hook, ids_of, settings, shown, watch
+from events import hear, hook, ids_of, settings, shown, told, watch
 
 from postgres_server import PostgresServer, drop_database, execute, fetch, new_database
 
@@ -139,6 +140,38 @@ async def test_what_a_node_holds_that_is_killed_is_taken_after_its_lease(node, c
     await hear(receivers, *tasks)
     await hear(receivers, *tasks, path="/other")
     assert set(Counter(ids_of(receivers.requests)).values()) == {1}
+
+
+async def test_a_frozen_node_changes_nothing_when_it_wakes_up(node, camb, receivers, until, url) -> None:
+    """The other has taken over and concluded; what the frozen one was about to conclude and record does not count."""
+    a = await node()
+    tasks = [camb.add("dub", status="PENDING") for _ in range(20)]
+    await watch(a.api, "dub", *tasks)
+    await until(lambda: all(camb.polls(task) for task in tasks))
+    await node()
+    a.signal(signal.SIGSTOP)  # wherever it is, also in the middle of a transaction
+    try:
+        for task in tasks:
+            camb.add("dub", task, status="ERROR")
+        await hear(receivers, *tasks)
+        await hear(receivers, *tasks, path="/other")
+    finally:
+        a.signal(signal.SIGCONT)
+    await until(lambda: "lease.lost" in a.log.read_text())
+
+    async def both() -> bool:
+        return await alive(url) == 2
+
+    await until(both)
+    another = camb.add("dub", status="ERROR")
+    await watch(a.api, "dub", another)
+    await hear(receivers, another)
+    await hear(receivers, another, path="/other")
+    (ends,) = await fetch(url, "SELECT count(*) AS ends, count(DISTINCT task) AS tasks FROM events")
+    assert (ends["ends"], ends["tasks"]) == (21, 21)
+    doubled = [one for one, times in Counter(ids_of(receivers.requests)).items() if times > 1]
+    assert len(doubled) <= 2 * 4  # at most what a has had under way, with each destination's concurrency, when it froze
+    assert told(receivers).keys() == {*tasks, another}
 
 
 async def test_a_budget_is_shared(node, camb, until, url) -> None:

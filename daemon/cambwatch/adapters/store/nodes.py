@@ -17,11 +17,14 @@ from sqlalchemy.dialects.postgresql import insert
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database, T, Work
 from cambwatch.adapters.store.destinations import breakers
-from cambwatch.adapters.store.rows import span_us
+from cambwatch.adapters.store.postgres import session_of
+from cambwatch.adapters.store.rows import padded, span_us
 from cambwatch.adapters.store.schema import WATCHED, lanes, nodes, tasks
 from cambwatch.core.breaker import Breaker
 from cambwatch.core.model import Task
 from cambwatch.core.nodes import Node, Standing
+
+RENEWING_S = 1.0  # that a node may take to renew what has run out, before it counts as frozen in the middle of that
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes the database to run it.
 _NOW = sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
@@ -38,6 +41,17 @@ _LATE = (
     .cte("late")
 )
 _BURY = sa.update(nodes).where(nodes.c.id == _LATE.c.id).values(left=True)
+# Those taken for gone, and those whose row is locked though they are late: by themselves, in a transaction that goes on
+# for as long as they are frozen. Who has left in good order has not run out.
+_OUT_OF_TIME = sa.select(nodes.c.id).where(
+    nodes.c.leased_until < _NOW - sa.case((nodes.c.left, 0), else_=round(RENEWING_S * 1_000_000)), nodes.c.id != _ME
+)
+_SESSIONS = sa.table("pg_stat_activity", *map(sa.column, ("pid", "datname", "usename", "application_name")))
+_SEVER = sa.select(sa.func.pg_terminate_backend(_SESSIONS.c.pid)).where(
+    _SESSIONS.c.application_name.in_(sa.bindparam("names", expanding=True)),
+    _SESSIONS.c.datname == sa.func.current_database(),
+    _SESSIONS.c.usename == sa.func.current_user(),  # others' may not be ended
+)
 _HERE = sa.select(nodes, (nodes.c.leased_until - _NOW).label("rest")).where(nodes.c.left.is_(sa.false()))
 _COUNTS = (
     sa.select(tasks.c.account, tasks.c.node, sa.func.count()).where(WATCHED).group_by(tasks.c.account, tasks.c.node)
@@ -121,8 +135,9 @@ class NodeStore:
         """
         Hold everything for another lease, and see how things stand; None: it was lost, all of it, for ever.
 
-        Takes note of who else has lost theirs. A node that is itself too late, because the
-        database could not be had, does not: others may be as late for the same reason.
+        Takes note of who else has lost theirs, and ends their sessions, which may hold locks.
+        A node that is itself too late, because the database could not be had, does not:
+        others may be as late for the same reason.
         """
 
         def work(connection: sa.Connection) -> Standing | None:
@@ -132,6 +147,7 @@ class NodeStore:
             connection.execute(_RENEW, self._lease)
             if in_time:
                 connection.execute(_BURY, self._id)
+                _sever(connection, connection.execute(_OUT_OF_TIME, self._id).scalars().all())
                 connection.execute(_FORGET)
             here = connection.execute(_HERE).all()
             return Standing(
@@ -201,3 +217,14 @@ class NodeStore:
     async def leave(self) -> None:
         """Be there no more: others may take everything at once."""
         await self._write(lambda connection: connection.execute(_LEAVE, self._id).close())
+
+
+def _sever(connection: sa.Connection, gone: Sequence[str]) -> None:
+    """
+    End the sessions of the nodes *gone*.
+
+    The server frees by itself what a session has locked that is idle in a transaction,
+    but never of one that waits for the rest of a statement: see FROZEN_MS.
+    """
+    if gone:
+        connection.execute(_SEVER, {"names": padded([session_of(node) for node in gone])})

@@ -134,7 +134,7 @@ class ServerStore:
         """See Store."""
         from cambwatch.adapters.store.postgres import PostgresDatabase  # noqa: PLC0415
 
-        return PostgresDatabase(self._url, meter=meter)
+        return PostgresDatabase(self._url, meter=meter, node=self.node)
 
     def peers(self) -> Peers:
         """See Store."""

@@ -28,7 +28,10 @@ APART = 1  # likewise, for write_alone()
 CONNECT_S = 3.0
 TRANSACTION_S = 10.0  # until one is given up: a connection that drops everything says nothing of it
 LOCK_MS = 5000  # that a statement waits for somebody else's lock
-FROZEN_MS = 5000  # in which a transaction of ours may do nothing, before the server frees what it has locked
+# In which a transaction of ours may do nothing, before the server frees what it has locked. It does not count while a
+# statement was prepared and is not run yet, which is how asyncpg runs it: others end such sessions, see NodeStore.
+FROZEN_MS = 5000
+SESSION = "cambwatch"  # the application_name of ours; a node's has its id besides
 PROBE_PAUSE_S = 0.5  # between two tries to have the server back
 TRIES = 3  # of a unit that another node has crossed
 
@@ -49,10 +52,12 @@ class PostgresDatabase:
         *,
         meter: Meter | None = None,
         transaction_s: float = TRANSACTION_S,
+        node: str | None = None,
     ) -> None:
+        """*node* is the id by which others know whose sessions these are."""
         self._meter = meter
         self._transaction_s = transaction_s
-        self._engine = create_engine(url, size=1 + READERS + APART)
+        self._engine = create_engine(url, size=1 + READERS + APART, name=SESSION if node is None else session_of(node))
         self._views = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         self._readers, self._apart = asyncio.Semaphore(READERS), asyncio.Semaphore(APART)
         self._units: asyncio.Queue[Unit | None] = asyncio.Queue()
@@ -225,8 +230,13 @@ class _PassingError(StoreUnavailableError):
     """One unit of work was in the way of somebody else's; the server is well."""
 
 
-def create_engine(url: str, *, size: int) -> AsyncEngine:
-    """An engine of at most *size* connections, made as they are needed, to the database at *url*."""
+def session_of(node: str) -> str:
+    """The application_name of all sessions in which *node* may lock anything."""
+    return f"{SESSION} {node}"
+
+
+def create_engine(url: str, *, size: int, name: str = SESSION) -> AsyncEngine:
+    """An engine of at most *size* connections, made as they are needed and called *name*, to the database at *url*."""
     return create_async_engine(
         address(url),
         pool_size=size,
@@ -238,7 +248,7 @@ def create_engine(url: str, *, size: int) -> AsyncEngine:
         connect_args={
             "timeout": CONNECT_S,
             "server_settings": {
-                "application_name": "cambwatch",
+                "application_name": name,
                 "lock_timeout": str(LOCK_MS),
                 "idle_in_transaction_session_timeout": str(FROZEN_MS),
                 "jit": "off",  # all statements are short
