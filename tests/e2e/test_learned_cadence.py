@@ -16,6 +16,7 @@ ENOUGH = 40
 async def _let_end(made, camb, until, name, *, labels=None, after_s=1.0, count=ENOUGH):
     """Watch so many tasks of both kinds until all have ended; returns their ids by kind."""
     ids = {kind: [f"{name}-{kind}-{number}" for number in range(count)] for kind in (LEARNED, FIXED)}
+    before = {kind: (await _kind(made, kind))["completions"] for kind in ids}
     wishes = []
     for kind, tasks in ids.items():
         for number, task_id in enumerate(tasks):
@@ -27,8 +28,6 @@ async def _let_end(made, camb, until, name, *, labels=None, after_s=1.0, count=E
             )
             wishes.append({"kind": kind, "task_id": task_id, "group": name, "labels": labels or {}})
     assert (await made.api.post(wishes)).status == 201
-
-    before = {kind: (await _kind(made, kind))["completions"] for kind in ids}
 
     async def learned():  # a little after all have ended
         return all([(await _kind(made, kind))["completions"] == before[kind] + count for kind in ids])

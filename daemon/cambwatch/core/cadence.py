@@ -125,9 +125,13 @@ class TokenBucket:
         return max(self._next_s - now_s, 0.0)
 
     def left(self, now_s: float) -> float:
-        """How many tokens are there, with the part of the next that has come together; 0 while some are owed."""
+        """
+        How many tokens are there, with the part of the next that has come together.
+
+        0 while some are owed; never more than the burst, whatever a sum of fractions says.
+        """
         token_s = max(self._next_s, now_s - self._saved_s)
-        return max(1 + (now_s - token_s) / self._step_s(now_s), 0.0)
+        return min(max(1 + (now_s - token_s) / self._step_s(now_s), 0.0), self._burst)
 
     def take(self, now_s: float) -> bool:
         """Take one token; False, and nothing taken, where there is none."""
