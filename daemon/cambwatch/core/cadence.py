@@ -41,6 +41,12 @@ class PollPolicy:
         """The pause after an answer that leaves a task pending that was registered *age* ago."""
         return self.interval if self.schedule is None else self.schedule.pause(age)
 
+    def pause_s(self, age_s: float) -> float:
+        """The same in seconds, for who needs many."""
+        if self.schedule is None:
+            return self.interval.total_seconds()
+        return self.schedule.pause(timedelta(seconds=age_s)).total_seconds()
+
     def first_pause(self, *, chance: float) -> timedelta:
         """
         The pause after the first answer, up to half a pause shorter or longer by *chance* in [0, 1).

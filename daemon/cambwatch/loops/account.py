@@ -114,7 +114,7 @@ class AccountLane:
 
     def take(self, now_s: float) -> Watch | None:
         """The watch to ask for now, out of its line and out of the budget; None if there is none or it may not be."""
-        if self._full or self._not_before_s > now_s:
+        if self._full or self._silent_until_s > now_s or self._probe_at_s > now_s:
             return None
         due_s = self._due_s()
         if due_s is None or due_s > now_s or not self._bucket.take(now_s):
@@ -267,7 +267,10 @@ class AccountLane:
 
     def _due_s(self) -> float | None:
         """When the first watch is due."""
-        return min((entry[0] for _, entry in self._heads()), default=None)
+        heads = self._heads()
+        if len(heads) == 1:  # as where all tasks are of one pace
+            return heads[0][1][0]
+        return min((entry[0] for _, entry in heads), default=None)
 
     def _heads(self) -> list[tuple[int, Entry]]:
         """The first of each line that has one; clears what was dropped or made due anew."""

@@ -45,14 +45,14 @@ class DiscreetSource:
         """What Camb says of the task."""
         report = await self._source.status(key)
         match report:
+            case Pending():  # the first, because nearly all are
+                return report if report.word is None else Pending(_clean(report.word, self._concealment))
             case Ended():
                 return replace(
                     report,
                     exception_reason=_clean(report.exception_reason, self._concealment),
                     message=_clean(report.message, self._concealment),
                 )
-            case Pending():
-                return report if report.word is None else Pending(_clean(report.word, self._concealment))
             case Unavailable() | Unknown() | Invalid():
                 return _detail(report, self._concealment)
         return report

@@ -140,8 +140,8 @@ class Poller:
             policy, wait_s = self._cadence.policy(task), 0.0
             if spread:
                 left_s = max((task.deadline_at - task.registered_at).total_seconds() - age_s, 0.0)
-                wait_s = min(_pause_s(policy, age_s) * self._clock.chance(), left_s)
-            due.setdefault(account, {})[task.id] = (watch, now_s + wait_s, _pause_s(policy, age_s + wait_s))
+                wait_s = min(policy.pause_s(age_s) * self._clock.chance(), left_s)
+            due.setdefault(account, {})[task.id] = (watch, now_s + wait_s, policy.pause_s(age_s + wait_s))
         for account, entries in due.items():
             self.lanes[account].put_all(entries.values())
         for account, count in orphans.items():
@@ -252,10 +252,11 @@ class Poller:
         pause_s = POSTPONED_S
         try:
             step = await self._ask(watch, lane)
-            pause_s = await self._act(watch, lane, step)
+            # What nearly all polls come to needs nothing to be awaited.
+            pause_s = step.pause.total_seconds() if type(step) is PollAgain else await self._act(watch, lane, step)
         except StoreUnavailableError as error:
             # Asked again as if Camb still worked on it: that needs no memory, and Camb answers it soon enough.
-            pause_s = _pause_s(self._cadence.policy(watch.task), self._age(watch).total_seconds())
+            pause_s = self._cadence.policy(watch.task).pause_s(self._age(watch).total_seconds())
             pause_s = min(pause_s, STORE_AGAIN_S)
             if not self._unrecorded:
                 log.warning(
@@ -359,7 +360,7 @@ class Poller:
                 due_s = self._clock.monotonic() + (0 if watch.asked_again else pause_s)
                 watch.asked_again = False
                 policy = self._cadence.policy(watch.task)
-                lane.put(watch, due_s=due_s, pace_s=_pause_s(policy, due_s - watch.since_s))
+                lane.put(watch, due_s=due_s, pace_s=policy.pause_s(due_s - watch.since_s))
 
     def _age(self, watch: Watch) -> timedelta:
         """How long ago the task was registered; setting the machine's clock changes nothing of that."""
@@ -393,8 +394,3 @@ class Poller:
                 flip = lane.answered(watch)
         if flip is not None:
             account.flipped(flip)
-
-
-def _pause_s(policy: PollPolicy, age_s: float) -> float:
-    """The pause that is usual at that age."""
-    return policy.pause(timedelta(seconds=age_s)).total_seconds()

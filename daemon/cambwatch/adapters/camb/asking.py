@@ -34,10 +34,11 @@ class _Answer(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """How one account asks."""
+    """How one account asks; *prefix* is the path of *base* without a slash at its end."""
 
     session: aiohttp.ClientSession
     base: URL
+    prefix: str
     timeouts: Timeouts
 
 
@@ -69,7 +70,8 @@ class Camb:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
             timeouts = Timeouts(account.timeout.total_seconds())
-            self._lines[name] = _Line(session, URL(account.base_url, encoded=True), timeouts)
+            base = URL(account.base_url, encoded=True)
+            self._lines[name] = _Line(session, base, base.raw_path.rstrip("/"), timeouts)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -85,9 +87,9 @@ class Camb:
         """
         kind = KINDS[key.kind]
         line = self._lines[key.account]
-        path = kind.status_path.replace("{task_id}", quote(key.task_id, safe=""))
+        path = line.prefix + kind.status_path.replace("{task_id}", _quoted(key.task_id))
         # Half of what it costs to parse the whole; no two of many tasks have one URL, so that no cache would help.
-        url = line.base.with_path(line.base.raw_path.rstrip("/") + path, encoded=True)
+        url = line.base.with_path(path, encoded=True)
         answer = await self._ask(line, "GET", url, largest=replies.LONGEST_BODY)
         if isinstance(answer, Unavailable):
             return answer
@@ -120,8 +122,12 @@ class Camb:
         """The answer, its body one byte over *largest* at most, or why there is none."""
         try:
             with Timeout(line.timeouts):
-                async with line.session.request(method, url, json=body, allow_redirects=False) as response:
+                response = await line.session.request(method, url, json=body, allow_redirects=False)
+                try:
                     said = await _read(response, largest)
+                except BaseException:
+                    response.close()
+                    raise
             wish = response.headers.get(RETRY_AFTER)
             # By Camb's own clock: a date in Retry-After means nothing by another.
             at = http_date(response.headers.get(DATE)) if wish else None
@@ -138,8 +144,17 @@ class Camb:
             return Unavailable(Fault.CONNECTION, detail=_words(error))
 
 
+def _quoted(task_id: str) -> str:
+    """*task_id* as a part of a path. Camb's are UUIDs, which need no look at each character."""
+    plain = task_id.isascii() and task_id.replace("-", "").isalnum()
+    return task_id if plain else quote(task_id, safe="")
+
+
 async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
     """The body, or its first *largest* + 1 bytes: what is larger than allowed is not read on."""
+    content = response.content
+    if content.is_eof():  # all of it came with the head, and is no more than aiohttp reads at once
+        return content.read_nowait()
     announced = response.content_length
     if announced is not None and announced > largest:
         response.close()
