@@ -30,6 +30,7 @@ crash-test: $(VENV)/.dev
 	  $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) $(if $(LOG),--log $(LOG))
 
 bench: $(VENV)/.dev
+	@$(BIN)/python benchmarks/polling.py
 	@$(BIN)/python benchmarks/main_job.py
 	@$(BIN)/python benchmarks/deliveries.py
 	@$(BIN)/python benchmarks/idle.py
@@ -37,6 +38,7 @@ bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/cadence.py
 	@$(BIN)/python benchmarks/cadence_daemon.py
 	@$(BIN)/python benchmarks/operating.py
+	@$(BIN)/python benchmarks/slow_clients.py
 
 # What is installed is pinned, with hashes, in constraints.txt, with all extras in constraints-extras.txt, and with what
 # tests need in constraints-dev.txt; this makes them anew.

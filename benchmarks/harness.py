@@ -131,11 +131,15 @@ log: {{level: warning, format: json}}
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
+    @property
+    def pid(self) -> int:
+        """Of the daemon."""
+        assert self.process is not None
+        return self.process.pid
+
     def cpu_s(self) -> float:
         """Seconds that the daemon has had of any core."""
-        assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.pid)
 
     def wakes(self) -> dict[str, int]:
         """How often each of its threads has slept and was woken, by its number and name."""
@@ -155,6 +159,12 @@ log: {{level: warning, format: json}}
         if await self.process.wait() != 0:
             raise RuntimeError("the daemon did not stop in good order")
         return time.perf_counter() - started
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds that the process *pid* has had of any core."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def hook(url: str, **more: Any) -> dict[str, Any]:

@@ -6,8 +6,9 @@ Polls per second, all PENDING: the daemon beside what a user would run instead, 
 A bare aiohttp and uvloop loop, the official SDK's async client, and twenty threads with
 requests, each as a process of its own like the daemon, against one pretend Camb that does
 nothing but count. What that can serve at most is measured as well, by raw sockets: where a
-client comes near it, the client is not the limit. Loopback only; raw numbers in
-benchmarks/results/polling.json.
+client comes near it, the client is not the limit. What a request costs the client in
+CPU is measured beside its rate, because that is what others on the machine disturb least.
+Loopback only; raw numbers in benchmarks/results/polling.json.
 """
 
 import argparse
@@ -28,13 +29,13 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from harness import Daemon, hook, late_at_most, lateness, machine, register
+from harness import Daemon, cpu_s, hook, late_at_most, lateness, machine, register
 
 RESULTS = Path(__file__).parent / "results" / "polling.json"
 CONCURRENCY = 64
 THREADS = 20
 TASKS = 20_000
-ROUNDS = 2
+ROUNDS = 5
 SECONDS = 6
 WARM_S = 2
 BODY = b'{"status":"PENDING","run_id":null}'
@@ -132,18 +133,23 @@ def running(*words: str) -> Iterator[subprocess.Popen[bytes]]:
         child.wait()
 
 
-async def rate(client: aiohttp.ClientSession, url: str) -> float:
-    """Requests per second at the pretend Camb, behind a while to warm up."""
+async def rate(client: aiohttp.ClientSession, url: str, pid: int) -> tuple[int, float]:
+    """
+    Requests per second at the pretend Camb, behind a while to warm up.
 
-    async def count() -> tuple[float, int]:
+    And the microseconds of any core that each cost the process *pid*, which asked.
+    """
+
+    async def count() -> tuple[float, int, float]:
         async with client.get(f"{url}/count") as response:
-            return time.perf_counter(), int(await response.read())
+            return time.perf_counter(), int(await response.read()), cpu_s(pid)
 
     await asyncio.sleep(WARM_S)
-    begun_s, before = await count()
+    begun_s, before, cpu_before_s = await count()
     await asyncio.sleep(SECONDS)
-    ended_s, after = await count()
-    return (after - before) / (ended_s - begun_s)
+    ended_s, after, cpu_after_s = await count()
+    asked = after - before
+    return round(asked / (ended_s - begun_s)), round((cpu_after_s - cpu_before_s) / asked * 1e6, 1)
 
 
 async def steady(client: aiohttp.ClientSession, folder: Path, url: str, tasks: int, interval_s: int) -> dict[str, Any]:
@@ -185,13 +191,14 @@ async def main() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    rates: dict[str, list[float]] = {name: [] for name in ("raw", "bare", "daemon", "sdk", "threads")}
+    names = ("raw", "bare", "daemon", "sdk", "threads")
+    found: dict[str, list[tuple[int, float]]] = {name: [] for name in names}
     measured: dict[str, Any] = {"machine": machine(), "concurrency": CONCURRENCY, "threads": THREADS}
     with running("--serve", str(port)), tempfile.TemporaryDirectory(prefix="cambwatch-bench-") as folder:
         async with aiohttp.ClientSession() as client:
             await _there(client, url)
             for number in range(ROUNDS):
-                for name, found in rates.items():
+                for name in names:
                     if name == "daemon":
                         place = Path(folder) / str(number)
                         place.mkdir()
@@ -199,16 +206,16 @@ async def main() -> None:
                         daemon = Daemon(place, url, nobody, interval="100ms", per_second=10_000)
                         await daemon.start(client)
                         await register(client, daemon.url, "busy", TASKS)
-                        found.append(round(await rate(client, url)))
+                        found[name].append(await rate(client, url, daemon.pid))
                         await daemon.stop()
                     else:
-                        with running(f"--{name}", str(port)):
-                            found.append(round(await rate(client, url)))
-            measured["polls_per_second"] = rates
-            middle = {name: statistics.median(values) for name, values in rates.items()}
-            measured["daemon_to"] = {
-                name: round(middle["daemon"] / middle[name], 2) for name in ("raw", "bare", "sdk", "threads")
-            }
+                        with running(f"--{name}", str(port)) as child:
+                            found[name].append(await rate(client, url, child.pid))
+            measured["polls_per_second"] = {name: [per_s for per_s, _ in values] for name, values in found.items()}
+            measured["cpu_us_per_poll"] = {name: [cpu for _, cpu in values] for name, values in found.items()}
+            middle = {name: [statistics.median(column) for column in zip(*found[name], strict=True)] for name in names}
+            measured["daemon_to"] = {name: round(middle["daemon"][0] / middle[name][0], 2) for name in names}
+            measured["cpu_of_bare_to_daemon"] = round(middle["bare"][1] / middle["daemon"][1], 2)
             print(json.dumps(measured, indent=2))
             for tasks, interval_s in ((10_000, 5), (50_000, 30)):
                 place = Path(folder) / f"{tasks}"
