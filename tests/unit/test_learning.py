@@ -204,7 +204,7 @@ async def test_what_cannot_be_read_is_learned_anew() -> None:
         await again.load()
     assert [(line["event"], line["kind"]) for line in logs] == [("durations.unreadable", "tts")]
     assert is_learned(again, task())
-    teach(again, replace(task(), key=replace(task().key, kind="tts")))
+    teach(again, replace(task(), key=task().key._replace(kind="tts")))
     assert [one.completions for one in again.insights()] == [ENOUGH, ENOUGH]
 
 

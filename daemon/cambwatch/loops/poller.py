@@ -167,20 +167,22 @@ class Poller:
         self._kick.set()
         return True
 
-    def seen(self, task: Task) -> tuple[Task, datetime | None]:
-        """*task* with what its polls have shown so far, and when it is asked next (None: now, or not watched)."""
+    def seen(self, tasks: Iterable[Task]) -> list[tuple[Task, datetime | None]]:
+        """Each of *tasks* with what its polls have shown so far, and when it is asked next (None: now, or never)."""
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        return [self._seen(task, now, now_s) for task in tasks]
+
+    def _seen(self, task: Task, now: datetime, now_s: float) -> tuple[Task, datetime | None]:
         watch = self._watches.get(task.id)
         if watch is None or watch.task.registrations != task.registrations:
             return task, None
         polls, first_polled_at = watch.progress.polls, watch.progress.first_polled_at
-        live = task
         if (polls, first_polled_at) != (task.polls, task.first_polled_at):
-            live = replace(task, polls=polls, first_polled_at=first_polled_at)
+            task = replace(task, polls=polls, first_polled_at=first_polled_at)
         if watch.due_s is None:
-            return live, None
-        now_s = self._clock.monotonic()
+            return task, None
         wait_s = max(watch.due_s - now_s, self.lanes[task.key.account].silence_s(now_s))
-        return live, self._clock.now() + timedelta(seconds=wait_s)
+        return task, now + timedelta(seconds=wait_s)
 
     def polled(self) -> list[tuple[int, int, datetime | None]]:
         """(id, polls, first_polled_at) of the watched tasks whose polls are not written down."""

@@ -45,7 +45,7 @@ class Watcher(Protocol):
     def watch(self, tasks: Iterable[Task]) -> None: ...
     def forget(self, number: int) -> None: ...
     def ask_now(self, number: int) -> bool: ...
-    def seen(self, task: Task) -> tuple[Task, datetime | None]: ...
+    def seen(self, tasks: Iterable[Task]) -> list[tuple[Task, datetime | None]]: ...
     def limited(self, account: str) -> bool: ...
 
 
@@ -190,11 +190,10 @@ class TaskEndpoints:
         owed = await self._book.deliveries_of(ended + again) if ended or again else {}
         shown, limited = TaskViews(), cache(self._watcher.limited)
         views = []
-        for task in tasks:
-            live, next_poll_at = self._watcher.seen(task)
+        for task, next_poll_at in self._watcher.seen(tasks):
             views.append(
                 shown.view(
-                    live,
+                    task,
                     next_poll_at=next_poll_at,
                     limited=limited(task.key.account),
                     result_endpoint=self._desk.result_endpoint(task, task.status, task.run_id),

@@ -141,7 +141,7 @@ class TaskViews:
             "registered_at": self._instant(task.registered_at),
             "first_polled_at": self._instant(task.first_polled_at),
             "finished_at": self._instant(task.finished_at),
-            "next_poll_at": instant(next_poll_at),  # hardly two have it in common
+            "next_poll_at": self._instant(next_poll_at),
             "polls": task.polls,
             "deadline_at": self._instant(task.deadline_at),
             "limited_by": "budget" if limited and task.status is Status.PENDING else None,

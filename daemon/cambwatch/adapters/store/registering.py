@@ -15,8 +15,14 @@ from cambwatch.core.model import Registered, Registration, Status, Task, TaskKey
 AT_ONCE = 500  # task_ids in one statement
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
-_ADD = sa.insert(tasks)
-_AGAIN = sa.update(tasks).where(tasks.c.id == sa.bindparam("number"))
+# What all have in common stands in the statement: of a thousand tasks each value is handed over by itself.
+_FRESH = {
+    "status": sa.literal_column(f"'{Status.PENDING}'"),
+    "polls": sa.literal_column("0"),
+    **dict.fromkeys(("run_id", "exception_reason", "message", "result", "first_polled_at", "finished_at"), sa.null()),
+}
+_ADD = sa.insert(tasks).values(registrations=sa.literal_column("1"), **_FRESH)
+_AGAIN = sa.update(tasks).where(tasks.c.id == sa.bindparam("number")).values(**_FRESH)
 _OF_KIND = sa.and_(tasks.c.account == sa.bindparam("account"), tasks.c.kind == sa.bindparam("kind"))
 _ONE = sa.and_(_OF_KIND, tasks.c.task_id == sa.bindparam("task_id"))
 _SEVERAL = sa.and_(_OF_KIND, tasks.c.task_id.in_(sa.bindparam("task_ids", expanding=True)))
@@ -47,14 +53,14 @@ def register(connection: sa.Connection, several: Sequence[Wishes]) -> list[list[
     fresh = [key for key in first if key not in known]
     again = [key for key, task in known.items() if task.status in first[key][1].anew]
     if fresh:
-        connection.execute(_ADD, [_columns(*first[key], registrations=1) for key in fresh])
+        connection.execute(_ADD, [_columns(*first[key]) for key in fresh])
         for row in _look(connection, _NUMBERS, fresh):
             key = TaskKey(row.account, row.kind, row.task_id)
             known[key] = _task(*first[key], number=row.id, registrations=1)
     for key in again:
         number, registrations = known[key].id, known[key].registrations + 1
-        columns = _columns(*first[key], registrations=registrations)
-        connection.execute(_AGAIN, columns | {"number": number})
+        columns = _columns(*first[key]) | {"registrations": registrations, "number": number}
+        connection.execute(_AGAIN, columns)
         known[key] = _task(*first[key], number=number, registrations=registrations)
     unheard = {*fresh, *again}
     answers = []
@@ -92,36 +98,26 @@ def _look(
                 yield from connection.execute(several, {**of_kind, "task_ids": padded(some)})
 
 
-def _columns(wish: Registration, asked: Wishes, *, registrations: int) -> dict[str, object]:
-    """All columns but `id`, as they are when a watch begins."""
-    now = asked.now
+def _columns(wish: Registration, asked: Wishes) -> dict[str, object]:
+    """What a wish says, in columns."""
     return {
         "account": wish.key.account,
         "kind": wish.key.kind,
         "task_id": wish.key.task_id,
-        "registrations": registrations,
-        "status": Status.PENDING.value,
         "name": wish.name,
         "labels": dict(wish.labels),
-        "notify": None if wish.notify is None else list(wish.notify),
+        "notify": wish.notify,
         "group": wish.group,
         "group_size": wish.group_size,
         "extra": dict(wish.extra),
-        "run_id": None,
-        "exception_reason": None,
-        "message": None,
-        "result": None,
-        "polls": 0,
-        "registered_at": us(now),
-        "first_polled_at": None,
-        "deadline_at": us(now + wish.deadline),
-        "finished_at": None,
+        "registered_at": us(asked.now),
+        "deadline_at": us(asked.now + wish.deadline),
         "node": asked.node,
     }
 
 
 def _task(wish: Registration, asked: Wishes, *, number: int, registrations: int) -> Task:
-    """The task that _columns() wrote: reading a thousand back would take as long as writing them."""
+    """The task as it was written: reading a thousand back would take as long as writing them."""
     return Task(
         id=number,
         key=wish.key,
