@@ -1,8 +1,8 @@
-"""All bodies together take no more than there is room for, and who sends small ones is served all the same."""
+"""Bodies, and heads, take together no more than there is room for; who sends small ones is served all the same."""
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +12,8 @@ from cambwatch.web.server import LARGEST_BODY
 
 HEAD = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 LIMITS = Limits()
+LINES = "".join(f"x-line-{number}: {'x' * 8000}\r\n" for number in range(60))  # that one head may have
+HEADS = LIMITS.all_heads // (len(LINES) - LIMITS.small_head)  # of that size, that there is room for
 MANY = LIMITS.all_bodies // (LARGEST_BODY - LIMITS.small_body)  # of nearly the largest size, that there is room for
 
 
@@ -82,3 +84,66 @@ async def test_room_is_given_back_with_each_answer(daemon):
         bad = await made.api.ask("POST", "/v1/tasks", [{"kind": "dub", "task_id": "x" * (LARGEST_BODY - 1000)}])
         large = await made.api.ask("POST", "/v1/tasks", [{"kind": "dub", "task_id": "x" * LARGEST_BODY}])
         assert (good.status, bad.status, large.status) == (201, 422, 413)
+
+
+@asynccontextmanager
+async def sent(url, count, text):
+    """Connections that have sent *text* and nothing else."""
+    address = urlsplit(url)
+    made = []
+    try:
+        for _ in range(count):
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            made.append((reader, writer))
+            writer.write(text.encode())
+            with suppress(ConnectionError):
+                await writer.drain()
+        yield [reader for reader, _ in made]
+    finally:
+        for _, writer in made:
+            writer.transport.abort()
+
+
+async def cut_off(reader):
+    """Whether a connection was ended without a word."""
+    try:
+        async with asyncio.timeout(0.01):
+            return await reader.read() == b""
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["unfinished", "sent ahead"])
+async def test_heads_that_stall_do_not_fill_the_memory(daemon, until, ahead):
+    """Who finds no room is cut off; small requests are served all the same; who has gone leaves the room to others."""
+    made = await daemon("polling: {interval: 1h, max_interval: 1h}")
+    await made.api.ask("POST", "/v1/tasks", {"kind": "dub", "task_id": "waited for"})
+    get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+    wait = "GET /v1/tasks/dub/waited%20for?wait=60s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    text = wait + get + LINES + "\r\n" if ahead else get + LINES
+    async with sent(made.url, HEADS, text) as kept, sent(made.url, 5, text) as late:
+
+        async def all_late() -> bool:
+            return all([await cut_off(reader) for reader in late])
+
+        await until(all_late)
+        assert not any([await cut_off(reader) for reader in kept])
+        small = await made.api.ask("POST", "/v1/tasks", {"kind": "dub", "task_id": f"small-{ahead}"})
+        assert small.status == 201
+    await until(lambda: taken(made.api, "afterwards"))
+
+
+async def test_the_room_of_heads_is_given_back_with_each_answer(daemon):
+    """Many more large heads than fit at once, one after the other, on one connection."""
+    made = await daemon()
+    text = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + LINES + "\r\n"
+    address = urlsplit(made.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    for _ in range(HEADS + 5):
+        writer.write(text.encode())
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 200 ")
+        await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+    writer.close()

@@ -1,4 +1,4 @@
-"""How long a caller may take, and how many may be connected: who dawdles is cut off, and keeps nobody else out."""
+"""How long a caller may take, how much, and how many may be connected: who dawdles keeps nobody else out."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from cambwatch.web.problems import ProblemError
+from cambwatch.web.room import Room, Share
 
 MOST_HEADERS = 64
 LONGEST_LINE = 8190  # bytes of the first line, and of each header
@@ -27,10 +28,12 @@ class Limits:
     idle_s: float = 75.0  # between two requests; longer than proxies and pools of clients usually keep a connection
     linger_s: float = 2.0  # for the rest of a body that nobody wants, so that its sender sees the answer
     connections: int = 4096
-    # What JSON makes of a body in memory is up to some 27 times as large: `[[],[],...`. Both bounds together, with all
-    # connections at work, come to some 860 MiB, less than the MemoryMax of the daemon's unit.
+    # What JSON makes of a body in memory is up to some 27 times as large: `[[],[],...`; of heads it is about twice. All
+    # together, with every connection at work, come to some 700 MiB, less than the MemoryMax of the daemon's unit.
     small_body: int = 1 << 11  # bytes of each body for which there is always room
-    all_bodies: int = 1 << 24  # bytes of all bodies beyond those, until each has its answer
+    all_bodies: int = 12 << 20  # bytes of all bodies beyond those, until each has its answer
+    small_head: int = 1 << 12  # likewise, of heads, finished or not, also of requests that were sent ahead
+    all_heads: int = 32 << 20
 
 
 class Connections:
@@ -46,7 +49,8 @@ class Connections:
         self.limits = limits
         self._open: set[Connection] = set()
         self._waiting: dict[Connection, None] = {}  # for a request, or the rest of one; first come first
-        self._held = 0  # bytes of bodies beyond the small ones
+        self.bodies = Room(each=limits.small_body, common=limits.all_bodies)
+        self.heads = Room(each=limits.small_head, common=limits.all_heads)
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol for asyncio's servers."""
@@ -65,13 +69,6 @@ class Connections:
         """*connection* counts no more; it may be told twice."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
-
-    def hold(self, size: int) -> bool:
-        """Have so many bytes more of bodies, negative: less; False, and nothing changed, where that is too much."""
-        if size > 0 and self._held + size > self.limits.all_bodies:
-            return False
-        self._held += size
-        return True
 
     @contextmanager
     def at_work(self, connection: "Connection") -> Iterator[None]:
@@ -129,7 +126,7 @@ class _Patience:
 class Connection(web.RequestHandler):
     """One connection, with aiohttp's reading of HTTP and our patience."""
 
-    __slots__ = ("_body_size", "_connections", "_patience", "_under_way", "_wire", "limits")
+    __slots__ = ("_body", "_connections", "_content", "_head", "_patience", "_under_way", "_wire", "limits")
 
     def __init__(self, connections: Connections, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -147,7 +144,9 @@ class Connection(web.RequestHandler):
         self._connections = connections
         self._patience = _Patience(loop, self.cut)
         self._under_way = False
-        self._body_size = 0
+        self._content: StreamReader | None = None  # the body of the request under way, or of the last one
+        self._body = Share(connections.bodies)
+        self._head = Share(connections.heads)
         self._wire: asyncio.Transport | None = None
 
     def cut(self) -> None:
@@ -156,31 +155,27 @@ class Connection(web.RequestHandler):
             self._wire.abort()  # close() would wait until the caller has taken what is left
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """A request has come, and has its answer at the end of the block: it may take as long as it takes."""
+    def at_work(self, content: StreamReader) -> Iterator[None]:
+        """A request has come, with that body, and has its answer at the end: it may take as long as it takes."""
         self._patience.relax()
-        self._under_way = True
+        self._under_way, self._content = True, content
         try:
             with self._connections.at_work(self):
                 yield
         finally:
             self._under_way = False
-            self._connections.hold(-self._beyond_small(self._body_size))
-            self._body_size = 0
+            self._body.give_back()
+            if not self._messages:  # else further requests have come, of which nobody knows how large they are
+                self._head.give_back()
 
     def take_in(self, size: int) -> None:
         """The body of the request under way is so many bytes more; raises ProblemError where there is no room."""
-        before, self._body_size = self._body_size, self._body_size + size
-        if not self._connections.hold(self._beyond_small(self._body_size) - self._beyond_small(before)):
-            self._body_size = before
+        if not self._body.take(size):
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "other requests take all the room that there is for bodies; nothing was stored: try again",
                 headers={"retry-after": "1", "connection": "close"},
             )
-
-    def _beyond_small(self, size: int) -> int:
-        return max(size - self.limits.small_body, 0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)
@@ -192,12 +187,17 @@ class Connection(web.RequestHandler):
         self._wire = None
         self._patience.stop()
         self._connections.closed(self)
+        self._head.give_back()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if data and not self._under_way and not self._patience.expects:
             self._patience.expect(self.limits.head_s)
-        super().data_received(data)
+        of_a_body = self._content is not None and not self._content.is_eof()
+        if of_a_body or self._head.take(len(data)):
+            super().data_received(data)
+        else:  # there is no request yet that could be answered
+            self.cut()
 
     def pause_writing(self) -> None:
         self._patience.expect(self.limits.answer_s)
@@ -228,7 +228,7 @@ class Connection(web.RequestHandler):
 @web.middleware
 async def patient(request: web.Request, handler: Handler) -> web.StreamResponse:
     """From the head of a request to its answer the connection is at work."""
-    with cast("Connection", request.protocol).at_work():
+    with cast("Connection", request.protocol).at_work(request.content):
         return await handler(request)
 
 
