@@ -34,8 +34,6 @@ HIDDEN = "..."  # in place of what is secret
 
 StatusWord = Annotated[str, typer.Argument(metavar="STATUS", help="How the task ends, such as SUCCESS.")]
 
-RARELY = (50_000, 20, 50)  # objects made, and rounds, between two looks for garbage
-
 log = structlog.get_logger()
 
 app = typer.Typer(
@@ -76,11 +74,10 @@ def run(config: ConfigPath = None) -> None:
         StoreUnavailableError,
     )
     from cambwatch.adapters.systemd import ExposedError  # noqa: PLC0415
+    from cambwatch.loops.garbage import YOUNG_ONLY  # noqa: PLC0415
 
-    # Nearly all garbage goes by reference counts. To look for the rest as often as by default costs CPU time under
-    # load, and a look at a hundred thousand watched tasks is a pause of the event loop.
     gc.freeze()
-    gc.set_threshold(*RARELY)
+    gc.set_threshold(*YOUNG_ONLY)
     loaded = _load(config)
     settings = loaded.config
     logs.configure(level=settings.log.level, format=settings.log.format, secrets=loaded.secrets)
@@ -93,6 +90,7 @@ def run(config: ConfigPath = None) -> None:
                 reread=Rereading(None if config is None else str(config), loaded),
             )
         )
+        gc.freeze()  # else Python looks through all of it once more before it ends
     except StoreBusyError as error:
         end(Exit.BUSY, str(error))
     except (StoreTooNewError, ExposedError) as error:

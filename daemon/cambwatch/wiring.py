@@ -29,6 +29,7 @@ from cambwatch.loops.conclusion import Concluder
 from cambwatch.loops.deliverer import Deliverer
 from cambwatch.loops.discretion import DiscreetSource
 from cambwatch.loops.endings import Endings
+from cambwatch.loops.garbage import Garbage
 from cambwatch.loops.lane import Sender
 from cambwatch.loops.learning import Learning
 from cambwatch.loops.poller import LONG_SILENCE, Poller
@@ -138,6 +139,8 @@ async def assemble(
         alarm=scheduler.alarm("retention", kick),
     )
     kick = asyncio.Event()
+    garbage = Garbage(clock=clock, kick=kick, alarm=scheduler.alarm("garbage", kick))
+    kick = asyncio.Event()
     poller = Poller(
         outside.camb,
         concluder,
@@ -181,6 +184,7 @@ async def assemble(
         "deliverer": deliverer,
         "learning": learning,
         "retention": retention,
+        "garbage": garbage,
     }
     if sharing is not None:
         loops["sharing"] = sharing
