@@ -48,6 +48,7 @@ class Kills:
     by_moment: Counter[Moment] = field(default_factory=Counter)
     within_commit: int = 0
     at_s: list[float] = field(default_factory=list)
+    thaws_s: list[float] = field(default_factory=list)  # the ends of those that were no kills, but freezes
 
 
 class Campaign:
@@ -90,7 +91,14 @@ class Campaign:
             findings += [Finding(Fault.DIED, said) for said in await deployment.examine()]
             promises, posts = self._book.promises(), self._receivers.posts
             findings += self._book.findings
-            findings += judge(promises, posts, kills_s=self._kills.at_s, grace_s=deployment.removal_grace_s)
+            kills = self._kills
+            findings += judge(
+                promises,
+                posts,
+                kills_s=[*kills.at_s, *kills.thaws_s],
+                grace_s=deployment.removal_grace_s,
+                thaws_s=kills.thaws_s,
+            )
             tasks = self._book.tasks.values()
             return Outcome(
                 findings=findings,
@@ -106,8 +114,9 @@ class Campaign:
                     "doubles (same webhook-id)": doubles(posts),
                     "polls": self._camb.polls,
                     "requests of clients without an answer": self._book.counts["unanswered"],
-                    "kills": len(self._kills.at_s),
-                    "of them within a commit": self._kills.within_commit,
+                    "kills": len(kills.at_s),
+                    "of them within a commit": kills.within_commit,
+                    "of them freezes beyond the lease": len(kills.thaws_s),
                     "restarts": sum(node.starts for node in deployment.nodes) - len(deployment.nodes),
                     "seconds under kills": round(killed_s - begun_s),
                     "seconds": round(time.monotonic() - begun_s),
@@ -120,7 +129,12 @@ class Campaign:
 
     async def _kill_under_load(self, deployment: Deployment, http: aiohttp.ClientSession) -> None:
         dices = [Random(self._dice.getrandbits(32)) for _ in range(CLIENTS)]
-        draw = aims(self._dice, {**EVERYWHERE, **deployment.moments}, nodes=len(deployment.nodes))
+        draw = aims(
+            self._dice,
+            {**EVERYWHERE, **deployment.moments},
+            nodes=len(deployment.nodes),
+            frozen_share=deployment.frozen_share,
+        )
 
         def alive(number: int) -> Node | None:
             living = [node for node in deployment.nodes if node.alive]
@@ -138,15 +152,22 @@ class Campaign:
                 aim = draw()
                 begun_s = time.monotonic()
                 node, moment = await self._kill(aim, deployment, http, started)
-                await node.reap()
-                seen = dict(deployment.autopsy())
+                killed_s = node.killed_at_s[-1]
+                if not aim.freeze:
+                    await node.reap()
+                seen = {} if aim.freeze else dict(deployment.autopsy())
                 self._kills.by_moment[moment] += 1
                 self._kills.within_commit += bool(seen.get("within_commit"))
-                self._kills.at_s.append(node.killed_at_s[-1])
-                took = {"after_s": round(node.killed_at_s[-1] - begun_s, 3), "linger_ms": round(aim.linger_s * 1e3, 2)}
+                self._kills.at_s.append(killed_s)
+                took = {"after_s": round(killed_s - begun_s, 3), "linger_ms": round(aim.linger_s * 1e3, 2)}
                 what = {"node": node.name, "moment": moment.value, "aimed_at": aim.moment.value, "nth": aim.nth}
-                self._note("killed", {"number": number, **what, **took, **seen})
-                await node.start()
+                self._note("frozen" if aim.freeze else "killed", {"number": number, **what, **took, **seen})
+                if aim.freeze:
+                    await asyncio.sleep(deployment.frozen_s)
+                    node.thaw()
+                    self._kills.thaws_s.append(node.killed_at_s[-1])
+                else:
+                    await node.start()
                 started = node
             stop.set()
             patience.reschedule(asyncio.get_running_loop().time() + DRAIN_S)  # clients finish what they have begun
@@ -154,11 +175,11 @@ class Campaign:
     async def _kill(
         self, aim: Aim, deployment: Deployment, http: aiohttp.ClientSession, started: Node
     ) -> tuple[Node, Moment]:
-        """Kill a node as *aim* says, and return it with the moment that it was; *started* began a moment ago."""
+        """Kill or freeze a node as *aim* says; returns it, and which moment it was. *started* began a moment ago."""
         if aim.moment is Moment.STARTING:
             await asyncio.sleep(aim.pause_s)
             started.check()
-            started.kill()
+            aim.strike(started)
             return started, Moment.STARTING
         several = len(deployment.nodes) > 1
         for node in deployment.nodes:
@@ -176,7 +197,7 @@ class Campaign:
             self._trap.clear()
             if sprung.done():
                 return sprung.result(), aim.moment
-        aimed_at.kill()
+        aim.strike(aimed_at)
         return aimed_at, Moment.AT_RANDOM
 
     async def _drain(self, deployment: Deployment, http: aiohttp.ClientSession) -> None:

@@ -20,6 +20,10 @@ class Deployment(Protocol):
     removal_grace_s: float
     """So long after a DELETE was answered a POST that was under way may still come."""
 
+    frozen_share: float
+    """Of the kills, how many are none: the node is frozen instead, for *frozen_s*, in which it loses what it holds."""
+    frozen_s: float
+
     async def aim(self, aim: Aim) -> None:
         """Have the trap sprung at *aim*; moments that are told to the trap as they come need nothing here."""
 

@@ -38,6 +38,8 @@ class OnPostgres:
         }
     )
     removal_grace_s = LEASE_S + 2.0  # what another node holds it may go on with until its lease has to be renewed
+    frozen_share = 0.1
+    frozen_s = LEASE_S + 2.0  # in which the others have to take over
 
     def __init__(self, folder: Path, *, camb: str, receivers: str, trap: Trap) -> None:
         self._folder = folder

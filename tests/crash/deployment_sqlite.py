@@ -26,6 +26,8 @@ class OnSqlite:
 
     moments: Mapping[Moment, int] = MappingProxyType({Moment.LOG_WRITTEN: 8, Moment.CHECKPOINT: 1})
     removal_grace_s = 2.0
+    frozen_share = 0.0  # there is no lease to lose, and nobody who would take over
+    frozen_s = 0.0
 
     def __init__(self, folder: Path, *, camb: str, receivers: str, trap: Trap) -> None:
         self._folder = folder

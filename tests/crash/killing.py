@@ -1,4 +1,4 @@
-"""The moments at which a process is killed, and the trap that does it when the moment comes."""
+"""The moments at which a process is killed, or frozen, and the trap that does it when the moment comes."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -98,7 +98,7 @@ class Aim:
 
     It begins to count *pause_s* after all nodes are up, or all but the one that was killed
     last. For AT_RANDOM and STARTING, *pause_s* itself is the moment. *node* is the number of
-    the one that is killed at random.
+    the one that is killed at random. With *freeze* it is not killed, but stopped until it has lost its lease.
     """
 
     moment: Moment
@@ -107,10 +107,18 @@ class Aim:
     linger_s: float
     node: int
     all_up: bool = True
+    freeze: bool = False
+
+    def strike(self, node: Node) -> None:
+        """Do it to *node*, now."""
+        if self.freeze:
+            node.freeze()
+        else:
+            node.kill()
 
 
-def aims(dice: Random, moments: Mapping[Moment, int], *, nodes: int) -> Callable[[], Aim]:
-    """Draws one aim after the other."""
+def aims(dice: Random, moments: Mapping[Moment, int], *, nodes: int, frozen_share: float = 0.0) -> Callable[[], Aim]:
+    """Draws one aim after the other, of which *frozen_share* freeze."""
     words, weights = list(moments), list(moments.values())
 
     def draw() -> Aim:
@@ -122,7 +130,8 @@ def aims(dice: Random, moments: Mapping[Moment, int], *, nodes: int) -> Callable
         node = dice.randrange(nodes)
         pause_s = STARTING_S * fraction if moment is Moment.STARTING else 0.6 * fraction * wait
         all_up = wait < 0.5
-        return Aim(moment, nth, pause_s, linger_s if moment in LINGERING else 0.0, node, all_up)
+        freeze = dice.random() < frozen_share
+        return Aim(moment, nth, pause_s, linger_s if moment in LINGERING else 0.0, node, all_up, freeze)
 
     return draw
 
@@ -148,7 +157,7 @@ class Trap:
 
     def reach(self, moment: Moment, node: Node | None) -> bool:
         """
-        *node* has come to *moment*. Returns whether it was killed for that, at once.
+        *node* has come to *moment*. Returns whether it was killed for that, at once; one that is frozen was not.
 
         Where something follows the moment in the process that reports it, it must look at
         the answer: a message that was not to be forwarded is to be dropped.
@@ -158,21 +167,22 @@ class Trap:
         self._left -= 1
         if self._left > 0:
             return False
-        linger_s, sprung = self._aim.linger_s, self._sprung
+        aim, sprung = self._aim, self._sprung
         self._aim = None
-        if linger_s:
-            asyncio.get_running_loop().call_later(linger_s, self._spring, node, sprung)
+        if aim.linger_s:
+            asyncio.get_running_loop().call_later(aim.linger_s, self._spring, aim, node, sprung)
             return False
-        self._spring(node, sprung)
-        return True
+        self._spring(aim, node, sprung)
+        return not aim.freeze
 
     def sprung_elsewhere(self, node: Node) -> None:
         """Another process has killed *node*, as it was told to."""
-        sprung, self._aim = self._sprung, None
-        self._spring(node, sprung)
+        aim, self._aim = self._aim, None
+        if aim is not None:
+            self._spring(aim, node, self._sprung)
 
-    def _spring(self, node: Node, sprung: "asyncio.Future[Node] | None") -> None:
+    def _spring(self, aim: Aim, node: Node, sprung: "asyncio.Future[Node] | None") -> None:
         if sprung is None or sprung.done() or sprung is not self._sprung:
             return  # given up meanwhile
-        node.kill()
+        aim.strike(node)
         sprung.set_result(node)

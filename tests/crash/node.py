@@ -93,13 +93,29 @@ class Node:
 
     def kill(self) -> None:
         """SIGKILL, at once; what has ended already is left alone."""
+        if self._child is None:
+            return
+        if self.alive:
+            self.killed_at_s.append(time.monotonic())
+        self.alive = False
+        # Not by the child's own kill(): that would collect one that the watcher of the log has killed already.
+        if self._child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child.pid, signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """SIGSTOP: it does nothing any more, and will know nothing of it."""
         if self.alive and self._child is not None:
             self.alive = False
             self.killed_at_s.append(time.monotonic())
-            # Not by the child's own kill(): that would collect one that the watcher of the log has killed already.
-            if self._child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self._child.pid, signal.SIGKILL)
+            self._child.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it was."""
+        assert self._child is not None
+        self.killed_at_s.append(time.monotonic())  # what it does now explains a double as well
+        self.alive = True
+        self._child.send_signal(signal.SIGCONT)
 
     async def reap(self) -> None:
         """Wait for the end of what was killed."""

@@ -43,6 +43,13 @@ def test_a_seed_chooses_the_same_kills_again(store):
     assert {aim.moment for aim in first(1)} == {*EVERYWHERE, *store}
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_some_are_frozen_instead(share):
+    """As many as were asked for."""
+    draw = aims(Random(SEED), EVERYWHERE, nodes=3, frozen_share=share)
+    assert sum(draw().freeze for _ in range(2000)) == pytest.approx(2000 * share, abs=60)
+
+
 class Victim:
     """Stands for a node: to be killed is all that it can."""
 
@@ -50,11 +57,15 @@ class Victim:
 
     def __init__(self):
         self.alive = True
-        self.kills = 0
+        self.kills = self.freezes = 0
 
     def kill(self):
         self.alive = False
         self.kills += 1
+
+    def freeze(self):
+        self.alive = False
+        self.freezes += 1
 
 
 async def test_a_trap_kills_at_the_nth_moment_of_its_kind_and_once():
@@ -67,6 +78,15 @@ async def test_a_trap_kills_at_the_nth_moment_of_its_kind_and_once():
     assert reached == [False, False, True, False]
     assert sprung.result() is victim
     assert victim.kills == 1
+
+
+async def test_a_trap_may_freeze_and_then_nothing_is_withheld():
+    """What the process has sent goes on its way: it lives."""
+    trap, victim = Trap(), Victim()
+    sprung = trap.set(Aim(Moment.COMMIT_SENT, nth=1, pause_s=0, linger_s=0, node=0, freeze=True))
+    assert not trap.reach(Moment.COMMIT_SENT, victim)
+    assert sprung.result() is victim
+    assert (victim.kills, victim.freezes) == (0, 1)
 
 
 async def test_a_trap_that_lingers_lets_the_process_go_on_for_a_moment():

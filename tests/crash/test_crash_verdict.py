@@ -30,8 +30,8 @@ def post(event="task t", destination="everything", **fields):
 KEPT = [post(), post(destination="failures"), post("group g", "batches")]
 
 
-def found(posts, kills_s=(), promises=PROMISES):
-    return [(one.fault, one.what) for one in judge(promises, posts, kills_s=kills_s, grace_s=2.0)]
+def found(posts, kills_s=(), promises=PROMISES, thaws_s=()):
+    return [(one.fault, one.what) for one in judge(promises, posts, kills_s=kills_s, grace_s=2.0, thaws_s=thaws_s)]
 
 
 def faults(posts, kills_s=()):
@@ -99,6 +99,15 @@ def test_each_broken_promise_is_found(posts, expected):
 def test_a_double_without_a_crash_is_found(kills_s):
     """Killed before the first or after the second post explains nothing."""
     assert faults([*KEPT, post(at_s=3.0)], kills_s) == [Fault.NEEDLESS_DOUBLE]
+
+
+@pytest.mark.parametrize(
+    ("at_s", "expected"), [(19.9, [Fault.AFTER_REMOVAL]), (20.0, []), (21.0, []), (21.1, [Fault.AFTER_REMOVAL])]
+)
+def test_who_thaws_may_still_send_what_it_was_about_to_send(at_s, expected):
+    """At once, and nothing that was removed before that."""
+    faults = [fault for fault, _ in found([*KEPT, post("task r", at_s=at_s)], kills_s=[9.0, 20.0], thaws_s=[20.0])]
+    assert faults == expected
 
 
 def test_only_what_had_been_accepted_counts_as_double():

@@ -7,6 +7,7 @@ from enum import StrEnum
 from itertools import pairwise
 
 LAG_S = 0.3  # what a process sent before it was killed may be read that much later
+THAWING_S = 1.0  # in which a process that was frozen has sent what it was about to send
 
 
 class Fault(StrEnum):
@@ -103,11 +104,14 @@ def confused_ids(posts: Sequence[Post]) -> list[Finding]:
     return found
 
 
-def wrongly_told(promises: Mapping[str, Promise], posts: Iterable[Post], *, grace_s: float) -> list[Finding]:
+def wrongly_told(
+    promises: Mapping[str, Promise], posts: Iterable[Post], *, grace_s: float, thaws_s: Sequence[float]
+) -> list[Finding]:
     """
     What should not have been posted at all, or not like that.
 
-    A POST that was under way when the DELETE was answered cannot be called back: it may come up to *grace_s* later.
+    A POST that was under way when the DELETE was answered cannot be called back: it may come up to *grace_s*
+    later, or when who was frozen with it has thawed, at *thaws_s*.
     """
     found = []
     for post in posts:
@@ -120,7 +124,8 @@ def wrongly_told(promises: Mapping[str, Promise], posts: Iterable[Post], *, grac
             found.append(Finding(Fault.UNWANTED, where))
         if post.end != promise.end:
             found.append(Finding(Fault.WRONG_END, f"{where}: {post.end} instead of {promise.end}"))
-        if promise.removed_at_s is not None and post.at_s > promise.removed_at_s + grace_s:
+        thawing = any(thaw_s <= post.at_s <= thaw_s + THAWING_S for thaw_s in thaws_s)
+        if promise.removed_at_s is not None and post.at_s > promise.removed_at_s + grace_s and not thawing:
             late_s = post.at_s - promise.removed_at_s
             found.append(Finding(Fault.AFTER_REMOVAL, f"{where}: {late_s:.3f} s after it"))
     return found
@@ -140,13 +145,18 @@ def needless_doubles(posts: Iterable[Post], kills_s: Sequence[float]) -> list[Fi
 
 
 def judge(
-    promises: Sequence[Promise], posts: Sequence[Post], *, kills_s: Sequence[float], grace_s: float
+    promises: Sequence[Promise],
+    posts: Sequence[Post],
+    *,
+    kills_s: Sequence[float],
+    grace_s: float,
+    thaws_s: Sequence[float] = (),
 ) -> list[Finding]:
-    """Every broken promise; nothing where all were kept."""
+    """Every broken promise; nothing where all were kept. *kills_s* are also the freezes, and their ends."""
     return [
         *lost(promises, posts),
         *confused_ids(posts),
-        *wrongly_told({promise.event: promise for promise in promises}, posts, grace_s=grace_s),
+        *wrongly_told({promise.event: promise for promise in promises}, posts, grace_s=grace_s, thaws_s=thaws_s),
         *needless_doubles(posts, kills_s),
     ]
 
