@@ -310,7 +310,7 @@ async def test_no_answer_of_a_proxy_is_an_exception(scheme):
 
     async def ask(name):
         async with listening(speeches[name]) as proxy:
-            attempt = await post(f"{scheme}://receiver.example/secret", f"{IN_URL}{proxy.address}", timeout_s=0.2)
+            attempt = await post(f"{scheme}://receiver.example/secret", f"{IN_URL}{proxy.address}", timeout_s=1)
             return name, attempt, len(proxy.heads)
 
     for name, attempt, asked in await asyncio.gather(*map(ask, speeches)):

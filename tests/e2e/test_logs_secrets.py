@@ -42,6 +42,7 @@ EVENTS = {
     "destination.recovered": "info",
     "destination.tested": "info",
     "delivery.broken": "error",
+    "garbage.collected": "debug",
     "lease.lost": "warning",
     "nodes.changed": "info",
     "peers.disconnected": "warning",

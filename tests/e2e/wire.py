@@ -18,7 +18,7 @@ CHUNK = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
 @asynccontextmanager
 async def speaking(speech: Speech, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """A server on 127.0.0.1 that reads the head of a request, then does *speech* and closes; yields its port."""
-    talks: set[asyncio.Task[None]] = set()
+    talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -32,7 +32,7 @@ async def speaking(speech: Speech, *, tls: ssl.SSLContext | None = None) -> Asyn
             writer.transport.abort()
 
     def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talks.add(asyncio.create_task(talk(reader, writer)))
+        talks[asyncio.create_task(talk(reader, writer))] = writer
 
     server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=tls)
     try:
@@ -40,8 +40,9 @@ async def speaking(speech: Speech, *, tls: ssl.SSLContext | None = None) -> Asyn
         yield port
     finally:
         server.close()
-        for one in talks:
+        for one, writer in talks.items():
             one.cancel()
+            writer.transport.abort()  # a talk that is cancelled before it begins does not even get to its end
         await asyncio.gather(*talks, return_exceptions=True)
 
 

@@ -72,6 +72,7 @@ async def test_the_server_alone_does_not_free_what_such_a_session_has_locked(fre
     idle: Any = await asyncpg.connect(url, server_settings={"idle_in_transaction_session_timeout": "100"})
     await idle.execute("BEGIN")
     await until(idle.is_closed)
+    idle.terminate()
     assert await sessions(url, "frozen") == 1
 
 
@@ -132,10 +133,18 @@ async def test_a_node_that_is_late_itself_ends_no_sessions(postgres: PostgresDat
     assert [await sessions(url, name) for name in ("late", "other")] == [1, 1]
 
 
-async def test_a_database_goes_by_the_name_of_its_node(url: str) -> None:
+async def test_a_database_goes_by_the_name_of_its_node(url: str, until) -> None:
     """Whatever it does."""
+
+    async def names() -> set[str]:
+        found = {row["application_name"] for row in await fetch(url, SESSIONS)}
+        return {name for name in found if "cambwatch" in name}
+
+    async def others_are_gone() -> bool:
+        return not await names()
+
+    await until(others_are_gone)
     async with PostgresDatabase(url, node="named") as database:
         await node(database, "named").join()
         await watch(TaskStore(database, node="named"), "one")
-        names = {row["application_name"] for row in await fetch(url, SESSIONS)}
-    assert {name for name in names if "cambwatch" in name} == {session_of("named")}
+        assert await names() == {session_of("named")}

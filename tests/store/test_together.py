@@ -65,10 +65,21 @@ async def test_items_of_one_work_are_done_in_one_call(database: Database) -> Non
     assert calls == [("double", [0, 1, 2, 3]), ("negate", [0, 1, 2, 3])]
 
 
+@pytest.fixture
+async def notes(database: Database) -> AsyncIterator[None]:
+    """A table of texts, which goes with the test: another looks for tables that do not belong there."""
+
+    async def execute(statement: str) -> None:
+        await database.write(lambda connection: connection.exec_driver_sql(statement).close())
+
+    await execute("CREATE TABLE notes (name TEXT PRIMARY KEY)")
+    yield
+    await execute("DROP TABLE notes")
+
+
+@pytest.mark.usefixtures("notes")
 async def test_an_item_that_fails_takes_no_neighbour_with_it(database: Database) -> None:
     """Nothing of the failed call stays written; each is done by itself then."""
-    for statement in ("DROP TABLE IF EXISTS notes", "CREATE TABLE notes (name TEXT PRIMARY KEY)"):
-        await database.write(lambda connection, statement=statement: connection.exec_driver_sql(statement).close())
 
     def note(connection: sa.Connection, items: Sequence[str]) -> list[str]:
         for item in items:
