@@ -49,11 +49,6 @@ app.command("simulate-cadence")(simulate_cadence)
 app.add_typer(cli_client.commands)
 
 
-def main() -> None:
-    """The console script."""
-    app()
-
-
 @app.callback(invoke_without_command=True)
 def _version(*, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -64,7 +59,7 @@ def _version(*, version: Annotated[bool, typer.Option("--version", help="Print t
 @app.command()
 def run(config: ConfigPath = None) -> None:
     """Watch tasks, poll Camb, and deliver; until SIGTERM or SIGINT."""
-    gc.disable()  # to look for garbage among what is imported, where there is none, takes a sixth of that time
+    gc.disable()  # as in main()
     # Imported here, as in demo(): what the daemon is made of takes a third of the time in which other commands start.
     import uvloop  # noqa: PLC0415
 
