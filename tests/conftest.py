@@ -1,6 +1,7 @@
 """What holds for all tests."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,8 +12,11 @@ from hypothesis import HealthCheck, settings
 PATIENCE_S = 20.0  # for what takes a moment, also on a machine that is far too busy
 
 # A deadline for each example would be a timing bar, and a busy machine would fail it.
-settings.register_profile("cambwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
-settings.load_profile("cambwatch")
+settings.register_profile(
+    "cambwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True, max_examples=60
+)
+settings.register_profile("thorough", settings.get_profile("cambwatch"), max_examples=1000)  # for a night
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "cambwatch"))
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ CAMBS_LAST_WORDS = [Status.SUCCESS, Status.ERROR, Status.TIMEOUT, Status.PAYMENT
 TERMINAL = [status for status in Status if status is not Status.PENDING]
 
 # The examples of one test share its database, so each needs names of its own.
-on_one_database = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+on_one_database = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30) | st.sampled_from(
     ["👩‍👩‍👧‍👦", "شكرا", 'it\'s "quoted"', "$.a[0]", "\\", "%_", "null", "{}", "x" * 5000]

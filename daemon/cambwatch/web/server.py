@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from typing import cast
 
@@ -175,11 +176,12 @@ def endpoints(
         ),
     ]
 
+    described = cache(lambda: document(rows))  # when somebody asks: it takes half as long as all the rest of a start
+
     async def openapi(_request: web.Request) -> web.StreamResponse:
-        return web.json_response(described)
+        return web.json_response(described())
 
     rows.append(Endpoint("GET", "/openapi.json", openapi, "This description", {HTTPStatus.OK: None}, tags=("service",)))
-    described = document(rows)
     return rows
 
 
