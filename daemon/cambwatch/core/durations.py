@@ -23,6 +23,9 @@ BINS = 400
 EDGES_S = (0.0, *(SHORTEST_S * math.exp(BIN_WIDTH * index) for index in range(1, BINS + 1)))
 """Bounds of the bins, the lower one not within; the last is 56 days, and whatever takes longer counts as that."""
 
+MIDDLES_S = tuple((low_s + high_s) / 2 for low_s, high_s in pairwise(EDGES_S))
+WIDTHS_S = tuple(high_s - low_s for low_s, high_s in pairwise(EDGES_S))
+
 HALF_LIFE = 200
 """Completions after which an older one counts half."""
 
@@ -139,11 +142,7 @@ class Durations:
 
     def quantile_s(self, share: float) -> float | None:
         """The duration that *share* in (0, 1) of the completions did not exceed, to a bin's width; None without any."""
-        if not self.completions:
-            return None
-        sums = list(accumulate(self._weights))
-        index = min(bisect_left(sums, share * sums[-1]), BINS - 1)
-        return EDGES_S[index + 1] * math.exp(-BIN_WIDTH / 2)
+        return quantile_s(self._weights, share) if self.completions else None
 
     def as_json(self) -> Json:
         """Everything, as plain values of JSON; at most BINS + NEWEST pairs of numbers."""
@@ -258,6 +257,13 @@ class _Sum:
 def bin_of(age_s: float) -> int:
     """The number of the bin that *age_s* belongs to, from 0; what lies outside belongs to the nearest."""
     return min(max(bisect_left(EDGES_S, age_s) - 1, 0), BINS - 1)
+
+
+def quantile_s(weights: Sequence[float], share: float) -> float:
+    """The duration that *share* in (0, 1) of those in the bins, which hold one at least, did not exceed."""
+    sums = list(accumulate(weights))
+    index = min(bisect_left(sums, share * sums[-1]), BINS - 1)
+    return EDGES_S[index + 1] * math.exp(-BIN_WIDTH / 2)
 
 
 def _natural(value: Json) -> int:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from itertools import accumulate, pairwise
 
-from cambwatch.core.durations import BIN_WIDTH, BINS, EDGES_S, Durations, bin_of
+from cambwatch.core.density import hazards, smoothed, with_strays
+from cambwatch.core.durations import BINS, EDGES_S, MIDDLES_S, WIDTHS_S, Durations, bin_of
 
 WORTH_IT = 1.1
 """The gain below which the fixed interval stays: less could be an error of the estimate."""
@@ -26,7 +26,6 @@ STRAY = 0.01  # the share of tasks of which we assume that they have nothing to 
 # The power of the hazard: 1/2 is best for the mean delay, 1/3 for that of its square. Measured against 1/2: up to one
 # request in a hundred more where tasks are predictable, and a 95th percentile that is nearer to a fixed interval's.
 POWER = 0.45
-SMOOTHING = 1.25  # by which the kernel is wider than for a density: in a hazard its errors are magnified
 LAG = 0.5  # of the interval, by which checks come behind the hazard: the mean delay
 LATE = 0.125  # of the interval, by which durations look longer than they are: completions are noticed late
 
@@ -39,8 +38,6 @@ FEWEST = 10.0  # below which neither says anything
 MISSED = 0.002  # how far the mean delay may be off, relatively, when the price is looked for
 
 _NOTHING = 1e-9  # a share of the completions
-_MIDDLES_S = tuple((low_s + high_s) / 2 for low_s, high_s in pairwise(EDGES_S))
-_WIDTHS_S = tuple(high_s - low_s for low_s, high_s in pairwise(EDGES_S))
 
 
 class Strategy(StrEnum):
@@ -85,7 +82,7 @@ class Schedule:
         self._densities = densities
         self.shortest_s, self.longest_s = shortest_s, longest_s
         checks, moments = [0.0], [0.0]
-        for density, width_s, middle_s in zip(densities, _WIDTHS_S, _MIDDLES_S, strict=True):
+        for density, width_s, middle_s in zip(densities, WIDTHS_S, MIDDLES_S, strict=True):
             checks.append(checks[-1] + density * width_s)
             moments.append(moments[-1] + density * width_s * middle_s)
         self._checks = checks  # expected by the age of each edge
@@ -154,14 +151,15 @@ class Estimate:
 
 def estimate(durations: Durations, limits: Limits) -> Estimate:
     """The best schedule for tasks like those of *durations*, which remember at least one."""
-    ended, endless = _ended(durations)
+    ended, endless = smoothed(durations.weights, endless=durations.endless, worth=durations.worth)
     completions = max(durations.worth, FEWEST)
-    hazards = _hazards(ended, durations.quantile_s(0.5) or 1.0)
+    # Behind all that was seen pauses grow, as the strays' tail has it, with the square root of the age.
+    chances = hazards(with_strays(ended, STRAY, median_s=durations.quantile_s(0.5) or 1.0))
     # A check finds what ended before it: where the hazard begins to rise, checks are worth their price a little later.
-    roots = [hazards[bin_of(middle_s - LAG * limits.interval_s)] ** POWER for middle_s in _MIDDLES_S]
+    roots = [chances[bin_of(middle_s - LAG * limits.interval_s)] ** POWER for middle_s in MIDDLES_S]
     outcomes = [
         (max(min(middle_s, limits.deadline_s) - LATE * limits.interval_s, 0.0), share)
-        for middle_s, share in zip(_MIDDLES_S, ended, strict=True)
+        for middle_s, share in zip(MIDDLES_S, ended, strict=True)
         if share > _NOTHING * (1 - endless)
     ]
     schedule = _priced(roots, outcomes, limits, delay_s=limits.interval_s / 2 * (1 - FLATTERED_DELAY / completions))
@@ -169,70 +167,6 @@ def estimate(durations: Durations, limits: Limits) -> Estimate:
     fixed = 1 + sum(share * (max(age_s / limits.interval_s, 0.5) + 0.5) for age_s, share in outcomes)
     learned = 1 + sum(share * schedule.polls(age_s) for age_s, share in outcomes)
     return Estimate(schedule, fixed, learned, gain=fixed / learned * (1 - FLATTERED_GAIN / completions))
-
-
-def _ended(durations: Durations) -> tuple[list[float], float]:
-    """
-    The share of tasks that end in each bin, and of those that do not end.
-
-    A kernel estimate of the density of the logarithm, its width by the rule of
-    thumb of B. W. Silverman 1986 ("Density Estimation", 3.31), but for one more measure
-    of the spread: where there are two humps, neither is blurred by how far they lie apart.
-    """
-    weights = durations.weights
-    total = sum(weights)
-    mean = sum(index * weight for index, weight in enumerate(weights)) / total
-    variance = sum((index - mean) ** 2 * weight for index, weight in enumerate(weights)) / total
-    quartiles = [durations.quantile_s(share) or 1.0 for share in (0.25, 0.75)]
-    # Each is one standard deviation, in bins, of a normal distribution.
-    spread = min(
-        math.sqrt(variance), math.log(quartiles[1] / quartiles[0]) / BIN_WIDTH / 1.349, _shortest_half(weights) / 1.349
-    )
-    width = max(SMOOTHING * 0.9 * spread * durations.worth**-0.2, 0.5)
-    reach = math.ceil(4 * width)
-    steps = [math.erf((step + 0.5) / width / math.sqrt(2)) / 2 for step in range(-reach - 1, reach + 1)]
-    kernel = [high - low for low, high in pairwise(steps)]
-    smooth = [0.0] * (BINS + 2 * reach)
-    share = 1 / (total + durations.endless)
-    for index, weight in enumerate(weights):
-        if weight:
-            for step, part in enumerate(kernel, index):
-                smooth[step] += weight * share * part
-    return smooth[reach : reach + BINS], durations.endless * share
-
-
-def _shortest_half(weights: Sequence[float]) -> float:
-    """The width, in bins, of the narrowest range that begins with a bin and holds half of all *weights*."""
-    sums = [0.0, *accumulate(weights)]
-    half = sums[-1] / 2
-    shortest = float(BINS)
-    for low, before in enumerate(sums[:-1]):
-        high = bisect_left(sums, before + half, low + 1)
-        if high > BINS:
-            break
-        beyond = (sums[high] - before - half) / weights[high - 1]  # of the last bin
-        shortest = min(shortest, high - low - beyond)
-    return shortest
-
-
-def _hazards(ended: Sequence[float], median_s: float) -> list[float]:
-    """
-    The chance per second that a task ends in each bin, given that it has not before.
-
-    Strays have a tail that goes on for ever like 1 / t on both sides of the median,
-    so that it is nowhere zero, and pauses behind all that was seen grow with the
-    square root of the age.
-    """
-    middle = math.log(median_s)
-    strays = [math.exp(-abs(math.log(middle_s) - middle)) for middle_s in _MIDDLES_S]
-    stray = STRAY / sum(strays)
-    left = 1.0
-    hazards = []
-    for share, weight, width_s in zip(ended, strays, _WIDTHS_S, strict=True):
-        ends = (1 - STRAY) * share + stray * weight
-        hazards.append(ends / width_s / max(left - ends / 2, 1e-12))
-        left -= ends
-    return hazards
 
 
 def _priced(
