@@ -136,6 +136,10 @@ async def test_the_export_is_what_simulate_cadence_reads(learning, camb, until, 
     policies = as_json.document["dub"]
     assert policies["learned"]["requests"] < policies["fixed 0.05 s"]["requests"] / 1.5
     assert policies["learned"]["saving"] > 0.3
+    known = {label: policies[label] for label in ("equal probability", "optimum")}
+    assert all(cost["saving"] > 0.3 for cost in known.values())
+    for words in (shown.out, plot.read_text()):
+        assert all(label in words for label in known)
 
 
 async def test_kinds_are_listed_with_what_is_known(learning, camb, until, tmp_path):

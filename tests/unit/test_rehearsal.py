@@ -68,6 +68,22 @@ def test_figures_are_those_of_all_tasks() -> None:
     assert found == Figures(requests=51.5, mean_s=1.505, p50_s=1.51, p95_s=1.96, p99_s=2.0, max_s=2.0)
 
 
+@given(
+    st.lists(st.tuples(st.floats(0, 300), st.sampled_from([0.0, 0.3, 0.7])), min_size=1, max_size=30),
+    st.sampled_from(sorted(SHIPPED)),
+)
+def test_figures_are_those_of_asking_for_each_task(tasks: list[tuple[float, float]], label: str) -> None:
+    """Though tasks that are asked for alike are judged together; the deadline included."""
+    asked = [poll(SHIPPED[label](chance), duration_s, 200.0) for duration_s, chance in tasks]
+    delays = [
+        0.0 if end_s is None else end_s - min(task[0], 200) for (*_, end_s), task in zip(asked, tasks, strict=True)
+    ]
+    found = figures(SHIPPED[label], tasks, deadline_s=200.0)
+    assert found.requests == pytest.approx(sum(requests for requests, *_ in asked) / len(tasks), abs=1e-4)
+    assert found.mean_s == pytest.approx(sum(delays) / len(tasks), abs=1e-4)
+    assert found.max_s == pytest.approx(max(delays), abs=1e-3)
+
+
 def test_a_task_that_never_ends_costs_its_polls_and_delays_nobody() -> None:
     """It has not ended by its deadline, so nobody waits for word of it."""
     found = figures(in_step(10), [(math.inf, 0.5)], deadline_s=100)
@@ -121,3 +137,14 @@ def test_the_plot_is_a_drawing_of_every_point() -> None:
     for circle in root.findall(f".//{space}circle"):
         assert 0 <= float(circle.attrib["cx"]) <= 260
         assert 0 <= float(circle.attrib["cy"]) <= 200
+
+
+def test_the_legend_has_room_below_a_single_panel() -> None:
+    """In as many lines as it takes."""
+    curves = [Curve(f"policy {number}", [(1, number)]) for number in range(1, 6)]
+    root = ET.fromstring(plot({"all": curves}))  # noqa: S314 - our own
+    width, height = map(int, root.attrib["viewBox"].split()[2:])
+    words = root.findall("{http://www.w3.org/2000/svg}text")
+    places = {(int(one.attrib["x"]), int(one.attrib["y"])) for one in words}
+    assert len(places) == len(words) == 5
+    assert all(x + 80 <= width and y < height for x, y in places)

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from itertools import accumulate
+from operator import mul
 
 from cambwatch.core.density import hazards, smoothed, with_strays
 from cambwatch.core.durations import BINS, EDGES_S, MIDDLES_S, WIDTHS_S, Durations, bin_of
@@ -38,6 +40,7 @@ FEWEST = 10.0  # below which neither says anything
 MISSED = 0.002  # how far the mean delay may be off, relatively, when the price is looked for
 
 _NOTHING = 1e-9  # a share of the completions
+_AREAS: tuple[float, ...] = tuple(map(mul, WIDTHS_S, MIDDLES_S))
 
 
 class Strategy(StrEnum):
@@ -81,12 +84,9 @@ class Schedule:
         """*densities*: checks per second within each bin, each between 1 / *longest_s* and 1 / *shortest_s*."""
         self._densities = densities
         self.shortest_s, self.longest_s = shortest_s, longest_s
-        checks, moments = [0.0], [0.0]
-        for density, width_s, middle_s in zip(densities, WIDTHS_S, MIDDLES_S, strict=True):
-            checks.append(checks[-1] + density * width_s)
-            moments.append(moments[-1] + density * width_s * middle_s)
-        self._checks = checks  # expected by the age of each edge
-        self._moments = moments  # integral of the age over the checks until there
+        # Expected by the age of each edge, and the integral of the age over those.
+        self._checks: list[float] = list(accumulate(map(mul, densities, WIDTHS_S), initial=0.0))
+        self._moments: list[float] = list(accumulate(map(mul, densities, _AREAS), initial=0.0))
 
     def pause(self, age: timedelta) -> timedelta:
         """
@@ -177,7 +177,8 @@ def _priced(
     total = sum(share for _, share in outcomes)
 
     def priced(price: float) -> Schedule:
-        densities = [min(max(math.exp(price) * root, least), most) for root in roots]
+        scale = math.exp(price)
+        densities = [min(max(scale * root, least), most) for root in roots]
         return Schedule(densities, shortest_s=limits.shortest_s, longest_s=limits.longest_s)
 
     def excess(schedule: Schedule) -> float:

@@ -17,7 +17,10 @@ from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import ENOUGH
 from cambwatch.core.instants import parse_span
 from cambwatch.core.learned import Strategy
+from cambwatch.rehearsal.equal_probability import equal_probability
 from cambwatch.rehearsal.history import History, HistoryError, read_history
+from cambwatch.rehearsal.lifetimes import Lifetimes
+from cambwatch.rehearsal.optimum import optimum
 from cambwatch.rehearsal.plot import Curve, plot
 from cambwatch.rehearsal.policies import SHIPPED, Ages, along, in_step
 from cambwatch.rehearsal.trial import Figures, Pupil, Sample, at_same_mean, figures
@@ -54,6 +57,9 @@ def simulate_cadence(
     The first 70 % of the durations are learned from, as the daemon learns; the last 30 %
     judge all policies alike. The saving is against a fixed interval with the same mean
     delay, which is what makes them comparable.
+
+    Two know those 70 % as they are, not as polls show them: "equal probability" asks at their
+    quantiles, and "optimum" is the most that can be saved by knowing them.
     """
     policy = PollPolicy(
         interval=_span("--interval", interval),
@@ -99,6 +105,7 @@ def _compare(history: History, policy: PollPolicy) -> dict[str, Row]:
     policies: dict[str, Ages] = {
         f"fixed {policy.interval.total_seconds():g} s": along(policy),
         learned: pupil.ages,
+        **_knowing(past, policy),
         **SHIPPED,
     }
     rows = {}
@@ -108,22 +115,34 @@ def _compare(history: History, policy: PollPolicy) -> dict[str, Row]:
     return rows
 
 
+def _knowing(past: Sequence[Sample], policy: PollPolicy) -> dict[str, Ages]:
+    lifetimes, mean_s = Lifetimes.of([duration_s for duration_s, _ in past]), policy.interval.total_seconds() / 2
+    return {
+        "equal probability": equal_probability(lifetimes, policy.limits, mean_s=mean_s),
+        "optimum": optimum(lifetimes, policy.limits, mean_s=mean_s),
+    }
+
+
 def _curves(history: History, policy: PollPolicy, rows: Mapping[str, Row]) -> list[Curve]:
     past, future = _split(history)
     deadline_s = policy.deadline.total_seconds()
-    fixed: list[tuple[float, float]] = []
-    learned: list[tuple[float, float]] = []
+    points: dict[str, list[tuple[float, float]]] = {}
     for times in SWEEP:
         one = replace(policy, interval=policy.interval * times)
         pupil = Pupil(one)
         pupil.learn(past)
-        for points, ages in ((fixed, in_step(one.interval.total_seconds())), (learned, pupil.ages)):
+        policies = {
+            Strategy.FIXED: in_step(one.interval.total_seconds()),
+            Strategy.LEARNED: pupil.ages,
+            **_knowing(past, one),
+        }
+        for label, ages in policies.items():
             cost = figures(ages, future, deadline_s=deadline_s)
-            points.append((cost.mean_s, cost.requests))
-    widest_s = max(mean_s for mean_s, _ in (*fixed, *learned))
+            points.setdefault(label, []).append((cost.mean_s, cost.requests))
+    widest_s = max(mean_s for curve in points.values() for mean_s, _ in curve)
     others = [(cost.mean_s, cost.requests) for label, (cost, _) in rows.items() if label in SHIPPED]
     near = sorted(point for point in others if point[0] <= widest_s)
-    curves = [Curve(Strategy.FIXED, sorted(fixed)), Curve(Strategy.LEARNED, sorted(learned))]
+    curves = [Curve(label, sorted(curve)) for label, curve in points.items()]
     return [*curves, *([Curve("what others ship", near, joined=False)] if near else [])]
 
 

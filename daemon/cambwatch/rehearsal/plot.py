@@ -7,7 +7,8 @@ from xml.sax.saxutils import escape
 WIDTH, HEIGHT = 260, 200
 LEFT, RIGHT, TOP, BOTTOM = 42, 12, 26, 34
 COLUMNS = 4
-COLOURS = ("#888888", "#1668a8", "#c2551b", "#2f7d32")
+COLOURS = ("#888888", "#1668a8", "#c2551b", "#2f7d32", "#7b4ba0")
+LEGEND_WIDTH, LEGEND_HEIGHT = 120, 16  # of one label
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +23,24 @@ class Curve:
 def plot(panels: Mapping[str, Sequence[Curve]]) -> str:
     """The document; each panel has scales of its own, both from zero."""
     rows = -(-len(panels) // COLUMNS)
-    width, height = WIDTH * min(COLUMNS, len(panels)), HEIGHT * rows + 24
+    labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
+    width = WIDTH * min(COLUMNS, len(panels))
+    beside = (width - LEFT) // LEGEND_WIDTH or 1
+    height = HEIGHT * rows + LEGEND_HEIGHT * -(-len(labels) // beside) + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
         'font-family="sans-serif" font-size="10">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
     ]
-    labels = list(dict.fromkeys(curve.label for curves in panels.values() for curve in curves))
     colours = {label: COLOURS[index % len(COLOURS)] for index, label in enumerate(labels)}
     for index, (title, curves) in enumerate(panels.items()):
         x, y = index % COLUMNS * WIDTH, index // COLUMNS * HEIGHT
         parts.append(f'<g transform="translate({x} {y})">{_panel(title, curves, colours)}</g>')
     for index, label in enumerate(labels):
-        x = LEFT + 140 * index
-        parts.append(f'<rect x="{x}" y="{height - 16}" width="14" height="3" fill="{colours[label]}"/>')
-        parts.append(f'<text x="{x + 20}" y="{height - 11}">{escape(label)}</text>')
+        x = LEFT + LEGEND_WIDTH * (index % beside)
+        y = HEIGHT * rows + LEGEND_HEIGHT * (index // beside) + 8
+        parts.append(f'<rect x="{x}" y="{y}" width="14" height="3" fill="{colours[label]}"/>')
+        parts.append(f'<text x="{x + 20}" y="{y + 5}">{escape(label)}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 

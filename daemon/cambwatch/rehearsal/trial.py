@@ -7,8 +7,11 @@ Answers take no time here, and none fails.
 
 import math
 import statistics
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import Completion
@@ -49,10 +52,15 @@ def poll(ages: Iterator[float], duration_s: float, deadline_s: float) -> tuple[i
 def figures(ages: Ages, tasks: Sequence[Sample], *, deadline_s: float) -> Figures:
     """What *tasks*, of which there is one, cost."""
     requests, delays = 0, []
-    for duration_s, chance in tasks:
-        count, _, found_s = poll(ages(chance), duration_s, deadline_s)
-        requests += count
-        delays.append((deadline_s if found_s is None else found_s) - min(duration_s, deadline_s))
+    for chance, group in groupby(sorted(tasks, key=itemgetter(1)), key=itemgetter(1)):
+        coming, asked_s = ages(chance), [-math.inf]  # as far as any task of the group needs it
+        for duration_s, _ in group:
+            end_s = min(duration_s, deadline_s)
+            while asked_s[-1] < end_s:
+                asked_s.append(next(coming))
+            index = bisect_left(asked_s, end_s, 1)
+            requests += 1 + index
+            delays.append((asked_s[index] if asked_s[index] >= duration_s else deadline_s) - end_s)
     delays.sort()
 
     def share(part: float) -> float:
