@@ -79,7 +79,7 @@ def task(size: str | None = None) -> Task:
 
 
 def begun(learning: Learning, one: Task) -> Turn:
-    return learning.began(one, unasked(), since_s=0.0)
+    return learning.began(one, unasked(), since_s=learning._clock.monotonic())
 
 
 def teach(learning: Learning, one: Task, completion: Completion = PREDICTABLE, count: int = ENOUGH) -> None:
@@ -290,6 +290,35 @@ async def test_a_batch_is_learned_as_tasks_one_after_another_are(sigma: float) -
     assert insight.completions == 5 * 400
     assert insight.median_s == pytest.approx(60, rel=0.12)
     assert insight.p95_s == pytest.approx(60 * math.exp(1.645 * sigma), rel=0.3)
+
+
+async def test_restarts_amid_tasks_do_not_make_them_look_longer() -> None:
+    """The quick ones of a batch may have ended and not been learned: then the slow ones are not, either."""
+    book, clock, dice = Book(), Clock(), Random("restarts")
+    under_way: list[tuple[float, float]] = []  # from when until when
+    with capture_logs() as logs:
+        for process in range(40):
+            learning = made(book, clock=clock)
+            await learning.load()
+            start_s = clock.now_s = process * 75.0
+            under_way += [(start_s, start_s + dice.lognormvariate(math.log(60), 0.5)) for _ in range(50)]
+            watched = []
+            for since_s, until_s in under_way:
+                progress = Progress(known_at=START)
+                turn = learning.began(task(), progress, since_s=since_s)
+                watched.append((until_s, since_s, turn, progress))
+            for until_s, since_s, turn, progress in sorted(watched, key=lambda one: one[0]):
+                if until_s > start_s + 75:
+                    break
+                clock.now_s, progress.pending_at_s = until_s, (until_s - since_s) * 0.98
+                learning.ended(task(), turn, Completion(progress.pending_at_s, until_s - since_s))
+            under_way = [one for one in under_way if one[1] > start_s + 75]
+            await learning.save()
+    assert logs == []
+    (insight,) = learning.insights()
+    assert insight.completions > ENOUGH
+    assert insight.median_s is not None
+    assert 60 / 1.3 < insight.median_s < 60 * 1.1
 
 
 async def test_a_batch_that_takes_longer_than_all_before_is_noticed() -> None:

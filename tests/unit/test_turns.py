@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cambwatch.core.durations import ENOUGH, Completion, Durations
-from cambwatch.core.turns import PATIENCE, InTurn, Late, Outlasting, Turn, Turns
+from cambwatch.core.turns import PATIENCE, UNSEEN_S, InTurn, Late, Outlasting, Turn, Turns
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Seen:
 
 
 def begun(turns: Turns, count: int, *, since_s: float = 0.0, seen: Seen | None = None) -> list[Turn]:
-    return [turns.begin(f"{number}", since_s, seen or Seen()) for number in range(count)]
+    return [turns.begin(f"{number}", since_s, seen or Seen(), now_s=since_s) for number in range(count)]
 
 
 def settle(
@@ -94,6 +94,19 @@ def test_where_nothing_is_known_those_in_the_line_say_what_is_usual() -> None:
     assert len(found) == 1 + ENOUGH
 
 
+@pytest.mark.parametrize(("age_s", "found"), [(UNSEEN_S, 2), (UNSEEN_S + 0.1, 1)])
+def test_one_that_was_under_way_already_is_not_learned(age_s: float, found: int) -> None:
+    """It outlasted others that nobody has seen end; nor does it hold up those that come after it."""
+    turns = Turns()
+    earlier = turns.begin("earlier", 100 - age_s, Seen(), now_s=100)
+    (later,) = begun(turns, 1, since_s=100)
+    told = settle(turns, later, 10, now_s=110)
+    assert [one.size for one in [*told, *settle(turns, earlier, 20, now_s=120)] if isinstance(one, InTurn)] == [
+        "earlier",
+        "0",
+    ][-found:]
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 1000), st.floats(0.1, 500), st.booleans()), max_size=40).map(sorted),
     st.none() | st.floats(1, 300),
@@ -103,7 +116,7 @@ def test_every_completion_is_learned_once_and_in_turn(
 ) -> None:
     """Whatever the order of the ends, as soon as nobody is waited for."""
     line = Turns()
-    turns = [line.begin(f"{number}", since_s, Seen(1e9)) for number, (since_s, _, _) in enumerate(tasks)]
+    turns = [line.begin(f"{number}", since_s, Seen(1e9), now_s=since_s) for number, (since_s, _, _) in enumerate(tasks)]
     found: list[InTurn | Late | Outlasting] = []
     for number in sorted(range(len(tasks)), key=lambda index: tasks[index][0] + tasks[index][1]):
         since_s, took_s, learnt = tasks[number]

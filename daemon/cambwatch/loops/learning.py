@@ -85,7 +85,8 @@ class Learning:
 
     def began(self, task: Task, progress: Progress, *, since_s: float) -> Turn:
         """*task*, registered at *since_s* of the clock that only grows, is watched from now on."""
-        return self._turns[task.key.kind].begin(_size(task), since_s, progress)
+        now_s = self._clock.monotonic()
+        return self._turns[task.key.kind].begin(_size(task), since_s, progress, now_s=now_s)
 
     def ended(self, task: Task, turn: Turn, completion: Completion) -> None:
         """*task* was pending at one age and had ended at another."""
