@@ -38,7 +38,7 @@ ENOUGH = 30
 # deviations of a place that is picked evenly: within ±1.73, so no single completion raises an alarm. Changes of a mean
 # score by less than SLACK are left to forgetting. One completion in
 # 100,000 raises a false alarm at a fixed interval (benchmarks/cadence.py measures it); durations that double raise a
-# true one after about 10 completions where they vary little, after 130 where they are exponential.
+# true one after about 10 completions where they vary little, after 50 to 100 where they are exponential.
 SLACK = 0.35
 ALARM = 12.0
 
