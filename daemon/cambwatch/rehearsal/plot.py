@@ -8,7 +8,7 @@ WIDTH, HEIGHT = 260, 200
 LEFT, RIGHT, TOP, BOTTOM = 42, 12, 26, 34
 COLUMNS = 4
 COLOURS = ("#888888", "#1668a8", "#c2551b", "#2f7d32", "#7b4ba0")
-LEGEND_WIDTH, LEGEND_HEIGHT = 120, 16  # of one label
+LEGEND_WIDTH, LEGEND_HEIGHT = 150, 16  # of one label
 
 
 @dataclass(frozen=True, slots=True)
