@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from processes import environment
-from wire import Speech
+from wire import Speech, speaking
 
 START_S = 15.0
 
@@ -81,31 +81,8 @@ class Listener:
 async def listening(speech: Speech, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
     """A proxy or a receiver on 127.0.0.1 that notes the head of each request, does *speech* and closes."""
     made = Listener()
-    talks: set[asyncio.Task[None]] = set()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            made.heads.append(await reader.readuntil(b"\r\n\r\n"))
-            await speech(writer)
-            writer.close()
-            await writer.wait_closed()
-        except (OSError, asyncio.IncompleteReadError):
-            pass  # whom we spoke to has gone
-        finally:
-            writer.transport.abort()
-
-    def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talks.add(asyncio.create_task(talk(reader, writer)))
-
-    server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=tls)
-    try:
-        made.port = server.sockets[0].getsockname()[1]
+    async with speaking(speech, tls=tls, heard=made.heads.append) as made.port:
         yield made
-    finally:
-        server.close()
-        for one in talks:
-            one.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
 
 
 def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:

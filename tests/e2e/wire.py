@@ -16,13 +16,19 @@ CHUNK = b"1000\r\n" + b"x" * 0x1000 + b"\r\n"
 
 
 @asynccontextmanager
-async def speaking(speech: Speech, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
-    """A server on 127.0.0.1 that reads the head of a request, then does *speech* and closes; yields its port."""
+async def speaking(
+    speech: Speech, *, tls: ssl.SSLContext | None = None, heard: Callable[[bytes], None] = lambda _: None
+) -> AsyncIterator[int]:
+    """
+    A server on 127.0.0.1 that reads the head of a request, then does *speech* and closes; yields its port.
+
+    *heard* is given each head.
+    """
     talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await reader.readuntil(b"\r\n\r\n")
+            heard(await reader.readuntil(b"\r\n\r\n"))
             await speech(writer)
             writer.close()
             await writer.wait_closed()

@@ -26,6 +26,11 @@ BREAK = (
     "WHERE application_name = 'cambwatch peers' AND datname = current_database()"
 )
 
+NEWEST = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name = 'cambwatch peers' AND datname = current_database() "
+    "ORDER BY backend_start DESC LIMIT 1"
+)
+
 
 class Listener:
     """A node that keeps what it hears."""
@@ -131,6 +136,22 @@ async def test_what_is_told_during_a_break_is_not_forgotten(url: str) -> None:
             a.peers.tell(told)
             await b.until(lambda: b.heard == told)
             assert b.times_deaf == 1
+
+
+async def test_a_connection_that_ends_while_something_is_told_is_made_anew(url: str) -> None:
+    """At whatever moment it ends: each time what was told arrives."""
+    a, b = Listener(url, "a"), Listener(url, "b")
+    async with b.peers:
+        await b.until(lambda: b.times_deaf == 1)
+        async with a.peers:
+            for number in range(8):
+                await a.until(lambda number=number: a.times_deaf == number + 1)
+                ((process,),) = await fetch(url, NEWEST)
+                await execute(url, f"SELECT pg_terminate_backend({process})")
+                for _ in range(number % 4):
+                    await asyncio.sleep(0)
+                a.peers.tell(News(asked=frozenset({number})))
+                await b.until(lambda number=number: number in b.heard.asked)
 
 
 async def test_those_on_another_database_of_the_server_hear_nothing(

@@ -286,7 +286,7 @@ def translated() -> Iterator[None]:
     except asyncpg.PostgresError as error:  # while connecting
         raise_ours(error.sqlstate or "", str(error), error)
         raise
-    except (OSError, asyncpg.InterfaceError) as error:
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:  # the last: it ended just now
         raise StoreUnavailableError(str(error) or type(error).__name__, hint=_LOOK) from error
 
 
