@@ -84,8 +84,8 @@ class ServerPeers:
                     await self._talk(connection)
                 finally:
                     connection.terminate()
-            # Whatever it is: asyncpg has more words for a connection that ends under its hands than it documents, and who
-            # does not connect again hears nothing any more.
+            # Whatever it is: asyncpg has more words for a connection that ends under its hands than it documents, and
+            # who does not connect again hears nothing any more.
             except Exception as error:  # noqa: BLE001
                 if heard:
                     log.warning("peers.disconnected", error=str(error) or type(error).__name__)
