@@ -90,6 +90,20 @@ async def test_a_server_that_only_reads_is_trouble_until_it_writes(server: Postg
         assert [task.key.task_id for task in await tasks.watched()] == ["before", "after"]
 
 
+async def test_a_server_that_is_back_without_its_tables_is_trouble(server: PostgresServer, until) -> None:
+    """As one that is being restored: until they are there it is asked on, whatever it says."""
+    async with PostgresDatabase(server.url()) as database:
+        tasks = TaskStore(database)
+        await execute(server.url(), "ALTER TABLE alembic_version RENAME TO away")
+        await asyncio.to_thread(server.stop)
+        with pytest.raises(StoreUnavailableError):
+            await watch(tasks, "meanwhile")
+        await asyncio.to_thread(server.start)
+        await until(lambda: "alembic_version" in (database.trouble or ""))
+        await execute(server.url(), "ALTER TABLE away RENAME TO alembic_version")
+        assert await until_back(tasks, "after") < BACK_S
+
+
 async def test_a_server_without_a_free_connection_is_trouble(server: PostgresServer) -> None:
     """Until there is one."""
     server.kill()

@@ -220,6 +220,8 @@ class PostgresDatabase:
                         await connection.execute(_PROBE)
             except StoreUnavailableError as error:
                 self._trouble = error
+            except Exception as error:  # noqa: BLE001 - whatever it is: nobody else finds out when the server is well again
+                self._trouble = StoreUnavailableError(str(error), hint=_LOOK)
             else:
                 break
             await asyncio.sleep(PROBE_PAUSE_S)
