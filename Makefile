@@ -24,10 +24,10 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist loadfile
 
-# make crash-test N=100 [SEED=7] [STORE=postgres] [LOG=FILE]: see docs/crash-campaign.md
+# make crash-test N=100 [SECONDS=300] [SEED=7] [STORE=postgres] [LOG=FILE]: see docs/crash-campaign.md
 crash-test: $(VENV)/.dev
 	@PYTHONPATH=tests $(BIN)/python tests/crash/campaign.py --kills $(or $(N),100) \
-	  $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) $(if $(LOG),--log $(LOG))
+	  $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE)) $(if $(LOG),--log $(LOG))
 
 bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/polling.py

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -54,9 +55,19 @@ class Kills:
 class Campaign:
     """One run. Everything that is chosen, *seed* chooses; what that meets is up to the machine."""
 
-    def __init__(self, kills: int, seed: int, store: str, *, folder: Path, note: Callable[[str, dict[str, Any]], None]):
-        """*note* writes a line of the log."""
+    def __init__(
+        self,
+        kills: int,
+        seed: int,
+        store: str,
+        *,
+        folder: Path,
+        note: Callable[[str, dict[str, Any]], None],
+        longest_s: float | None = None,
+    ):
+        """*note* writes a line of the log. After *longest_s* nothing is killed any more."""
         self._wanted = kills
+        self._longest_s = longest_s or inf
         self._store = store
         self._folder = folder
         self._note = note
@@ -148,7 +159,10 @@ class Campaign:
             for number, dice in enumerate(dices):
                 client = Client(number, dice, self._book, self._camb, trap=self._trap, alive=alive)
                 group.create_task(client.work(http, stop), name=f"client {number}")
+            until_s = time.monotonic() + self._longest_s
             for number in range(1, self._wanted + 1):
+                if time.monotonic() > until_s:
+                    break
                 aim = draw()
                 begun_s = time.monotonic()
                 node, moment = await self._kill(aim, deployment, http, started)
@@ -246,8 +260,14 @@ def _reasons(trouble: BaseException) -> list[str]:
     return [str(trouble) or f"{type(trouble).__name__}: it took too long"]
 
 
-def campaign(kills: int, seed: int, store: str, *, folder: Path, log: Path | None = None) -> Outcome:
-    """Run one in *folder*, which keeps the logs of all processes; *log* gets a line for each kill and the verdict."""
+def campaign(
+    kills: int, seed: int, store: str, *, folder: Path, log: Path | None = None, longest_s: float | None = None
+) -> Outcome:
+    """
+    Run one in *folder*, which keeps the logs of all processes; *log* gets a line for each kill and the verdict.
+
+    Of *kills* as many as there is time for in *longest_s*.
+    """
     begun_s = time.monotonic()
     with (log or folder / "campaign.jsonl").open("a", encoding="utf-8") as lines:
 
@@ -256,7 +276,7 @@ def campaign(kills: int, seed: int, store: str, *, folder: Path, log: Path | Non
             lines.flush()
 
         note("begun", {"kills": kills, "seed": seed, "store": store})
-        outcome = asyncio.run(Campaign(kills, seed, store, folder=folder, note=note).run())
+        outcome = asyncio.run(Campaign(kills, seed, store, folder=folder, note=note, longest_s=longest_s).run())
         for finding in outcome.findings:
             note("found", {"fault": finding.fault.value, "what": finding.what})
         note("ended", {"kept": not outcome.findings, "counts": dict(outcome.counts), "kills": dict(outcome.kills)})
@@ -269,13 +289,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=100, help="how often (default: 100)")
     parser.add_argument("--seed", type=int, help="repeats the choices of an earlier run (default: a new one)")
     parser.add_argument("--store", choices=["sqlite", "postgres"], default="sqlite")
+    parser.add_argument("--seconds", type=float, help="kill for so long at most (default: until all kills are made)")
     parser.add_argument("--log", type=Path, help="JSON lines: every kill, every finding, the counts")
     chosen = parser.parse_args(arguments)
     seed = secrets.randbelow(2**32) if chosen.seed is None else chosen.seed
     sys.stdout.write(f"{chosen.kills} kills on {chosen.store}, seed {seed}\n")
     sys.stdout.flush()
     folder = Path(tempfile.mkdtemp(prefix="cambwatch-crash-"))
-    outcome = campaign(chosen.kills, seed, chosen.store, folder=folder, log=chosen.log)
+    outcome = campaign(chosen.kills, seed, chosen.store, folder=folder, log=chosen.log, longest_s=chosen.seconds)
     sys.stdout.write(table(outcome))
     if outcome.findings:
         sys.stdout.write(f"\nNOT KEPT. The logs are in {folder}; repeat with --seed {seed}.\n")
