@@ -198,9 +198,9 @@ async def test_a_refused_key_pauses_its_account_alone(daemon, receivers, until, 
             asked = len(refusing.requests), len(forbidding.requests)
             assert max(asked) <= 10
 
-            refusing.otherwise = forbidding.otherwise = ended("SUCCESS")
             names = [f"{account}-{number}" for account in ("default", "b") for number in range(10)]
             assert {(await shown(made.api, "dub", name, name[:-2]))["status"] for name in names} == {"PENDING"}
+            refusing.otherwise = forbidding.otherwise = ended("SUCCESS")
             assert {data["status"] for data in await hear(receivers, *names)} == {"SUCCESS"}
         assert (answer.status, answer.document["ready"]) == (503, False)
         assert [reason.partition(";")[0] for reason in answer.document["reasons"]] == [

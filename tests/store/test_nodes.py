@@ -65,7 +65,7 @@ async def test_a_node_that_does_not_renew_is_gone_for_ever(postgres: PostgresDat
     await watch(tasks, "two")
     assert await b.take("default", 9, gone=()) == []
     assert list(await b.take_lanes(["slack"], gone=())) == []
-    assert [one.key.task_id for one in await a.take("default", 9, gone=standing.gone())] == ["two", "one"]
+    assert {one.key.task_id for one in await a.take("default", 9, gone=standing.gone())} == {"one", "two"}
     assert list(await a.take_lanes(["hook"], gone=standing.gone())) == ["hook"]
     assert await b.renew() is None
     await a.renew()
@@ -110,7 +110,7 @@ async def test_what_is_given_back_can_be_taken(postgres: PostgresDatabase, tasks
     assert sorted(await a.give_back("default", 2)) == ids[3:]
     assert [task.id for task in await a.held(after=0, most=2)] == ids[:2]
     assert [task.id for task in await a.held(after=ids[1], most=2)] == [ids[2]]
-    assert [task.id for task in await b.take("default", 9, gone=())] == ids[3:]
+    assert sorted(task.id for task in await b.take("default", 9, gone=())) == ids[3:]
     await a.take_lanes(["hook"], gone=())
     assert list(await b.take_lanes(["hook"], gone=())) == []
     await a.give_back_lanes(["hook"])
