@@ -15,6 +15,7 @@ from cambwatch.adapters.metrics.counted import Metrics
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.opening import store_at
 from cambwatch.config import Config
+from cambwatch.config.reloading import Change
 from cambwatch.generation import GRACE_S, Around, generation
 from cambwatch.listening import addresses, held
 
@@ -49,7 +50,8 @@ async def run(
     *,
     stop: asyncio.Event,
     ready: Callable[[str], None] = lambda _address: None,
-    changes: "asyncio.Queue[Config] | None" = None,
+    changes: "asyncio.Queue[Change] | None" = None,
+    heard: Callable[[], None] = lambda: None,
 ) -> None:
     """
     Watch, poll and deliver until *stop* is set; then finish what is in flight, in at most GRACE_S.
@@ -57,19 +59,20 @@ async def run(
     Calls *ready* with the intake's address as soon as it answers. A configuration out of
     *changes* takes the place of the one before, whole: what is in flight is finished,
     everything is made anew out of the database, and callers wait meanwhile. It has the
-    http.listen and store.url of the first, see config.reloading.
+    http.listen and store.url of the first, see config.reloading. *heard* is called when
+    another node that shares the database had its configuration changed.
 
     Raises StoreBusyError, StoreTooNewError or StoreUnavailableError when the database
     cannot be had at the start, OSError when the address cannot; then nothing was polled.
     """
     store = store_at(config.store.where)
     begun = False
-    following: Config | None = config
+    following: Change | None = Change(config)
 
     def at_work(watching: int) -> None:
         nonlocal begun
         assert following is not None  # noqa: S101 - it is what is at work
-        names = {"destinations": list(following.destinations), "accounts": list(following.accounts)}
+        names = {"destinations": list(following.config.destinations), "accounts": list(following.config.accounts)}
         where = addresses(sockets)
         if begun:
             log.info("config.reloaded", watching=watching, **names)
@@ -79,7 +82,7 @@ async def run(
         begun = True
         systemd.notify("READY=1")
 
-    async def change() -> Config | None:
+    async def change() -> Change | None:
         following = await _next(stop, changes)
         if following is None:
             log.info("service.stopping")
@@ -102,6 +105,7 @@ async def run(
                 silences={},
                 begun=at_work,
                 change=change,
+                heard=heard,
             )
             while following is not None:
                 try:
@@ -117,8 +121,8 @@ async def run(
     log.info("service.stopped")
 
 
-async def _next(stop: asyncio.Event, changes: "asyncio.Queue[Config] | None") -> Config | None:
-    """The newest of *changes*, as soon as there is one; None as soon as *stop* is set."""
+async def _next(stop: asyncio.Event, changes: "asyncio.Queue[Change] | None") -> Change | None:
+    """The newest of *changes*, as soon as there is one, told if any was to be; None as soon as *stop* is set."""
     if changes is None:
         await stop.wait()
         return None
@@ -131,7 +135,8 @@ async def _next(stop: asyncio.Event, changes: "asyncio.Queue[Config] | None") ->
     if stop.is_set():
         return None
     newest = waits[1].result()
+    assert isinstance(newest, Change)  # noqa: S101 - of the two waits it is the one with a result
     while not changes.empty():
-        newest = changes.get_nowait()
-    assert isinstance(newest, Config)  # noqa: S101 - of the two waits it is the one with a result
+        following = changes.get_nowait()
+        newest = following._replace(tell=newest.tell or following.tell)
     return newest

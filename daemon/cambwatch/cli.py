@@ -27,7 +27,7 @@ from cambwatch.core.routing import hear, matches
 from cambwatch.core.samples import Marks, sample
 from cambwatch.core.templates import TemplateError
 from cambwatch.rehearsal.command import simulate_cadence
-from cambwatch.signals import Rereading, until_signal
+from cambwatch.signals import Reloading, until_signal
 from cambwatch.simulator.command import simulate
 
 HIDDEN = "..."  # in place of what is secret
@@ -80,11 +80,12 @@ def run(config: ConfigPath = None) -> None:
     logs.configure(level=settings.log.level, format=settings.log.format, secrets=loaded.secrets)
     for warning in loaded.warnings:
         log.warning("config.doubtful", hint=warning)
+    reloading = Reloading(None if config is None else str(config), loaded)
     try:
         uvloop.run(
             until_signal(
-                lambda stop, changes: daemon.run(settings, stop=stop, changes=changes),
-                reread=Rereading(None if config is None else str(config), loaded),
+                lambda stop: daemon.run(settings, stop=stop, changes=reloading.changes, heard=reloading.heard),
+                hung_up=reloading.hung_up,
             )
         )
         gc.freeze()  # else Python looks through all of it once more before it ends

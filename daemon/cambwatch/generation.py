@@ -17,8 +17,10 @@ from cambwatch.adapters.store.opening import Peers, Store
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.adapters.webhook import Webhook
 from cambwatch.config import Config
+from cambwatch.config.reloading import Change
 from cambwatch.core.concealment import Concealment
 from cambwatch.core.destinations import Destination
+from cambwatch.core.nodes import News
 from cambwatch.core.secret import Secret
 from cambwatch.listening import serving
 from cambwatch.loops.clock import Clock
@@ -46,7 +48,7 @@ class Around:
     *silences* is how long, in seconds, Camb wants to be asked nothing with a key.
     *begun* hears that all is at work, with the number of tasks that are watched.
     *change* gives the configuration that is to take the place of this one, None
-    when the process is to end.
+    when the process is to end. *heard* is called when another node was given another one.
     """
 
     store: Store
@@ -57,18 +59,18 @@ class Around:
     watchdog_s: float | None
     silences: dict[Secret, float]
     begun: Callable[[int], None]
-    change: Callable[[], Awaitable[Config | None]]
+    change: Callable[[], Awaitable[Change | None]]
+    heard: Callable[[], None]
 
 
-async def generation(config: Config, around: Around) -> Config | None:
+async def generation(begun: Change, around: Around) -> Change | None:
     """
-    Watch, poll and deliver as *config* says until it is to change; then finish what is in flight, in at most GRACE_S.
+    Watch, poll and deliver as *begun* says until it is to change; then finish what is in flight, in at most GRACE_S.
 
     Returns what is to come after it. Raises StoreUnavailableError when the database
     cannot be had; then nothing was polled.
     """
-    clock = around.clock
-    metrics = around.metrics
+    config, clock, metrics = begun.config, around.clock, around.metrics
     metrics.expect(destinations=config.destinations, accounts=config.accounts)
     async with (
         around.store.peers() as peers,
@@ -82,11 +84,14 @@ async def generation(config: Config, around: Around) -> Config | None:
         source = DiscreetSource(camb, concealment)
         sender = DiscreetSender(ByType(webhook, own={"apprise": apprise}), concealment)
         outside = Outside(config, database, peers, scheduler, source, sender, metrics, clock, around.started_at)
-        parts = await assemble(outside, around.store, sockets=around.sockets, watchdog_s=around.watchdog_s)
-        return await _work(parts, config, around, peers)
+        parts = await assemble(
+            outside, around.store, sockets=around.sockets, watchdog_s=around.watchdog_s, reloaded=around.heard
+        )
+        return await _work(parts, begun, around, peers)
 
 
-async def _work(parts: Parts, config: Config, around: Around, peers: Peers) -> Config | None:
+async def _work(parts: Parts, begun: Change, around: Around, peers: Peers) -> Change | None:
+    config = begun.config
     poller, deliverer, learning, sharing = parts.poller, parts.deliverer, parts.learning, parts.sharing
     if sharing is None:
         deliverer.take_up(config.destinations)
@@ -105,6 +110,8 @@ async def _work(parts: Parts, config: Config, around: Around, peers: Peers) -> C
         if not config.destinations:
             log.warning("config.doubtful", hint="there are no destinations: nobody will hear of anything")
         around.begun(poller.watching)
+        if begun.tell:
+            peers.tell(News(reload=True))
         # A crash of a loop cancels this wait.
         following = await (around.change() if sharing is None else _change_or_loss(config, around, sharing))
         until_s = asyncio.get_running_loop().time() + GRACE_S
@@ -138,14 +145,14 @@ async def _watch_configured(config: Config, poller: Poller, tasks: TaskStore, cl
                  name=task.name, source="yaml")  # fmt: skip
 
 
-async def _change_or_loss(config: Config, around: Around, sharing: Sharing) -> Config | None:
+async def _change_or_loss(config: Config, around: Around, sharing: Sharing) -> Change | None:
     """What is to come next: *config* once more, under another id, where others have taken all that was held."""
     changed, lost = asyncio.ensure_future(around.change()), asyncio.ensure_future(sharing.lost.wait())
     try:
         await asyncio.wait((changed, lost), return_when=asyncio.FIRST_COMPLETED)
         if lost.done():
             around.store.renounce()
-        return changed.result() if changed.done() else config
+        return changed.result() if changed.done() else Change(config)
     finally:
         changed.cancel()
         lost.cancel()

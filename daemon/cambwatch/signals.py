@@ -10,20 +10,37 @@ import structlog
 from cambwatch import config as configuration
 from cambwatch.adapters import logs
 from cambwatch.config import Config
-from cambwatch.config.reloading import while_running
+from cambwatch.config.reloading import Change, while_running
 
 log = structlog.get_logger()
 
 
-class Rereading:
-    """What SIGHUP does: the file that *found* came from, by *path* or by the rules without one, is read again."""
+class Reloading:
+    """Reads the file that *found* came from again, by *path* or by the rules without one, when it is to."""
 
     def __init__(self, path: str | None, found: configuration.Loaded) -> None:
+        self.changes: asyncio.Queue[Change] = asyncio.Queue()
+        """What is to hold from now on, one after the other."""
         self._path = path
         self._running = found.config
         self._secrets = found.secrets
 
-    def __call__(self) -> Config | None:
+    def hung_up(self) -> None:
+        """It is to hold anew, here and at the other nodes: that is what SIGHUP does."""
+        if (config := self._read()) is not None:
+            self.changes.put_nowait(Change(config, tell=True))
+
+    def heard(self) -> None:
+        """Another node was reloaded: it is to hold anew where it is not as before."""
+        before = self._running
+        if (config := self._read()) is None:
+            return
+        if config == before:
+            log.info("config.unchanged", hint="another node was reloaded; the file here is as before")
+        else:
+            self.changes.put_nowait(Change(config))
+
+    def _read(self) -> Config | None:
         """What is to hold from now on; None, and why in the log, where the file is wrong."""
         try:
             loaded = configuration.load(configuration.find(self._path, os.environ), os.environ)
@@ -42,16 +59,13 @@ class Rereading:
         return changed
 
 
-async def until_signal(
-    work: Callable[[asyncio.Event, "asyncio.Queue[Config]"], Awaitable[None]], *, reread: Callable[[], Config | None]
-) -> None:
+async def until_signal(work: Callable[[asyncio.Event], Awaitable[None]], *, hung_up: Callable[[], None]) -> None:
     """
     Do *work*, which ends when its event is set: that is what SIGTERM and SIGINT do.
 
-    SIGHUP puts what *reread* gives into its queue.
+    SIGHUP calls *hung_up*.
     """
     stop = asyncio.Event()
-    changes: asyncio.Queue[Config] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
     def told() -> None:
@@ -60,11 +74,7 @@ async def until_signal(
             loop.remove_signal_handler(number)
         stop.set()
 
-    def hung_up() -> None:
-        if (changed := reread()) is not None:
-            changes.put_nowait(changed)
-
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
     loop.add_signal_handler(signal.SIGHUP, hung_up)
-    await work(stop, changes)
+    await work(stop)

@@ -89,9 +89,14 @@ class Parts:
 
 
 async def assemble(
-    outside: Outside, store: Store, *, sockets: Sequence[socket.socket], watchdog_s: float | None
+    outside: Outside,
+    store: Store,
+    *,
+    sockets: Sequence[socket.socket],
+    watchdog_s: float | None,
+    reloaded: Callable[[], None],
 ) -> Parts:
-    """All parts, none of them at work yet. Raises StoreUnavailableError."""
+    """All parts, none of them at work yet; *reloaded* is called when another node was. Raises StoreUnavailableError."""
     config, database, scheduler, clock = outside.config, outside.database, outside.scheduler, outside.clock
     peers, metrics = outside.peers, outside.metrics
     tasks = TaskStore(database, node=store.node)
@@ -154,7 +159,7 @@ async def assemble(
     sharing = None
     if store.node is not None:
         sharing = _sharing(outside, store.node, poller, deliverer)
-        peers.heard = partial(_hear, sharing, endings)
+        peers.heard = partial(_hear, sharing, endings, reloaded)
         peers.deaf = sharing.miss
     endpoints = TaskEndpoints(
         tasks,
@@ -266,10 +271,12 @@ def _sharing(outside: Outside, node: str, poller: Poller, deliverer: Deliverer) 
     )
 
 
-def _hear(sharing: Sharing, endings: Endings, news: News) -> None:
+def _hear(sharing: Sharing, endings: Endings, reloaded: Callable[[], None], news: News) -> None:
     sharing.hear(news)
     for number in news.ended:
         endings.tell_here(number)
+    if news.reload:
+        reloaded()
 
 
 def _watchdog(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yaml
 from api import Api
 
 import cambwatch
@@ -87,6 +88,15 @@ class Process:
                     pass  # not listening yet
                 await asyncio.sleep(0.02)
         raise TimeoutError(f"not {status} within {START_S} s: {self.log.read_text()}")
+
+    def said(self, event: str) -> list[dict[str, Any]]:
+        """The lines of its log with the name *event*."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == event]
+
+    def change(self, **sections: object) -> None:
+        """Put *sections* in place of those that its file has."""
+        self.config.write_text(yaml.safe_dump(yaml.safe_load(self.config.read_text()) | sections))
 
     def signal(self, number: int) -> None:
         """Send the signal *number*."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sqlite3
@@ -79,11 +78,6 @@ async def refused(made):
     assert "nothing was stored" in answer.document["detail"]
 
 
-def said(made, event):
-    lines = [json.loads(line) for line in made.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
-
-
 async def test_a_disk_that_turns_read_only_loses_nothing(process, camb, receivers, until, disk):
     """Nothing new is taken, what was posted is not posted again, and a repaired disk has everything told once."""
     held = asyncio.Event()
@@ -111,7 +105,7 @@ async def test_a_disk_that_turns_read_only_loses_nothing(process, camb, receiver
     held.set()
     for task in pending:
         camb.add("dub", task, status="ERROR")
-    await until(lambda: {line["undone"] for line in said(made, "store.unavailable")} >= {"attempt", "conclusion"})
+    await until(lambda: {line["undone"] for line in made.said("store.unavailable")} >= {"attempt", "conclusion"})
     assert len(receivers.requests) == 2
     asked = sum(camb.polls(task) for task in pending)
     assert await made.stop() == 0
@@ -189,14 +183,14 @@ async def test_a_file_that_is_damaged_while_it_is_used_stops_nobody(process, cam
         damage(path, table)
     # More than is in its cache.
     camb.add("dub", task, status="ERROR")
-    await until(lambda: said(made, "store.unavailable"))
-    assert "restore a backup" in said(made, "store.unavailable")[0]["error"]
+    await until(lambda: made.said("store.unavailable"))
+    assert "restore a backup" in made.said("store.unavailable")[0]["error"]
     await refused(made)
     answer = await made.api.get("/readyz")
     assert answer.status == 503
     assert "restore a backup" in answer.document["reasons"][0]
     assert (await made.api.get("/healthz")).status == 200
-    assert not said(made, "service.crashed")
+    assert not made.said("service.crashed")
     made.signal(signal.SIGTERM)
     assert await made.ended() == 0
     for end in ("-wal", "-shm"):

@@ -29,6 +29,7 @@ EVENTS = {
     "clock.jumped": "warning",
     "config.doubtful": "warning",
     "config.kept": "warning",
+    "config.unchanged": "info",
     "config.refused": "error",
     "config.reloaded": "info",
     "deliveries.stranded": "warning",

@@ -233,3 +233,25 @@ async def test_several_start_at_once_on_an_empty_database(node, url) -> None:
     assert await asyncio.gather(*(one.stop() for one in made)) == [0, 0, 0]
     assert await alive(url) == 0
     await execute(url, "SELECT 1 FROM alembic_version")
+
+
+async def test_who_reloads_one_reloads_all(node, camb, receivers, until) -> None:
+    """Each reads its own file; where that is as before nothing changes, and where it is wrong it stays as it was."""
+    a, b, same, wrong = [await node() for _ in range(4)]
+    for made in (a, b, wrong):
+        made.change(destinations={"new": hook(receivers, "/new")})
+    wrong.config.write_text(wrong.config.read_text() + "\nrouts: []\n")
+    a.signal(signal.SIGHUP)
+    await until(lambda: a.said("config.reloaded") and b.said("config.reloaded"))
+    await until(lambda: same.said("config.unchanged") and wrong.said("config.refused"))
+    task = camb.add("dub", status="ERROR")
+    await watch(b.api, "dub", task)
+    await hear(receivers, task, path="/new")
+    assert receivers.at("/hook") == []
+    # Who was told does not tell in turn: each reads its file once.
+    a.change(destinations={"newer": hook(receivers, "/newer")})
+    a.signal(signal.SIGHUP)
+    await until(lambda: len(same.said("config.unchanged")) == 2 and len(b.said("config.unchanged")) == 1)
+    assert len(a.said("config.reloaded")) == 2
+    assert len(b.said("config.reloaded")) == 1
+    assert same.said("config.reloaded") == a.said("config.unchanged") == []

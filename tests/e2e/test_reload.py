@@ -1,7 +1,6 @@
 """SIGHUP to the real process: the file is read again and holds as a whole, or changes nothing and says why."""
 
 import asyncio
-import json
 import signal
 
 import pytest
@@ -24,24 +23,12 @@ def laid(raw, **destinations):
     return settings(camb={"base_url": raw.url}, destinations=destinations)
 
 
-def said(made: Process, event: str) -> list[dict]:
-    """The lines of the log with the name *event*."""
-    lines = [json.loads(line) for line in made.log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
-
-
-def write(made: Process, **sections) -> None:
-    """Put *sections* in place of those that the file has."""
-    document = yaml.safe_load(made.config.read_text()) | sections
-    made.config.write_text(yaml.safe_dump(document))
-
-
 async def reload(made: Process, until, event: str = "config.reloaded") -> dict:
     """SIGHUP, and wait for the word on it."""
-    before = len(said(made, event))
+    before = len(made.said(event))
     made.signal(signal.SIGHUP)
-    await until(lambda: len(said(made, event)) > before)
-    return said(made, event)[-1]
+    await until(lambda: len(made.said(event)) > before)
+    return made.said(event)[-1]
 
 
 async def test_a_new_destination_is_live_and_an_old_one_is_not(process, receivers, raw, until):
@@ -50,7 +37,7 @@ async def test_a_new_destination_is_live_and_an_old_one_is_not(process, receiver
     pid = made.pid
     await watch(made.api, "dub", "before")
     await hear(receivers, "before", path="/old")
-    write(made, destinations={"new": hook(receivers, "/new")})
+    made.change(destinations={"new": hook(receivers, "/new")})
     await reload(made, until)
     await watch(made.api, "dub", "after")
     await hear(receivers, "after", path="/new")
@@ -80,14 +67,13 @@ async def test_what_cannot_change_while_running_is_named(process, receivers, raw
     """And stays as it is, while the rest of the file holds."""
     made = await process(laid(raw, old=hook(receivers, "/old")))
     document = yaml.safe_load(made.config.read_text())
-    write(
-        made,
+    made.change(
         http=document["http"] | {"listen": "127.0.0.1:1"},
         store={"url": f"sqlite:///{tmp_path}/other.db"},
         destinations={"new": hook(receivers, "/new")},
     )
     await reload(made, until)
-    assert [line["key"] for line in said(made, "config.kept")] == ["http.listen", "store.url"]
+    assert [line["key"] for line in made.said("config.kept")] == ["http.listen", "store.url"]
     await watch(made.api, "dub", "t")
     await hear(receivers, "t", path="/new")
     assert not (tmp_path / "other.db").exists()
@@ -121,7 +107,7 @@ async def test_what_is_watched_and_owed_goes_on(process, receivers, raw, until):
     await watch(made.api, "tts", "pending")
     await watch(made.api, "tts", "ended")
     await receivers.until(lambda: receivers.at(HOOK))
-    write(made, destinations={"hook": hook(receivers)}, tasks=[{"kind": "tts", "task_id": "of-the-file"}])
+    made.change(destinations={"hook": hook(receivers)}, tasks=[{"kind": "tts", "task_id": "of-the-file"}])
     await reload(made, until)
     receivers.script(HOOK, Reply())
     polls = len(raw.requests)
@@ -141,7 +127,7 @@ async def test_a_good_key_in_place_of_a_refused_one_resumes_the_account(process,
     await watch(made.api, "tts", task)
     await made.until_ready(503)
     document = yaml.safe_load(made.config.read_text())
-    write(made, camb=document["camb"] | {"api_key": "the-test-key"})
+    made.change(camb=document["camb"] | {"api_key": "the-test-key"})
     await reload(made, until)
     await made.until_ready(200)
     await hear(receivers, task)
@@ -166,8 +152,8 @@ async def test_a_new_secret_is_cut_out_of_the_log_from_then_on(process, receiver
     receivers.script(HOOK, Reply(500, b"you said canary-old and canary-new"))
     canary = {"authorization": "canary-old"}
     made = await process(laid(raw, hook=hook(receivers, headers=canary)))
-    write(made, destinations={"hook": hook(receivers, headers={"authorization": "canary-new"})})
+    made.change(destinations={"hook": hook(receivers, headers={"authorization": "canary-new"})})
     await reload(made, until)
     await watch(made.api, "dub", "t")
-    await until(lambda: said(made, "delivery.attempted"))
+    await until(lambda: made.said("delivery.attempted"))
     assert "canary" not in made.log.read_text()

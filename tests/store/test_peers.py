@@ -22,6 +22,7 @@ ALL_SORTS = [
     News(asked=frozenset({4})),
     News(cancelled=frozenset({"msg_a", "msg_b"})),
     News(look=True),
+    News(reload=True),
 ]
 BREAK = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -154,6 +155,14 @@ async def test_a_connection_that_ends_while_something_is_told_is_made_anew(url: 
                 a.peers.tell(News(asked=frozenset({number})))
                 await b.until(lambda number=number: number in b.heard.asked)
     await ending.close()
+
+
+async def test_news_of_which_this_version_knows_nothing_disturb_nobody(three: list[Listener], url: str) -> None:
+    """As those of a newer one, while nodes are upgraded one after the other."""
+    a, *_ = three
+    await execute(url, """NOTIFY cambwatch, '{"from": "x", "weather": ["rain"]}'""")
+    await execute(url, """NOTIFY cambwatch, '{"from": "x", "look": true, "weather": true}'""")
+    await a.until(lambda: a.heard == News(look=True))
 
 
 async def test_those_on_another_database_of_the_server_hear_nothing(

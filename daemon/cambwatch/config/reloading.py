@@ -1,8 +1,17 @@
 """What a changed file may change while the daemon runs, and what only a restart can."""
 
+from typing import NamedTuple
+
 from cambwatch.config.model import Config
 
 _LISTEN, _STORE = "http.listen", "store.url"
+
+
+class Change(NamedTuple):
+    """A configuration that takes the place of another; with *tell* the other nodes are to read theirs again too."""
+
+    config: Config
+    tell: bool = False
 
 
 def while_running(running: Config, changed: Config) -> tuple[Config, list[str]]:

@@ -117,7 +117,8 @@ class News:
 
     Destinations that are *owed* something now, or are to be tried now at somebody's wish
     (*hurry*); ids of tasks that *ended*, were *removed*, or are to be *asked* for now; ids
-    of deliveries that were *cancelled*; that there is something to take (*look*).
+    of deliveries that were *cancelled*; that there is something to take (*look*); that the
+    configuration was read again (*reload*).
     """
 
     owed: frozenset[str] = frozenset()
@@ -127,3 +128,4 @@ class News:
     asked: frozenset[int] = frozenset()
     cancelled: frozenset[str] = frozenset()
     look: bool = False
+    reload: bool = False

@@ -20,6 +20,7 @@ from cambwatch.core.nodes import News
 
 CHANNEL = "cambwatch"
 AT_ONCE = 100  # words in one message, of which the longest have 64 characters: PostgreSQL takes up to 8000 bytes
+NAMES = frozenset(field.name for field in fields(News))
 HEARTBEAT_S = 5.0  # in which a connection that drops everything shows
 
 log = structlog.get_logger()
@@ -117,9 +118,11 @@ class ServerPeers:
 
     def _take(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
         message = json.loads(str(payload))
-        if message.pop("from", None) != self._me:
+        if message.get("from") != self._me:
             words: dict[str, Any] = {
-                name: frozenset(value) if isinstance(value, list) else value for name, value in message.items()
+                name: frozenset(value) if isinstance(value, list) else value
+                for name, value in message.items()
+                if name in NAMES  # nodes of a newer version may have more to tell
             }
             self.heard(News(**words))
 
