@@ -39,6 +39,7 @@ from cambwatch.rehearsal.plot import Curve, plot
 from cambwatch.rehearsal.policies import SHIPPED, Ages, along, in_step
 from cambwatch.rehearsal.trial import Figures, Pupil, Sample, at_same_mean, figures
 from families import DEADLINE_S, FAMILIES, INTERVAL_S, Draw, fresh, past, policy
+from queues import queues
 
 RESULTS = Path(__file__).parent / "results" / "cadence.json"
 EXACT = 20_000  # durations that those know who know the distribution
@@ -205,8 +206,9 @@ def main(runs: int, tasks: int) -> None:
         "drift_x2": drift(runs),
         "stuck_1_percent": stuck(),
         "false_alarms": false_alarms(30_000),
+        "queues": queues(),
     }
-    for name in ("drift_x2", "stuck_1_percent", "false_alarms"):
+    for name in ("drift_x2", "stuck_1_percent", "false_alarms", "queues"):
         print(f"\n{name}", json.dumps(measured[name], indent=2))
     measured["took_s"] = round(perf_counter() - started, 1)
     RESULTS.parent.mkdir(exist_ok=True)

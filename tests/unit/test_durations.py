@@ -14,6 +14,7 @@ from cambwatch.core.durations import (
     ENOUGH,
     HALF_LIFE,
     NEWEST,
+    RELAPSES,
     Completion,
     Durations,
     bin_of,
@@ -189,6 +190,44 @@ def test_nothing_is_dropped_before_enough_is_known() -> None:
     assert durations.completions == 20
 
 
+def longer_and_longer(durations: Durations, count: int) -> int:
+    """Let *count* tasks that began together wait for one worker; how many of them were met by one that was known."""
+    met = 0
+    for number in range(count):
+        met += durations.known
+        durations.note(looked_at(30 + 2 * number))
+    return met
+
+
+def test_what_holds_for_a_few_only_is_believed_less_and_less() -> None:
+    """Tasks in a queue: of a thousand hardly any are asked for by what was learned of those before them."""
+    durations = Durations()
+    assert longer_and_longer(durations, 1000) < 60
+    assert longer_and_longer(durations, 1000) == 0  # the next wave begins with short ones again
+
+
+def test_what_has_held_for_long_is_believed_as_soon_as_ever() -> None:
+    """Once tasks are all of one sort; and a change after that is no relapse."""
+    dice, durations = Random(7), Durations()
+    longer_and_longer(durations, 1000)
+    for _ in range(3 * (ENOUGH << RELAPSES)):
+        durations.note(looked_at(dice.lognormvariate(4, 0.5)))
+    assert durations.known
+    while not durations.note(looked_at(4 * dice.lognormvariate(4, 0.5))):
+        pass
+    for _ in range(ENOUGH):
+        assert not durations.note(looked_at(4 * dice.lognormvariate(4, 0.5)))
+    assert durations.known
+
+
+def test_what_was_believed_too_soon_is_remembered_as_such() -> None:
+    """Over a restart."""
+    durations = Durations()
+    longer_and_longer(durations, 1000)
+    again = Durations.from_json(json.loads(json.dumps(durations.as_json())))
+    assert longer_and_longer(again, 200) == 0
+
+
 @given(st.lists(completions, max_size=60), st.integers(0, 3), completions)
 def test_a_memory_survives_being_written_down(seen: list[Completion], endless: int, later: Completion) -> None:
     """As JSON text, and what it learns from then on is the same."""
@@ -230,6 +269,7 @@ GOOD = remembering(10.0).as_json()
         GOOD | {"newest": [[1]]},
         GOOD | {"newest": [[1, math.nan]]},
         GOOD | {"longer": [1]},
+        GOOD | {"relapses": -1},
         {key: value for key, value in GOOD.items() if key != "shorter"},
     ],
 )

@@ -42,6 +42,10 @@ ENOUGH = 30
 SLACK = 0.35
 ALARM = 12.0
 
+# Where tasks queue for a few workers each takes longer than the one before: whatever is learned holds for a few more.
+RELAPSES = 4
+"""Alarms in a row, each soon after what was learned since the last one was believed, that make ENOUGH twice as many."""
+
 _FADING: float = 0.5 ** (1 / HALF_LIFE)
 _WINDOW = 1 / (1 - _FADING)  # what a bin weighs into which all fall, for ever: 289
 _HEAVIEST = 1e12  # of a completion, until all are scaled down again
@@ -72,7 +76,7 @@ class Durations:
     its deadline counts as endless, and fades as completions come in.
     """
 
-    __slots__ = ("_endless", "_longer", "_newest", "_shorter", "_unit", "_weights", "completions")
+    __slots__ = ("_endless", "_longer", "_newest", "_relapses", "_shorter", "_unit", "_weights", "completions")
 
     def __init__(self) -> None:
         self.completions = 0
@@ -83,6 +87,12 @@ class Durations:
         self._newest: deque[Completion | None] = deque(maxlen=NEWEST)  # None: it outlasted its turn
         self._longer = _Sum()
         self._shorter = _Sum()
+        self._relapses = 0
+
+    @property
+    def known(self) -> bool:
+        """Whether it says something about the tasks to come: it did not last long before, it takes more to say so."""
+        return self.completions >= self._enough
 
     def note(self, completion: Completion) -> bool:
         """
@@ -154,6 +164,7 @@ class Durations:
             "newest": [None if each is None else [each.pending_s, each.ended_s] for each in self._newest],
             "longer": [self._longer.total, self._longer.terms],
             "shorter": [self._shorter.total, self._shorter.terms],
+            "relapses": self._relapses,
         }
 
     @classmethod
@@ -172,6 +183,7 @@ class Durations:
             )
             durations._longer = _Sum(_amount(value["longer"][0]), _natural(value["longer"][1]))
             durations._shorter = _Sum(_amount(value["shorter"][0]), _natural(value["shorter"][1]))
+            durations._relapses = min(_natural(value["relapses"]), RELAPSES)
         except (TypeError, KeyError, IndexError) as error:
             raise ValueError(f"not a memory of durations: {error!r}") from error
         if bool(durations.completions) != any(durations._weights):
@@ -188,8 +200,14 @@ class Durations:
         self._shorter.add(-score - SLACK)
         since = max((each.terms for each in (self._longer, self._shorter) if each.total > ALARM), default=0)
         if since:
+            soon = self.completions < 2 * self._enough
+            self._relapses = min(self._relapses + 1, RELAPSES) if soon else 0
             self._begin_again([each for each in list(self._newest)[-since:] if each is not None])
         return bool(since)
+
+    @property
+    def _enough(self) -> int:
+        return ENOUGH << self._relapses
 
     def _score(self, pending_s: float, ended_s: float) -> float:
         """Where a duration between the two lies among the remembered: of mean 0 and deviation 1 if it is like them."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self
 
-from cambwatch.core.durations import ENOUGH, Completion, Durations
+from cambwatch.core.durations import Completion, Durations
 from cambwatch.core.learned import WORTH_IT, Estimate, Limits, Schedule, Strategy, estimate
 from cambwatch.core.model import Json
 
@@ -86,7 +86,7 @@ class Experience:
         """When to ask for tasks of *kind* and *size*, the same object until that changes; None: at the interval."""
         for key in self._keys_from(kind, size):
             lesson = self._lessons.get(key)
-            if lesson is not None and lesson.known:
+            if lesson is not None and lesson.durations.known:
                 return lesson.schedule
         return None
 
@@ -117,7 +117,7 @@ class Experience:
     def quantile_s(self, kind: str, share: float) -> float | None:
         """The duration that *share* of the tasks of *kind* did not exceed; None as long as too little is known."""
         lesson = self._lessons.get((kind, None))
-        return lesson.durations.quantile_s(share) if lesson is not None and lesson.known else None
+        return lesson.durations.quantile_s(share) if lesson is not None and lesson.durations.known else None
 
     def note_endless(self, kind: str, size: str | None) -> None:
         """Learn from a task that was pending still at its deadline."""
@@ -183,11 +183,6 @@ class _Lesson:
         self._estimate: Estimate | None = None
         self._considered = 0  # completions when the estimate was made; 0: it is to be made anew
 
-    @property
-    def known(self) -> bool:
-        """Whether the memory says something."""
-        return self.durations.completions >= ENOUGH
-
     def note_outlasting(self, age_s: float) -> bool:
         dropped = self.durations.note_outlasting(age_s)
         if dropped:
@@ -205,7 +200,7 @@ class _Lesson:
     def estimate(self) -> Estimate | None:
         """None as long as too little is known."""
         if not self._considered:
-            self._estimate = estimate(self.durations, self._limits()) if self.known else None
+            self._estimate = estimate(self.durations, self._limits()) if self.durations.known else None
             self._considered = self.durations.completions
         return self._estimate
 
