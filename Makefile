@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= config.yaml
+# More workers than the two cores that most machines have at least: many tests wait. In the order of the folders, because
+# the last one has the short tests, and nobody ends long after the others.
+PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo run test check crash-test bench lock clean
 
@@ -15,14 +18,14 @@ run: $(VENV)/.runtime
 	@exec $(BIN)/cambwatch run --config "$(CONFIG)"
 
 test: $(VENV)/.dev
-	@$(BIN)/pytest -n 2 --dist loadfile
+	@$(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 # make crash-test N=100 [SECONDS=300] [SEED=7] [STORE=postgres] [LOG=FILE]: see docs/crash-campaign.md
 crash-test: $(VENV)/.dev

@@ -8,12 +8,13 @@ import pytest
 from processes import command
 
 LEARNED, FIXED = "dub", "tts"
-# All take about a second, which is twenty intervals: nothing to ask for before.
-BOTH = {"polling": {"kinds": {FIXED: {"strategy": "fixed"}}}}
+# All take two or three seconds, which is twenty intervals at least: nothing to ask for before. So far apart that a busy
+# machine does not make them look like others.
+BOTH = {"polling": {"interval": "100ms", "kinds": {FIXED: {"strategy": "fixed"}}}}
 ENOUGH = 40
 
 
-async def _let_end(made, camb, until, name, *, labels=None, after_s=1.0, count=ENOUGH):
+async def _let_end(made, camb, until, name, *, labels=None, after_s=2.0, count=ENOUGH):
     """Watch so many tasks of both kinds until all have ended; returns their ids by kind."""
     ids = {kind: [f"{name}-{kind}-{number}" for number in range(count)] for kind in (LEARNED, FIXED)}
     before = {kind: (await _kind(made, kind))["completions"] for kind in ids}
@@ -23,7 +24,7 @@ async def _let_end(made, camb, until, name, *, labels=None, after_s=1.0, count=E
             camb.add(
                 kind,
                 task_id,
-                after_seconds=after_s + number * 17 % count / 200,  # in no order
+                after_seconds=after_s + number * 17 % count / count,  # in no order
                 status="ERROR",
             )
             wishes.append({"kind": kind, "task_id": task_id, "group": name, "labels": labels or {}})
@@ -54,7 +55,7 @@ async def test_a_kind_is_asked_for_less_once_it_is_learned(learning, camb, until
     assert sum(map(camb.polls, past[LEARNED])) > 0.6 * sum(map(camb.polls, past[FIXED]))
     known = await _kind(made, LEARNED)
     assert (known["strategy"], known["completions"]) == ("learned", ENOUGH)
-    assert 1.0 <= known["median_seconds"] <= known["p95_seconds"]  # a busy machine sees the ends late
+    assert 2.0 <= known["median_seconds"] <= known["p95_seconds"]  # a busy machine sees the ends late
     assert known["expected_polls"] < known["fixed_polls"] / 1.1
     assert known["estimated_gain"] > 1.1
     fresh = await _let_end(made, camb, until, "fresh")
@@ -125,7 +126,7 @@ async def test_the_export_is_what_simulate_cadence_reads(learning, camb, until, 
     await _let_end(made, camb, until, "past", labels={"size": "short"})
     file, plot = tmp_path / "durations.json", tmp_path / "plot.svg"
     file.write_text(json.dumps((await made.api.get("/v1/durations")).document))
-    words = ("--interval", "50ms", "--min-interval", "10ms", "--kind", LEARNED)
+    words = ("--interval", "100ms", "--min-interval", "10ms", "--kind", LEARNED)
     shown, as_json = await asyncio.gather(
         command("simulate-cadence", str(file), *words, "--plot", str(plot), cwd=tmp_path),
         command("simulate-cadence", str(file), *words, "--json", cwd=tmp_path),
@@ -134,7 +135,7 @@ async def test_the_export_is_what_simulate_cadence_reads(learning, camb, until, 
     assert [line.split(":")[0] for line in shown.out.splitlines() if "durations" in line] == ["dub", "dub short"]
     assert plot.read_text().startswith("<svg")
     policies = as_json.document["dub"]
-    assert policies["learned"]["requests"] < policies["fixed 0.05 s"]["requests"] / 1.5
+    assert policies["learned"]["requests"] < policies["fixed 0.1 s"]["requests"] / 1.5
     assert policies["learned"]["saving"] > 0.3
     known = {label: policies[label] for label in ("equal probability", "optimum")}
     assert all(cost["saving"] > 0.3 for cost in known.values())
@@ -151,7 +152,7 @@ async def test_kinds_are_listed_with_what_is_known(learning, camb, until, tmp_pa
     shown = await command("kinds", cwd=tmp_path)
     lines = shown.out.splitlines()
     place = next(index for index, line in enumerate(lines) if line.startswith("dub "))
-    assert lines[place].split()[:6] == ["dub", "0.05", "s", "1", "h", str(ENOUGH)]
+    assert lines[place].split()[:6] == ["dub", "0.1", "s", "1", "h", str(ENOUGH)]
     assert "learned" in lines[place]
     assert lines[place + 1].split()[:2] == ["short", str(ENOUGH)]
 

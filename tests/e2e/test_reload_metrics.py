@@ -4,7 +4,7 @@ import pytest
 from events import ended, hear, hook, watch
 from receivers import Receivers
 from scraped import scrape
-from test_reload import laid, reload, write
+from test_reload import laid, reload
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def test_a_reload_resets_no_counter(process, receivers, raw, until):
     await hear(receivers, "before", path="/old")
     await until(lambda: delivered(made, "old"))
     before = await scrape(made.api)
-    write(made, destinations={"new": hook(receivers, "/new")})
+    made.change(destinations={"new": hook(receivers, "/new")})
     await reload(made, until)
     after = await scrape(made.api)
     counting = [
