@@ -82,7 +82,7 @@ async def main() -> None:
         async with serve(simulator) as base_url, aiohttp.ClientSession() as client:
             daemon = Daemon(Path(folder), base_url, {}, interval=f"{INTERVAL_MS}ms", per_second=5000)
             text = daemon.config.read_text()
-            written = text.replace("max_interval: 1h,", f"max_interval: 12s, kinds: {{{FIXED}: {{strategy: fixed}}}},")
+            written = text.replace("max_interval: 3h,", f"max_interval: 12s, kinds: {{{FIXED}: {{strategy: fixed}}}},")
             assert written != text
             daemon.config.write_text(written)
             await daemon.start(client)

@@ -64,13 +64,19 @@ async def ends_at_once(client: aiohttp.ClientSession, folder: Path, count: int) 
 
 
 async def latency(client: aiohttp.ClientSession, folder: Path, count: int, per_second: int) -> dict[str, Any]:
-    """Camb's terminal answer -> webhook request received, at *per_second* ends a second."""
+    """
+    Camb's terminal answer -> webhook request received, at *per_second* ends a second.
+
+    At the fixed interval: tasks that begin together and end one after the other are a
+    queue, of which nothing can be learned, and every try to would be more polls here.
+    """
     camb, receiver = Camb(), Receiver()
     async with (
         listening("/{kind}/{task_id}", camb.status, "GET") as camb_url,
         listening("/hook", receiver.post, "POST") as hook_url,
     ):
         daemon = Daemon(folder, camb_url, {"hook": hook(f"{hook_url}/hook")}, interval="2s", per_second=10_000)
+        daemon.config.write_text(daemon.config.read_text().replace("polling: {", "polling: {strategy: fixed, "))
         await daemon.start(client)
         await register(client, daemon.url, "steady", count)
         receiver.expected = count

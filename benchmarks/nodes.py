@@ -11,6 +11,7 @@ it, raw, to benchmarks/results/nodes.json.
 import asyncio
 import contextlib
 import json
+import signal
 import statistics
 import sys
 import tempfile
@@ -33,6 +34,7 @@ from postgres_server import PostgresServer, execute, fetch
 
 RESULTS = Path(__file__).parent / "results" / "nodes.json"
 LEASE_S = 5
+COUNTED_S = 12  # until the server has counted what a session did: when that was idle for ten seconds, if not before
 NO_SETTINGS: dict[str, str] = {}
 
 
@@ -100,8 +102,14 @@ async def ends(client: aiohttp.ClientSession, server: PostgresServer, nodes: int
         }
 
 
-async def death(client: aiohttp.ClientSession, server: PostgresServer, tasks: int) -> dict[str, Any]:
-    """One of three nodes is killed: until when its tasks are asked for again, and what the others' polls notice."""
+async def death(
+    client: aiohttp.ClientSession, server: PostgresServer, tasks: int, *, by: signal.Signals
+) -> dict[str, Any]:
+    """
+    One of three nodes is killed, or frozen, *by* a signal, and thawed at the end.
+
+    Until when its tasks are asked for again, and what the others' polls notice.
+    """
     async with running(client, server, 3, interval="2s", per_second=2_000) as (daemons, camb, receiver, url):
         await register(client, daemons[0].url, "live", tasks)
         await shared_out(url, 3)
@@ -110,8 +118,7 @@ async def death(client: aiohttp.ClientSession, server: PostgresServer, tasks: in
         (row,) = await fetch(url, "SELECT count(*) AS tasks FROM tasks WHERE node = (SELECT min(node) FROM lanes)")
         before = [await lateness(client, node.url) for node in daemons[:2]]
         assert dying.process is not None
-        dying.process.kill()
-        await dying.process.wait()
+        dying.process.send_signal(by)
         killed_s = time.perf_counter()
         await shared_out(url, 2)
         recovered_s = time.perf_counter() - killed_s
@@ -121,6 +128,9 @@ async def death(client: aiohttp.ClientSession, server: PostgresServer, tasks: in
         camb.all_ended = True
         async with asyncio.timeout(60):
             await receiver.complete.wait()
+        if by is signal.SIGSTOP:
+            dying.process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(2)  # what it was at counts no more
         return {
             "tasks": tasks,
             "lease_s": LEASE_S,
@@ -137,14 +147,14 @@ async def polls(client: aiohttp.ClientSession, server: PostgresServer, nodes: in
     async with running(client, server, nodes, interval="500ms", per_second=10_000) as (daemons, camb, _, url):
         await register(client, daemons[0].url, "busy", 1_000 * nodes)
         await shared_out(url, nodes)
-        await asyncio.sleep(3)
+        await asyncio.sleep(COUNTED_S)
         written = "SELECT n_tup_ins + n_tup_upd + n_tup_del AS rows FROM pg_stat_user_tables WHERE relname = 'tasks'"
         (first,) = await fetch(url, written)
         begun_s, begun, cpu_s = time.perf_counter(), camb.polls, sum(node.cpu_s() for node in daemons)
         await asyncio.sleep(seconds)
         took_s, count = time.perf_counter() - begun_s, camb.polls - begun
         cpu_s = sum(node.cpu_s() for node in daemons) - cpu_s
-        await asyncio.sleep(1.5)  # the server's counters come a second later
+        await asyncio.sleep(COUNTED_S)
         (last,) = await fetch(url, written)
         return {
             "nodes": nodes,
@@ -206,7 +216,8 @@ async def main() -> None:
         async with aiohttp.ClientSession() as client:
             note("one_node_10000_ends", await ends(client, server, 1, 10_000))
             note("three_nodes_10000_ends", await ends(client, server, 3, 10_000))
-            note("death_of_one_of_three", await death(client, server, 3_000))
+            note("death_of_one_of_three", await death(client, server, 3_000, by=signal.SIGKILL))
+            note("freeze_of_one_of_three", await death(client, server, 3_000, by=signal.SIGSTOP))
             turns: dict[int, list[dict[str, Any]]] = {1: [], 2: []}
             for _ in range(2):
                 for nodes, found in turns.items():

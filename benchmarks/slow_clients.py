@@ -57,7 +57,7 @@ class Crowd:
                 continue
             self.counts["connected"] += 1
             self.connected += 1
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, RuntimeError):  # uvloop's word for a transport that is closed
                 writer.write(self._first)
                 while not reader.at_eof() and not writer.is_closing():
                     await asyncio.sleep(PAUSE_S)
