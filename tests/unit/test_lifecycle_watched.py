@@ -1,0 +1,184 @@
+"""All rules of a poll together, over the whole life of a task."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from task_samples import START, pending, unasked
+
+from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.lifecycle import DEADLINE_STRETCH, INVALID_TRIES, next_step, unconfirmed
+from cambwatch.core.model import (
+    Conclude,
+    Confirm,
+    Ended,
+    Fault,
+    Forbidden,
+    Invalid,
+    PauseAccount,
+    Pending,
+    PollAgain,
+    Report,
+    Status,
+    Step,
+    Unavailable,
+    Unconfirmed,
+    Unknown,
+)
+
+POLICY = PollPolicy()
+SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
+CAMB_ENDS = [Status.SUCCESS, Status.ERROR, Status.TIMEOUT, Status.PAYMENT_REQUIRED]
+SILENCE = Unavailable(Fault.SERVER_ERROR, detail="HTTP 503")
+
+chances = st.floats(0, 1, exclude_max=True)
+wishes = st.none() | st.timedeltas(timedelta(0), timedelta(hours=24))
+reports = st.one_of(
+    st.builds(Pending, st.sampled_from([None, "PROCESSING"])),
+    st.builds(Unknown),
+    st.builds(Invalid),
+    st.builds(Forbidden, st.sampled_from([401, 403])),
+    st.builds(Unavailable, st.sampled_from(list(Fault)), wishes),
+    st.builds(Unavailable, st.sampled_from(list(Fault)), wishes),
+)
+
+
+class WatchedTask(RuleBasedStateMachine):
+    """One task from its registration on, polled when the steps say so, with answers of every sort."""
+
+    @initialize(
+        deadline=st.timedeltas(timedelta(seconds=10), timedelta(days=3)),
+        interval=st.timedeltas(timedelta(seconds=1), timedelta(minutes=5)),
+        grace=st.timedeltas(timedelta(0), timedelta(hours=1)),
+    )
+    def register(self, deadline: timedelta, interval: timedelta, grace: timedelta) -> None:
+        self.task = pending(deadline=deadline)
+        self.policy = PollPolicy(interval=interval, not_found_grace=grace)
+        self.progress = unasked()
+        self.last_call = self.task.deadline_at + deadline * DEADLINE_STRETCH
+        self.now = self.due = self.known_at = START
+        self.refusals = 0
+        self.conclusions: list[Conclude] = []
+
+    def ask(self, report: Report, took: timedelta, chance: float) -> Step:
+        asked_at, self.now = self.due, self.due + took
+        self.progress.note(report, asked_at=asked_at, age_s=(asked_at - START).total_seconds(), now=self.now)
+        return next_step(self.task, self.progress, report, policy=self.policy, now=self.now, chance=chance)
+
+    def go_on(self, step: Step) -> None:
+        if isinstance(step, Conclude):
+            self.conclusions.append(step)
+            return
+        assert isinstance(step, PollAgain | PauseAccount)
+        assert step.pause > timedelta(0)
+        self.due = self.now + step.pause
+
+    @property
+    def watched(self) -> bool:
+        return not self.conclusions
+
+    @precondition(lambda self: self.watched)
+    @rule(report=reports, took=st.timedeltas(timedelta(0), timedelta(minutes=2)), chance=chances)
+    def hear(self, report: Report, took: timedelta, chance: float) -> None:
+        step = self.ask(report, took, chance)
+        overdue = self.now >= self.task.deadline_at
+        wish = None
+        match report:
+            case Pending():
+                self.known_at, self.refusals = self.now, 0
+                ends = Status.EXPIRED if overdue else None
+            case Unknown():
+                self.refusals = 0
+                graced = self.now - self.known_at < self.policy.not_found_grace
+                ends = (Status.EXPIRED if overdue else None) if graced else Status.NOT_FOUND
+            case Invalid():
+                self.refusals += 1
+                believed = self.refusals >= INVALID_TRIES
+                ends = Status.NOT_FOUND if believed else Status.EXPIRED if overdue else None
+            case Forbidden():
+                assert isinstance(step, PauseAccount)
+                ends = None
+            case Unavailable(_, wish):
+                ends = Status.EXPIRED if self.now >= self.last_call else None
+        assert (step.status if isinstance(step, Conclude) else None) == ends
+        if isinstance(step, PollAgain):
+            asked_next = self.now + step.pause
+            assert step.pause >= (wish or timedelta(0))
+            # No poll passes over the deadline, nor over the last call, unless Camb wished it.
+            limit = self.last_call if overdue else self.task.deadline_at
+            assert asked_next <= max(limit, self.now + (wish or timedelta(0)))
+            drawn = self.progress.polls == 1 and isinstance(report, Pending | Unknown | Invalid)
+            shortest = min(self.policy.min_interval, self.policy.interval) if drawn else self.policy.interval
+            shortest = max(shortest, self.policy.interval / 2)
+            assert step.pause >= min(shortest, limit - self.now)
+        self.go_on(step)
+
+    @precondition(lambda self: self.watched and self.progress.polls > 3)
+    @rule(confirmed=st.booleans(), chance=chances)
+    def hear_of_a_run(self, *, confirmed: bool, chance: float) -> None:
+        step = self.ask(Unconfirmed(7), SECOND, chance)
+        assert step == Confirm(7)
+        self.known_at, self.refusals = self.now, 0
+        if confirmed:
+            self.go_on(Conclude(Status.SUCCESS, 7))
+        else:
+            step = unconfirmed(self.task, policy=self.policy, now=self.now)
+            assert isinstance(step, Conclude) == (self.now >= self.task.deadline_at)
+            self.go_on(step)
+
+    @precondition(lambda self: self.watched and self.progress.polls > 6)
+    @rule(status=st.sampled_from(CAMB_ENDS), chance=chances)
+    def hear_of_the_end(self, status: Status, chance: float) -> None:
+        step = self.ask(Ended(status, 7), SECOND, chance)
+        assert step == Conclude(status, 7)
+        self.go_on(step)
+
+    @precondition(lambda self: self.watched)
+    @rule(share=st.floats(0, 1.2))
+    def sleep(self, share: float) -> None:
+        """The daemon was down, or the account's budget was spent."""
+        later = START + (self.task.deadline_at - START) * share
+        self.due = max(self.due, later)
+
+    @precondition(lambda self: not self.watched)
+    @rule()
+    def rest(self) -> None:
+        """Nobody asks for it any more."""
+
+    @invariant()
+    def one_end_at_most(self) -> None:
+        assert len(self.conclusions) <= 1
+        for end in self.conclusions:
+            assert end.status not in {Status.PENDING, Status.REMOVED}
+            assert end.status is not Status.EXPIRED or self.now >= self.task.deadline_at
+
+    def teardown(self) -> None:
+        """However its life went, one answer after the deadline ends it."""
+        if not hasattr(self, "task") or not self.watched:
+            return
+        self.due = max(self.due, self.task.deadline_at)
+        assert isinstance(self.ask(Pending(), SECOND, 0), Conclude)
+
+
+TestWatchedTask = WatchedTask.TestCase
+TestWatchedTask.settings = settings(max_examples=100, stateful_step_count=30)
+
+
+@pytest.mark.parametrize("report", [Pending(), Unknown(), Invalid(), SILENCE, Unavailable(Fault.RATE_LIMITED, HOUR)])
+@pytest.mark.parametrize("deadline", [timedelta(seconds=10), timedelta(hours=1), timedelta(days=3)])
+def test_every_watch_ends(report: Report, deadline: timedelta) -> None:
+    """Whatever Camb keeps saying: at the last call and one Retry-After at the latest."""
+    task, progress, now = pending(deadline=deadline), unasked(), START
+    polls = 0
+    while True:
+        polls += 1
+        progress.note(report, asked_at=now, age_s=(now - START).total_seconds(), now=now)
+        step = next_step(task, progress, report, policy=POLICY, now=now, chance=0)
+        if isinstance(step, Conclude):
+            break
+        now += step.pause
+    assert now <= START + deadline * (1 + DEADLINE_STRETCH) + HOUR
+    assert polls <= deadline * (1 + DEADLINE_STRETCH) / POLICY.interval + 10
