@@ -235,12 +235,28 @@ async def test_several_start_at_once_on_an_empty_database(node, url) -> None:
     await execute(url, "SELECT 1 FROM alembic_version")
 
 
-async def test_who_reloads_one_reloads_all(node, camb, receivers, until) -> None:
+async def hearing(url):
+    """The server's processes for those who hear the others' news by now: that is what a session asks for first."""
+    rows = await fetch(
+        url,
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+        "AND application_name = 'cambwatch peers' AND state = 'idle' AND query <> ''",
+    )
+    return {row["pid"] for row in rows}
+
+
+async def test_who_reloads_one_reloads_all(node, camb, receivers, until, url) -> None:
     """Each reads its own file; where that is as before nothing changes, and where it is wrong it stays as it was."""
     a, b, same, wrong = [await node() for _ in range(4)]
     for made in (a, b, wrong):
         made.change(destinations={"new": hook(receivers, "/new")})
     wrong.config.write_text(wrong.config.read_text() + "\nrouts: []\n")
+
+    async def all_hear() -> bool:
+        return len(await hearing(url)) == 4
+
+    await until(all_hear)
+    before = await hearing(url)
     a.signal(signal.SIGHUP)
     await until(lambda: a.said("config.reloaded") and b.said("config.reloaded"))
     await until(lambda: same.said("config.unchanged") and wrong.said("config.refused"))
@@ -248,6 +264,12 @@ async def test_who_reloads_one_reloads_all(node, camb, receivers, until) -> None
     await watch(b.api, "dub", task)
     await hear(receivers, task, path="/new")
     assert receivers.at("/hook") == []
+
+    async def all_hear_again() -> bool:
+        now = await hearing(url)
+        return len(now) == 4 and len(now - before) == 2
+
+    await until(all_hear_again)
     # Who was told does not tell in turn: each reads its file once.
     a.change(destinations={"newer": hook(receivers, "/newer")})
     a.signal(signal.SIGHUP)
