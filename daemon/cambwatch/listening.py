@@ -42,10 +42,9 @@ def held(config: Config) -> Iterator[list[socket.socket]]:
 async def serving(intake: Application, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
     """Serve *intake* at *sockets* for the length of the block; they stay open behind it."""
     loop = asyncio.get_running_loop()
-    listens = []
-    for one in sockets:
-        create = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
-        listens.append(partial(create, sock=one.dup(), backlog=BACKLOG))  # a server closes what it is given
+    # A server closes what it is given. Also for Unix sockets not create_unix_server(): from Python 3.13 on that takes
+    # the file away in the end, which is where callers are to wait.
+    listens = [partial(loop.create_server, sock=one.dup(), backlog=BACKLOG) for one in sockets]
     async with server.serve(intake, *listens, last_words_s=LAST_WORDS_S):
         yield
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 import pytest_asyncio
@@ -189,7 +190,7 @@ PRIVATE = {
     "10.0.0.1": "10.0.0.1",
     "224.0.0.1": "224.0.0.1",
     "[::1]": "::1",
-    "[::ffff:127.0.0.1]": "::ffff:7f00:1",
+    "[::ffff:127.0.0.1]": str(ip_address("::ffff:127.0.0.1")),
     "[64:ff9b::a9fe:a9fe]": "64:ff9b::a9fe:a9fe",
     "[fe80::1]": "fe80::1",
 }

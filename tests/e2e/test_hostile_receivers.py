@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import tracemalloc
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import pytest
 from events import ended, hear, hook, settings, shown, watch
@@ -129,7 +130,7 @@ async def test_an_answer_that_is_longer_than_we_read_is_no_trouble():
     [
         ("127.0.0.1", "127.0.0.1"),
         ("localhost", "127.0.0.1"),
-        ("[::ffff:127.0.0.1]", "::ffff:7f00:1"),
+        ("[::ffff:127.0.0.1]", str(ip_address("::ffff:127.0.0.1"))),
         ("[::1]", "::1"),
         ("0x7f.1", "127.0.0.1"),
         ("0.0.0.0", "0.0.0.0"),

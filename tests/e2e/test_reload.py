@@ -5,6 +5,7 @@ import signal
 
 import pytest
 import yaml
+from api import Api
 from events import HOOK, ended, hear, hook, settings, watch
 from processes import Process
 from receivers import Receivers, Reply
@@ -157,3 +158,17 @@ async def test_a_new_secret_is_cut_out_of_the_log_from_then_on(process, receiver
     await watch(made.api, "dub", "t")
     await until(lambda: made.said("delivery.attempted"))
     assert "canary" not in made.log.read_text()
+
+
+async def test_a_unix_socket_stays_where_it_is(process, receivers, raw, until, tmp_path):
+    """Who connects after the reload finds it."""
+    path = tmp_path / "intake.sock"
+    made = await process(
+        settings(camb={"base_url": raw.url}, destinations={"hook": hook(receivers)}, http={"listen": f"unix:{path}"}),
+        ready=None,
+    )
+    await made.start(ready=None)
+    await until(lambda: made.said("service.started"))
+    await reload(made, until)
+    assert (await Api("http://localhost", socket=str(path)).get("/v1/kinds")).status == 200
+    assert await made.stop() == 0
