@@ -14,7 +14,7 @@ from random import Random
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import Completion
 from cambwatch.core.experience import Experience
-from cambwatch.core.turns import USUAL, InTurn, Outlasting, Turn, Turns
+from cambwatch.core.turns import USUAL, Turn, Turns
 from families import policy
 
 KIND = "any"
@@ -67,13 +67,7 @@ def watch(tasks: Sequence[tuple[float, float]], *, learn: bool, dice: Random) ->
             delays.append(now_s - task.ends_s)
             completion, usual_s = Completion(task.pending_at_s or 0.0, age_s), experience.quantile_s(KIND, USUAL)
             for fact in turns.settle(task.turn, completion, now_s=now_s, usual_s=usual_s):
-                match fact:
-                    case InTurn(size, found):
-                        experience.note(KIND, size, found)
-                    case Outlasting(size, outlasted_s):
-                        experience.note_outlasting(KIND, size, outlasted_s)
-                    case late:
-                        experience.note_late(KIND, late.size, late.completion, behind=late.behind)
+                experience.learn(KIND, fact)
             continue
         task.pending_at_s = age_s
         heapq.heappush(due, (now_s + pause_s, number, task))

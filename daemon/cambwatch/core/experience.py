@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, assert_never
 
 from cambwatch.core.durations import Completion, Durations
 from cambwatch.core.learned import WORTH_IT, Estimate, Limits, Schedule, Strategy, estimate
 from cambwatch.core.model import Json
+from cambwatch.core.turns import Fact, InTurn, Late, Outlasting
 
 MOST_SIZES = 16
 """Sizes of one kind that are told apart, those that come first; tasks of others are as those of the kind."""
@@ -91,28 +92,17 @@ class Experience:
         return None
 
     def note(self, kind: str, size: str | None, completion: Completion) -> list[Key]:
-        """Learn from a completion; returns those whose past was dropped, because their newest no longer fit it."""
+        """Learn from a completion whose turn it is; returns what learn() does."""
+        return self.learn(kind, InTurn(size, completion))
+
+    def learn(self, kind: str, fact: Fact) -> list[Key]:
+        """Learn from a task of *kind*; returns those whose past was dropped, because their newest no longer fit it."""
         changed = []
-        for key in self._keys(kind, size):
-            if self._lesson(key).note(completion):
+        for key in self._keys(kind, fact.size):
+            if self._lesson(key).learn(fact):
                 changed.append(key)
             self._unsaved.add(key)
         return changed
-
-    def note_outlasting(self, kind: str, size: str | None, age_s: float) -> list[Key]:
-        """The same from a task whose turn it is and which was pending still at *age_s*."""
-        changed = []
-        for key in self._keys(kind, size):
-            if self._lesson(key).note_outlasting(age_s):
-                changed.append(key)
-            self._unsaved.add(key)
-        return changed
-
-    def note_late(self, kind: str, size: str | None, completion: Completion, *, behind: int) -> None:
-        """Learn from a completion whose turn was so many ago."""
-        for key in self._keys(kind, size):
-            self._lesson(key).durations.note_late(completion, behind=behind)
-            self._unsaved.add(key)
 
     def quantile_s(self, kind: str, share: float) -> float | None:
         """The duration that *share* of the tasks of *kind* did not exceed; None as long as too little is known."""
@@ -183,16 +173,21 @@ class _Lesson:
         self._estimate: Estimate | None = None
         self._considered = 0  # completions when the estimate was made; 0: it is to be made anew
 
-    def note_outlasting(self, age_s: float) -> bool:
-        dropped = self.durations.note_outlasting(age_s)
-        if dropped:
-            self._considered = 0
-        return dropped
-
-    def note(self, completion: Completion) -> bool:
-        dropped = self.durations.note(completion)
-        known = self.durations.completions
-        if dropped or known - self._considered >= FRESH * min(known, LARGEST_SAMPLE):
+    def learn(self, fact: Fact) -> bool:
+        """Whether all that was known before is dropped."""
+        match fact:
+            case InTurn(_, completion):
+                dropped = self.durations.note(completion)
+                known = self.durations.completions
+                stale = known - self._considered >= FRESH * min(known, LARGEST_SAMPLE)
+            case Outlasting(_, age_s):
+                dropped, stale = self.durations.note_outlasting(age_s), False
+            case Late(_, completion, behind):
+                self.durations.note_late(completion, behind=behind)
+                dropped = stale = False
+            case _:
+                assert_never(fact)
+        if dropped or stale:
             self._considered = 0
         return dropped
 

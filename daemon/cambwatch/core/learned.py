@@ -9,7 +9,6 @@ the hazard has fewer long delays at nearly the same mean. The price is set so th
 mean delay is that of a fixed interval; what is saved is requests.
 """
 
-import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from operator import mul
 
 from cambwatch.core.density import hazards, smoothed, with_strays
 from cambwatch.core.durations import BINS, EDGES_S, MIDDLES_S, WIDTHS_S, Durations, bin_of
+from cambwatch.core.tuning import tuned
 
 WORTH_IT = 1.1
 """The gain below which the fixed interval stays: less could be an error of the estimate."""
@@ -37,8 +37,6 @@ LATE = 0.125  # of the interval, by which durations look longer than they are: c
 FLATTERED_DELAY = 1.5
 FLATTERED_GAIN = 4.0
 FEWEST = 10.0  # below which neither says anything
-
-MISSED = 0.002  # how far the mean delay may be off, relatively, when the price is looked for
 
 _NOTHING = 1e-9  # a share of the completions
 _AREAS: tuple[float, ...] = tuple(map(mul, WIDTHS_S, MIDDLES_S))
@@ -178,28 +176,12 @@ def _priced(
     total = sum(share for _, share in outcomes)
 
     def priced(price: float) -> Schedule:
-        scale = math.exp(price)
-        densities = [min(max(scale * root, least), most) for root in roots]
+        densities = [min(max(root / price, least), most) for root in roots]
         return Schedule(densities, shortest_s=limits.shortest_s, longest_s=limits.longest_s)
 
-    def excess(schedule: Schedule) -> float:
-        mean_s = sum(share * schedule.delay_s(age_s) for age_s, share in outcomes) / total
-        return math.log(mean_s / delay_s)
+    def mean_s(price: float) -> float:
+        schedule = priced(price)
+        return sum(share * schedule.delay_s(age_s) for age_s, share in outcomes) / total
 
-    # The logarithm of the delay falls with that of the price, almost linearly: false position, with the weight of
-    # an end that stays halved (Illinois), is there after a few steps.
-    low, high = math.log(least / max(roots)), math.log(most / min(roots))
-    above, below = excess(priced(low)), excess(priced(high))
-    if above <= 0 or below >= 0:  # even the longest pauses are short enough, or the shortest are too long
-        return priced(low if above <= 0 else high)
-    price = high
-    for _ in range(60):
-        price = (low * below - high * above) / (below - above)
-        off = excess(priced(price))
-        if abs(off) < MISSED:
-            break
-        if off > 0:
-            low, above, below = price, off, below / 2
-        else:
-            high, below, above = price, off, above / 2
-    return priced(price)
+    # From where every pause is the shortest to where every one is the longest.
+    return priced(tuned(mean_s, delay_s, low=min(roots) / most, high=max(roots) / least))

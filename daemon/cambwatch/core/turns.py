@@ -70,6 +70,10 @@ class Outlasting:
     age_s: float
 
 
+Fact = InTurn | Late | Outlasting
+"""What can be learned of one task."""
+
+
 class Turns:
     """The tasks of one kind as they began; time is an argument, in seconds of a clock that only grows."""
 
@@ -90,7 +94,7 @@ class Turns:
 
     def settle(
         self, turn: Turn, completion: Completion | None, *, now_s: float, usual_s: float | None
-    ) -> Iterator[InTurn | Late | Outlasting]:
+    ) -> Iterator[Fact]:
         """
         A task has ended, or is no longer watched (None); gives what can be learned by that, in its order.
 

@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Protocol, assert_never
+from typing import Protocol
 
 import structlog
 
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import Completion, Durations
-from cambwatch.core.experience import Experience, Insight, Key, Memory
+from cambwatch.core.experience import Experience, Insight, Memory
 from cambwatch.core.learned import Schedule, Strategy
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Task
-from cambwatch.core.turns import USUAL, InTurn, Late, Outlasting, Turn, Turns
+from cambwatch.core.turns import USUAL, Turn, Turns
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.scheduler import Alarm
 
@@ -106,17 +106,7 @@ class Learning:
         kind, experience = task.key.kind, self._experience
         usual_s, now_s = experience.quantile_s(kind, USUAL), self._clock.monotonic()
         for fact in self._turns[kind].settle(turn, completion, now_s=now_s, usual_s=usual_s):
-            changed: list[Key] = []
-            match fact:
-                case InTurn(size, found):
-                    changed = experience.note(kind, size, found)
-                case Outlasting(size, age_s):
-                    changed = experience.note_outlasting(kind, size, age_s)
-                case Late(size, found, behind):
-                    experience.note_late(kind, size, found, behind=behind)
-                case _:
-                    assert_never(fact)
-            for _, dropped in changed:
+            for _, dropped in experience.learn(kind, fact):
                 log.info(
                     "durations.changed", kind=kind, size=dropped, hint="tasks take longer or shorter: learned anew"
                 )

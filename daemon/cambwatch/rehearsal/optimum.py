@@ -13,9 +13,9 @@ from itertools import chain, count
 
 from cambwatch.core.durations import EDGES_S, MIDDLES_S, WIDTHS_S
 from cambwatch.core.learned import Limits
+from cambwatch.core.tuning import tuned
 from cambwatch.rehearsal.lifetimes import LEFT, Lifetimes
 from cambwatch.rehearsal.policies import Ages
-from cambwatch.rehearsal.tuning import tuned
 
 FINE = 10  # steps of the grid in a pause, about
 COARSE = 40  # in the longest pause

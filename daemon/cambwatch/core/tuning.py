@@ -1,9 +1,9 @@
-"""The one number of a policy, so that its mean delay is the wanted one."""
+"""The one number of a way of polling, so that its mean delay is the wanted one."""
 
 import math
 from collections.abc import Callable
 
-CLOSE = 0.003  # relatively: near enough
+CLOSE = 0.002  # relatively: near enough
 ROUNDS = 16
 
 
