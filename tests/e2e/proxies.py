@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -83,16 +82,3 @@ async def listening(speech: Speech, *, tls: ssl.SSLContext | None = None) -> Asy
     made = Listener()
     async with speaking(speech, tls=tls, heard=made.heads.append) as made.port:
         yield made
-
-
-def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, Path]:
-    """A context for a server with a self-signed certificate for localhost, and the file to trust for it."""
-    key, pem = folder / f"{name}.key", folder / f"{name}.pem"
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3650"]
-    names = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run(
-        ["openssl", "req", "-x509", *curve, *names, "-keyout", key, "-out", pem], capture_output=True, check=True
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem, key)
-    return context, pem

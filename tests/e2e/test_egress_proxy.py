@@ -1,16 +1,17 @@
 """The egress proxy: every destination goes through it, its own trouble has a name, and its password stays with us."""
 
 import asyncio
-import shutil
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
 import pytest_asyncio
+import trustme
+from certificates import certified
 from events import HOOK, hear, hook, settings, shown, watch
 from processes import free_port
-from proxies import RealProxy, certificate, listening
+from proxies import RealProxy, listening
 from wire import JSON, OK, SPEECHES, falling_silent, saying
 
 from cambwatch.adapters.webhook import Webhook
@@ -26,8 +27,6 @@ IN_HEADER = b64encode(ACCOUNT.encode()).decode()
 UNKNOWN = "the egress proxy does not take the user and password in egress_proxy, or wants some (HTTP 407)"
 MESSAGE = Message(b"{}", {"content-type": "application/json"})
 DONE = saying(OK + JSON + b"content-length: 2\r\n\r\n{}")
-
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 
 
 def client(url, proxy, *, allow_private=True, timeout_s=5):
@@ -92,12 +91,12 @@ async def test_https_asks_for_a_tunnel():
     assert b"content-type" not in head.lower()
 
 
-@needs_openssl
 async def test_https_is_delivered_in_a_tunnel(process, camb, tmp_path, until):
     """Whom a proxy variable names is not asked; receiver, log and API do not see the password."""
-    tls, trusted = certificate(tmp_path, "own")
+    authority, trusted = trustme.CA(), tmp_path / "trusted.pem"
+    authority.cert_pem.write_to_path(trusted)
     real = RealProxy(tmp_path, account=ACCOUNT)
-    async with real.serve() as address, listening(DONE, tls=tls) as receiver, listening(DONE) as other:
+    async with real.serve() as address, listening(DONE, tls=certified(authority)) as receiver, listening(DONE) as other:
         url = f"https://localhost:{receiver.port}/hook"
         made = await process(
             settings(
@@ -127,11 +126,9 @@ async def test_https_is_delivered_in_a_tunnel(process, camb, tmp_path, until):
         assert not any(form in text for form in ("CANARY", IN_HEADER))
 
 
-@needs_openssl
-async def test_a_certificate_that_nobody_vouches_for_is_refused_in_a_tunnel_too(real, tmp_path, until):
+async def test_a_certificate_that_nobody_vouches_for_is_refused_in_a_tunnel_too(real, until):
     """The proxy has opened the way; nothing is posted, and it is tried again."""
-    tls, _ = certificate(tmp_path, "own")
-    async with listening(DONE, tls=tls) as receiver:
+    async with listening(DONE, tls=certified(trustme.CA())) as receiver:
         attempt = await post(f"https://localhost:{receiver.port}/secret", f"{IN_URL}{real.address}")
         await until(lambda: f"CONNECT localhost:{receiver.port}" in real.log)
     assert attempt.outcome is Outcome.TRANSIENT

@@ -1,14 +1,13 @@
 """Whoever answers us may be broken or hostile: an attempt ends in time, with a word on why, and the lane goes on."""
 
 import asyncio
-import shutil
-import ssl
-import subprocess
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 import pytest
+import trustme
+from certificates import LONG_AGO, certified
 from events import ended, hear, hook, settings, shown, watch
 from receivers import Receivers
 from wire import ENDLESS, JSON, OK, SPEECHES, falling_silent, repeating, saying, speaking
@@ -192,34 +191,14 @@ async def test_what_cannot_be_dialled_is_an_attempt_that_failed(url, words):
     assert "secret" not in attempt.detail
 
 
-def certificate(folder, name, begins, ends):
-    """A context for a server whose self-signed certificate for localhost is good from *begins* to *ends*."""
-    (folder / "ca.cnf").write_text(
-        "[ca]\ndefault_ca=it\n[it]\nnew_certs_dir=.\ndatabase=index\nrand_serial=yes\ndefault_md=sha256\n"
-        "policy=any\nx509_extensions=ext\n[any]\ncommonName=supplied\n[ext]\nsubjectAltName=DNS:localhost\n"
-    )
-    (folder / "index").write_text("")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
-    for command in (
-        ["req", "-new", *key, "-subj", f"/CN={name}", "-out", f"{name}.csr"],
-        ["ca", "-batch", "-config", "ca.cnf", "-selfsign", "-keyfile", f"{name}.key", "-in", f"{name}.csr", "-notext",
-         "-startdate", begins, "-enddate", ends, "-out", f"{name}.pem"],
-    ):  # fmt: skip
-        subprocess.run(["openssl", *command], cwd=folder, capture_output=True, check=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
-    return context
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
-async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
+async def test_a_certificate_that_nobody_vouches_for_is_refused():
     """Nothing is posted; it is tried again, because certificates are renewed; Camb is not asked either."""
     heard = []
 
     async def hear_it(writer):
         heard.append(writer)
 
-    async with speaking(hear_it, tls=certificate(tmp_path, "own", "20200101000000Z", "21200101000000Z")) as port:
+    async with speaking(hear_it, tls=certified(trustme.CA())) as port:
         attempt = await post(f"https://localhost:{port}/secret")
         account = Account("default", Secret("key"), f"https://localhost:{port}", timeout=timedelta(seconds=5))
         async with Camb({"default": account}, user_agent="test", now=now) as camb:
@@ -231,13 +210,12 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
     assert heard == []
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 async def test_a_certificate_that_has_expired_is_refused(process, camb, tmp_path, until):
     """Although its issuer is trusted; one of the same issuer that is still good is taken."""
     heard = []
-    good = certificate(tmp_path, "good", "20200101000000Z", "21200101000000Z")
-    expired = certificate(tmp_path, "expired", "20200101000000Z", "20200102000000Z")
-    (tmp_path / "trusted.pem").write_text((tmp_path / "good.pem").read_text() + (tmp_path / "expired.pem").read_text())
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "trusted.pem")
+    good, expired = certified(authority), certified(authority, until=LONG_AGO + timedelta(days=1))
 
     async def hear_it(writer):
         heard.append(writer)
