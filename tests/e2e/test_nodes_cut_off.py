@@ -1,11 +1,10 @@
 """A node whose network to the database is cut without a word is stood in for, and comes back by itself."""
 
-from collections import Counter
-
 import pytest
-from events import hear, hook, ids_of, settings, told, watch
+from ends import ended_once
+from events import hear, hook, settings, watch
 
-from postgres_server import PostgresServer, drop_database, fetch, new_database
+from postgres_server import PostgresServer, drop_database, new_database
 from relay import Relay
 
 LEASE_S = 2
@@ -58,12 +57,4 @@ async def test_who_is_cut_off_is_replaced_and_begins_anew(process, camb, receive
     relay.mend()
     await until(lambda: "lease.lost" in a.log.read_text())
     await a.until_ready()
-    another = camb.add("dub", status="ERROR")
-    await watch(a.api, "dub", another)
-    await hear(receivers, another)
-    await hear(receivers, another, path="/other")
-    (ends,) = await fetch(url, "SELECT count(*) AS ends, count(DISTINCT task) AS tasks FROM events")
-    assert (ends["ends"], ends["tasks"]) == (21, 21)
-    doubled = [one for one, times in Counter(ids_of(receivers.requests)).items() if times > 1]
-    assert len(doubled) <= 2 * 4  # at most what a had under way, with each destination's concurrency
-    assert told(receivers).keys() == {*tasks, another}
+    await ended_once(a, url, camb, receivers, tasks)

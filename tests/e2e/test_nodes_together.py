@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from events import hear, hook, ids_of, settings, shown, told, watch
+from ends import ended_once
+from events import hear, hook, ids_of, settings, shown, watch
 
 from postgres_server import PostgresServer, drop_database, execute, fetch, new_database
 
@@ -163,15 +164,7 @@ async def test_a_frozen_node_changes_nothing_when_it_wakes_up(node, camb, receiv
         return await alive(url) == 2
 
     await until(both)
-    another = camb.add("dub", status="ERROR")
-    await watch(a.api, "dub", another)
-    await hear(receivers, another)
-    await hear(receivers, another, path="/other")
-    (ends,) = await fetch(url, "SELECT count(*) AS ends, count(DISTINCT task) AS tasks FROM events")
-    assert (ends["ends"], ends["tasks"]) == (21, 21)
-    doubled = [one for one, times in Counter(ids_of(receivers.requests)).items() if times > 1]
-    assert len(doubled) <= 2 * 4  # at most what a has had under way, with each destination's concurrency, when it froze
-    assert told(receivers).keys() == {*tasks, another}
+    await ended_once(a, url, camb, receivers, tasks)
 
 
 async def test_a_budget_is_shared(node, camb, until, url) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
@@ -186,6 +187,14 @@ async def test_watched_is_what_is_pending_oldest_first(tasks: TaskStore) -> None
     one, two, three = await watch(tasks, "one", "two", "three")
     await conclude(tasks, two)
     assert await tasks.watched() == [one, three]
+
+
+async def test_who_registers_gets_a_number_that_no_task_ever_had(database: Database, tasks: TaskStore) -> None:
+    """Also where those that had the highest are forgotten: an old cursor or a poll under way never means another."""
+    before = [task.id for task in await watch(tasks, "one", "two", "three")]
+    await database.write(lambda connection: connection.execute(sa.text("DELETE FROM tasks")).close())
+    after = [task.id for task in await watch(tasks, "four", "five")]
+    assert sorted({*before, *after}) == before + after
 
 
 numbers = iter(range(10**9))

@@ -1,0 +1,31 @@
+"""Which configuration is next, where several have come in the meantime."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from cambwatch.app import _next
+from cambwatch.config import loads
+from cambwatch.config.reloading import Change
+
+CONFIGS = [
+    loads(f"camb: {{api_key: {name}}}\n".encode(), file="it.yaml", folder=Path(), environ={}).config for name in "ab"
+]
+
+
+@pytest.mark.parametrize("tell", [(True, False), (False, True), (True, True), (False, False)])
+async def test_the_newest_holds_and_the_others_are_told_of_it_if_they_are_to_be_of_any(tell: tuple[bool, bool]) -> None:
+    """Also where another node's news came behind a SIGHUP."""
+    changes: asyncio.Queue[Change] = asyncio.Queue()
+    for config, one in zip(CONFIGS, tell, strict=True):
+        changes.put_nowait(Change(config, tell=one))
+    assert await _next(asyncio.Event(), changes) == Change(CONFIGS[1], tell=any(tell))
+
+
+async def test_who_is_told_to_stop_changes_nothing_more() -> None:
+    """Even if there is something to change."""
+    stop, changes = asyncio.Event(), asyncio.Queue[Change]()
+    changes.put_nowait(Change(CONFIGS[0]))
+    stop.set()
+    assert await _next(stop, changes) is None
