@@ -5,7 +5,7 @@ import gc
 
 def main() -> None:
     """The console script."""
-    gc.disable()  # to look for garbage among what is imported, where there is none, takes a sixth of that time
+    gc.disable()  # among what is imported there is none, and to look for it again and again takes time
     from cambwatch.cli import app  # noqa: PLC0415
 
     gc.enable()

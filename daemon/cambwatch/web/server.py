@@ -176,7 +176,7 @@ def endpoints(
         ),
     ]
 
-    described = cache(lambda: document(rows))  # when somebody asks: it takes half as long as all the rest of a start
+    described = cache(lambda: document(rows))  # when somebody asks: a start does not wait for it
 
     async def openapi(_request: web.Request) -> web.StreamResponse:
         return web.json_response(described())

@@ -44,7 +44,7 @@ _ONE = sa.and_(_OF_KIND, tasks.c.task_id == sa.bindparam("task_id"))
 _SEVERAL = sa.and_(_OF_KIND, tasks.c.task_id.in_(sa.bindparam("task_ids", expanding=True)))
 _TASKS = (sa.select(tasks).where(_ONE), sa.select(tasks).where(_SEVERAL))
 _TASKS_HELD = (_TASKS[0].with_for_update(), _TASKS[1].with_for_update())
-# Given out by ourselves: to look up a thousand that the database gave takes as long as half of writing them.
+# Given out by ourselves: a thousand that the database gave would all have to be looked up.
 _LAST_NUMBER = sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'")
 _NEXT_NUMBERS = sa.text("SELECT nextval(pg_get_serial_sequence('tasks', 'id')) FROM generate_series(1, :count)")
 
