@@ -228,6 +228,13 @@ def test_what_was_believed_too_soon_is_remembered_as_such() -> None:
     assert longer_and_longer(again, 200) == 0
 
 
+def test_what_an_older_version_has_written_down_is_known() -> None:
+    """It did not count relapses."""
+    written = remembering(*[10.0] * ENOUGH).as_json()
+    del written["relapses"]
+    assert Durations.from_json(written).known
+
+
 @given(st.lists(completions, max_size=60), st.integers(0, 3), completions)
 def test_a_memory_survives_being_written_down(seen: list[Completion], endless: int, later: Completion) -> None:
     """As JSON text, and what it learns from then on is the same."""

@@ -44,7 +44,7 @@ ALARM = 12.0
 
 # Where tasks queue for a few workers each takes longer than the one before: whatever is learned holds for a few more.
 RELAPSES = 4
-"""Alarms in a row, each soon after what was learned since the last one was believed, that make ENOUGH twice as many."""
+"""At most so many alarms in a row make ENOUGH twice as many each: those that come soon after it was reached."""
 
 _FADING: float = 0.5 ** (1 / HALF_LIFE)
 _WINDOW = 1 / (1 - _FADING)  # what a bin weighs into which all fall, for ever: 289
@@ -91,7 +91,7 @@ class Durations:
 
     @property
     def known(self) -> bool:
-        """Whether it says something about the tasks to come: it did not last long before, it takes more to say so."""
+        """Whether it says something about tasks to come; if what it said did not hold for long, it takes more."""
         return self.completions >= self._enough
 
     def note(self, completion: Completion) -> bool:
@@ -183,7 +183,7 @@ class Durations:
             )
             durations._longer = _Sum(_amount(value["longer"][0]), _natural(value["longer"][1]))
             durations._shorter = _Sum(_amount(value["shorter"][0]), _natural(value["shorter"][1]))
-            durations._relapses = min(_natural(value["relapses"]), RELAPSES)
+            durations._relapses = min(_natural(value.get("relapses", 0)), RELAPSES)  # older versions had none
         except (TypeError, KeyError, IndexError) as error:
             raise ValueError(f"not a memory of durations: {error!r}") from error
         if bool(durations.completions) != any(durations._weights):
