@@ -22,14 +22,13 @@ from cambwatch.core.model import (
 )
 from cambwatch.core.replies import (
     LONGEST_BODY,
-    LONGEST_TEXT,
     LONGEST_WORD,
     detail,
     parse,
     read_answer,
     read_status,
-    text,
 )
+from cambwatch.core.text import LONGEST_TEXT, one_line
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 DUB = KINDS["dub"]
@@ -181,4 +180,4 @@ def test_no_depth_is_too_deep(brackets: tuple[bytes, bytes]) -> None:
 @given(documents)
 def test_a_text_is_a_line_or_none(document: object) -> None:
     """Whatever it is made of."""
-    assert printable(text(document), LONGEST_TEXT)
+    assert printable(one_line(document), LONGEST_TEXT)

@@ -29,7 +29,7 @@ from cambwatch.core.apprise_url import credentials
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
-from cambwatch.core.replies import text as one_line
+from cambwatch.core.text import one_line
 
 if TYPE_CHECKING:
     from apprise import NotifyBase

@@ -17,9 +17,9 @@ from cambwatch.core.classify import classify, classify_connect
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
-from cambwatch.core.replies import text
 from cambwatch.core.retry import http_date, quiet_after, retry_after
 from cambwatch.core.secret import Secret
+from cambwatch.core.text import one_line
 
 LONGEST_ANSWER = 64 << 10  # bytes read of a receiver's answer
 EXCERPT = 1000  # characters of it that are kept
@@ -228,7 +228,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _excerpt(body: bytes, *, hidden: Sequence[str] = ()) -> str | None:
-    words = text(body[: 4 * EXCERPT].decode("utf-8", "replace"))
+    words = one_line(body[: 4 * EXCERPT].decode("utf-8", "replace"))
     if words is None:
         return None
     for secret in hidden:

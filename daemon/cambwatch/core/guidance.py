@@ -9,7 +9,7 @@ from cambwatch.core.events import DestinationAlert, Event, GroupComplete, TaskEn
 from cambwatch.core.instants import in_words
 from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Outcome, Status
-from cambwatch.core.replies import text as one_line
+from cambwatch.core.text import one_line
 
 LONGEST_SUMMARY = 300  # characters
 LONGEST_NAME = 100  # characters of a name within a summary

@@ -24,11 +24,11 @@ from cambwatch.core.model import (
     Unknown,
 )
 from cambwatch.core.retry import retry_after
+from cambwatch.core.text import one_line
 
 LONGEST_BODY = 1 << 20  # bytes; a status has some hundred
 SHORT_BODY = 256  # bytes, up to which what was read is remembered
 KNOWN_BODIES = 256  # that are remembered at most
-LONGEST_TEXT = 2000  # characters kept of a message
 LONGEST_WORD = 100  # characters kept of a status word or a reason
 
 _ENDS = {
@@ -136,32 +136,10 @@ def detail(body: bytes) -> str | None:
         return None
     match document:
         case {"detail": [{"msg": str(words)}, *_]}:  # FastAPI's validation errors
-            return text(words)
+            return one_line(words)
         case {"detail": words} | {"error": words} | {"message": words}:
-            return text(words)
+            return one_line(words)
     return None
-
-
-def text(value: Json) -> str | None:
-    """*value* as one line of at most LONGEST_TEXT characters; objects by their own words, else as JSON."""
-    match value:
-        case None:
-            return None
-        case str():
-            words = value
-        case {"message": str(inner)} | {"msg": str(inner)} | {"detail": str(inner)} | {"error": str(inner)}:
-            words = inner
-        case _:
-            try:
-                words = json.dumps(value, ensure_ascii=False)
-            except RecursionError:  # what could just be read may be too deep to be written
-                return None
-    # Lone surrogates can come out of JSON escapes but go into no database and no UTF-8.
-    known = words.encode("utf-8", "replace").decode("utf-8")
-    line = " ".join("".join(c for c in known if c.isprintable() or c.isspace()).split())
-    if not line:
-        return None
-    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"
 
 
 def _read_word(word: str, document: dict[str, Json]) -> Report:
@@ -170,17 +148,17 @@ def _read_word(word: str, document: dict[str, Json]) -> Report:
         return Pending()
     status = _ENDS.get(normal)
     if status is None:
-        return Pending(word=(text(word) or "(empty)")[:LONGEST_WORD])
+        return Pending(word=(one_line(word) or "(empty)")[:LONGEST_WORD])
     return Ended(
         status,
         _run_id(document.get("run_id")),
         _reason(document.get("exception_reason")),
-        text(document.get("message")),
+        one_line(document.get("message")),
     )
 
 
 def _reason(value: Json) -> str | None:
-    words = text(value)
+    words = one_line(value)
     return None if words is None or words.upper() == "NONE" else words[:LONGEST_WORD]
 
 

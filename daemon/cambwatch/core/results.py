@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from cambwatch.core.events import Link
 from cambwatch.core.model import Json
-from cambwatch.core.replies import text as one_line
+from cambwatch.core.text import one_line
 
 MOST_LINKS = 50
 LONGEST_URL = 4096  # characters

@@ -17,6 +17,7 @@ from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Fault, Json, Report, TaskKey, Unavailable
 from cambwatch.core.result_requests import ResultRequest
 from cambwatch.core.retry import http_date
+from cambwatch.core.text import one_line
 
 LONGEST_RESULT = 8 << 20  # bytes; a result may embed the transcript of a film
 
@@ -171,4 +172,4 @@ async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
 
 
 def _words(error: BaseException) -> str:
-    return replies.text(str(error)) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__

@@ -16,7 +16,7 @@ from cambwatch.core.guidance import (
 )
 from cambwatch.core.instants import in_words
 from cambwatch.core.model import Status
-from cambwatch.core.replies import text as one_line
+from cambwatch.core.text import one_line
 
 GREEN = 0x2EB67D
 RED = 0xE01E5A
