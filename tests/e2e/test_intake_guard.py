@@ -1,11 +1,14 @@
 """Who may call the intake: programs on this machine, with the token where one is set, and no web page."""
 
+import asyncio
 import socket
 import stat
 from urllib.parse import urlsplit
 
 import pytest
 from api import Api
+
+from cambwatch.web.guard import LOCAL_HOSTS, knows_host
 
 DUB = {"kind": "dub", "task_id": "a"}
 TOKEN = "a-token-that-nobody-guesses"
@@ -39,6 +42,71 @@ async def test_an_unknown_host_is_refused(shared, host):
         assert answer.status == 421
         assert "http.allowed_hosts" in answer.document["detail"]
     assert await is_untouched(shared)
+
+
+WITHOUT_HOST = {
+    "haproxy": b"{method} {path} HTTP/1.0\r\n\r\n",
+    "keepalived": b"{method} {path} HTTP/1.0\r\nUser-Agent: KeepAliveClient\r\n\r\n",
+    "empty": b"{method} {path} HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+    "blank": b"{method} {path} HTTP/1.0\r\nHost:  \t \r\n\r\n",
+}
+
+
+async def status_of(made, request, *, method, path):
+    """The status of the answer to *request*, whose target is *path*."""
+    address = urlsplit(made.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(request.replace(b"{method}", method.encode()).replace(b"{path}", path.encode()))
+    came = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await writer.wait_closed()
+    return int(came.split(b" ", 2)[1])
+
+
+@in_one_loop
+@pytest.mark.parametrize("request_", WITHOUT_HOST.values(), ids=WITHOUT_HOST)
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/readyz?verbose"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_health_checks_without_a_host_are_answered(shared, request_, path, method):
+    expected = 422 if "?" in path else 200  # an unknown parameter is refused later, as on every page
+    assert await status_of(shared, request_, method=method, path=path) == expected
+
+
+@in_one_loop
+@pytest.mark.parametrize("request_", WITHOUT_HOST.values(), ids=WITHOUT_HOST)
+@pytest.mark.parametrize("path", ["/", "/v1/tasks", "/metrics", "/openapi.json", "/healthz/", "/readyzz", "//healthz"])
+async def test_every_other_page_needs_a_host(shared, request_, path):
+    assert await status_of(shared, request_, method="GET", path=path) == 421
+
+
+@in_one_loop
+@pytest.mark.parametrize("path", ["/healthz", "/v1/tasks"])
+async def test_http_1_1_without_a_host_header_is_malformed(shared, path):
+    """RFC 9112, section 3.2."""
+    assert await status_of(shared, b"GET {path} HTTP/1.1\r\n\r\n", method="GET", path=path) == 400
+
+
+@in_one_loop
+async def test_without_a_host_no_origin_is_ours(shared):
+    request = b"GET /healthz HTTP/1.0\r\nOrigin: http://\r\n\r\n"
+    assert await status_of(shared, request, method="GET", path="/healthz") == 403
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "known"),
+    [
+        ("localhost", "/v1/tasks", True),
+        ("localhost:8787", "/healthz", True),
+        ("", "/healthz", True),
+        ("", "/readyz", True),
+        ("", "/metrics", False),
+        ("", "/v1/tasks", False),
+        ("10.0.0.1", "/healthz", False),
+        ("balancer.example", "/readyz", False),
+    ],
+)
+def test_a_host_is_known_or_missing_on_a_health_page(host, path, known):
+    assert knows_host(host, path, hosts=LOCAL_HOSTS) is known
 
 
 @in_one_loop

@@ -4,6 +4,9 @@ Who may call: programs on this machine, not web pages that a browser on it has o
 A page can make a browser send requests here. It cannot forge Host (DNS rebinding
 keeps the foreign name there), Origin and Sec-Fetch-Site, and a form cannot send application/json. A
 DELETE needs no content type: a page of another origin cannot send one unasked.
+
+Health checks of load balancers speak HTTP/1.0 without a Host, or leave it empty. No browser can do
+either, so the two health pages answer them. A Host that is there must be a known one on every page.
 """
 
 import hmac
@@ -17,13 +20,20 @@ from cambwatch.core.secret import Secret
 from cambwatch.web.problems import Mistake, ProblemError
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
-OPEN_PATHS = frozenset({"/healthz"})
+OPEN_PATHS = frozenset({"/healthz"})  # answered without the token
+HEALTH_PATHS = frozenset({"/healthz", "/readyz"})  # answered without a Host
 
 
 def host_name(host: str) -> str:
     """The name in a Host header, lower case, without port."""
     head, colon, port = host.strip().lower().rpartition(":")
     return head if colon and (not port or port.isdigit()) and not host.endswith("]") else host.strip().lower()
+
+
+def knows_host(host: str, path: str, *, hosts: Collection[str]) -> bool:
+    """Whether a request for *path* with the header *host* (empty or missing: "") may be for us, who are *hosts*."""
+    name = host_name(host)
+    return name in hosts if name else path in HEALTH_PATHS
 
 
 def guard(*, allowed_hosts: Collection[str], token: Secret | None, unix: bool) -> Middleware:
@@ -36,14 +46,15 @@ def guard(*, allowed_hosts: Collection[str], token: Secret | None, unix: bool) -
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not unix and host_name(request.headers.get("host", "")) not in hosts:
+        host = request.headers.get("host", "")
+        if not unix and not knows_host(host, request.path, hosts=hosts):
             raise ProblemError(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "this Host is not ours: call localhost or 127.0.0.1, or name it in http.allowed_hosts",
                 errors=[Mistake(parameter="host", detail="unknown")],
             )
         origin = request.headers.get("origin")
-        if origin is not None and not _is_ours(origin, request.headers.get("host", "")):
+        if origin is not None and not _is_ours(origin, host):
             raise ProblemError(HTTPStatus.FORBIDDEN, "web pages of other origins may not call")
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             raise ProblemError(HTTPStatus.FORBIDDEN, "web pages of other sites may not call")
@@ -73,7 +84,7 @@ def _unsupported(header: str, detail: str) -> ProblemError:
 
 
 def _is_ours(origin: str, host: str) -> bool:
-    return origin.lower() in {f"{scheme}://{host.lower()}" for scheme in ("http", "https")}
+    return bool(host) and origin.lower() in {f"{scheme}://{host.lower()}" for scheme in ("http", "https")}
 
 
 def _authorized(request: web.Request, token: Secret) -> bool:
