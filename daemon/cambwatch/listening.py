@@ -1,12 +1,14 @@
 """The sockets of the intake: systemd's, or our own; open from the start of the process to its end."""
 
 import asyncio
+import errno
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp.web import Application
@@ -17,6 +19,14 @@ from cambwatch.web import server
 
 SOCKET_MODE = 0o660
 BACKLOG = 4096  # connections that nobody has accepted yet; the kernel may allow fewer
+# What bind() and socket() say of an address that the machine does not have, where its name still resolves to it.
+NOT_HERE = frozenset({
+    errno.EADDRNOTAVAIL,  # no interface has it, as ::1 where IPv6 is turned off by sysctl
+    errno.EAFNOSUPPORT,  # the kernel has no IPv6
+    errno.EPROTONOSUPPORT,
+    errno.ENODEV,  # the interface of a link-local address is gone
+    errno.EINVAL,  # a link-local address without an interface
+})  # fmt: skip
 LAST_WORDS_S = 0.2  # for who was accepted and not heard yet; who comes later waits in the socket
 
 log = structlog.get_logger()
@@ -80,24 +90,52 @@ def _own(config: Config) -> list[socket.socket]:
     listen = config.http.listen
     if isinstance(listen, UnixListen):
         return [_bind_unix(Path(listen.path))]
+    found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return listen_at([(family, address) for family, _, _, _, address in found], listen.port)
+
+
+def listen_at(found: Iterable[tuple[int, tuple[Any, ...]]], port: int) -> list[socket.socket]:
+    """
+    A listening socket for each of *found*, the families and addresses that a name resolves to, without duplicates.
+
+    All have the same *port*; 0 is any that is free. Addresses in the way of NOT_HERE
+    are left out with a line in the log. Raises OSError when none is left, and when one
+    that the machine has cannot be used, for example because its port is taken.
+    """
     sockets: list[socket.socket] = []
-    port = listen.port
-    try:
-        found = socket.getaddrinfo(listen.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            one = socket.socket(family, kind, protocol)
+    missing: dict[str, str] = {}
+    with ExitStack() as opened:
+        for family, address in dict.fromkeys(found):
+            try:
+                one = opened.enter_context(_bind(family, (address[0], port, *address[2:])))
+            except OSError as error:
+                if error.errno not in NOT_HERE:
+                    raise
+                missing[address[0]] = error.strerror or str(error)
+                continue
             sockets.append(one)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the other family has a socket of its own
-            one.bind((address[0], port, *address[2:]))
-            one.listen(BACKLOG)
-            port = one.getsockname()[1]  # of a name with two addresses both get the same
-    except OSError:
-        for one in sockets:
-            one.close()
-        raise
+            port = one.getsockname()[1]
+        opened.pop_all()
+    if not sockets:
+        why = ", ".join(f"{host}: {reason}" for host, reason in missing.items())
+        raise OSError(errno.EADDRNOTAVAIL, f"this machine has none of its addresses ({why}); change http.listen")
+    for host, reason in missing.items():
+        log.warning("config.doubtful", hint=f"not listening at {host}, which http.listen resolves to: {reason}")
     return sockets
+
+
+def _bind(family: int, address: tuple[Any, ...]) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # the other family has a socket of its own
+        made.bind(address)
+        made.listen(BACKLOG)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def _bind_unix(path: Path) -> socket.socket:
