@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from event_samples import complete, ended, events, tasks
 from hypothesis import example, given
+from lines import is_line
 
 from cambwatch.core.events import Event, TaskEnded
 from cambwatch.core.guidance import explanation, group_icon, guide, subject, summary
@@ -112,7 +113,7 @@ def test_summary_is_one_short_line(event: Event) -> None:
     """Whatever names, messages and reasons hold, the line fits on one line and into UTF-8."""
     line = summary(event)
     assert 0 < len(line) <= 300
-    assert line.isprintable()
+    assert is_line(line)
     line.encode()
 
 
@@ -120,7 +121,7 @@ def test_summary_is_one_short_line(event: Event) -> None:
 def test_a_task_is_always_called_something(event: TaskEnded) -> None:
     """A name of nothing but control characters is no name."""
     assert subject(event).strip()
-    assert subject(event).isprintable()
+    assert is_line(subject(event))
 
 
 @pytest.mark.parametrize("status", [Status.ERROR, Status.TIMEOUT, Status.PAYMENT_REQUIRED])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from lines import is_line
 
 from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import (
@@ -47,7 +48,7 @@ http_statuses = st.just(200) | st.sampled_from([401, 404, 422, 429, 500]) | st.i
 
 def printable(words: str | None, longest: int) -> bool:
     """Whether *words* can go into a log line, a database and a message."""
-    return words is None or (0 < len(words) <= longest and words.isprintable() and words.encode() != b"")
+    return words is None or (0 < len(words) <= longest and is_line(words))
 
 
 def sound(report: Report) -> bool:

@@ -190,5 +190,4 @@ def _without_credentials(words: str, url: str) -> str | None:
     """*words* in one line, without URLs and without the pieces of *url*."""
     hidden = "|".join(re.escape(text) for text in credentials(url) if len(text) >= SHORTEST_CREDENTIAL)
     clean = _ANY_URL.sub("<url>", re.sub(hidden, "<secret>", words))
-    line = one_line(clean)
-    return None if line is None else line[:EXCERPT]
+    return one_line(clean, longest=EXCERPT)

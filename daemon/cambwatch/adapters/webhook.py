@@ -14,6 +14,7 @@ from yarl import URL
 
 from cambwatch.core.addresses import is_public
 from cambwatch.core.classify import classify, classify_connect
+from cambwatch.core.cutting import cut
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
@@ -233,7 +234,7 @@ def _excerpt(body: bytes, *, hidden: Sequence[str] = ()) -> str | None:
         return None
     for secret in hidden:
         words = words.replace(secret, "<secret>")
-    return words[:EXCERPT]
+    return cut(words, EXCERPT)
 
 
 def _cause(error: BaseException | None, wanted: type[RefusedAddressError]) -> RefusedAddressError | None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from urllib.parse import unquote, urlsplit
 
+from cambwatch.core.cutting import ELLIPSIS
 from cambwatch.core.secret import Secret
 
 SHORTEST_SECRET = 6  # characters; a shorter one would be found in half of all words
@@ -36,14 +37,14 @@ class Concealment:
         clean = words
         if any(form in words for form in self._forms):  # much faster than the pattern, and nearly always enough
             clean = self._pattern.sub("<secret>", words)
-        return self._without_rest(clean) if len(words) >= SHORTEST_CUT else clean
+        return self._without_rest(clean) if words.endswith(ELLIPSIS) or len(words) >= SHORTEST_CUT else clean
 
     def answer(self, words: str) -> str:
         """The same of a receiver's *words*, and of URLs without the query: it may be one of the links that we sent."""
         return _QUERY.sub(r"\1?…", self.text(words))
 
     def _without_rest(self, words: str) -> str:
-        said = words.removesuffix("…")
+        said = words.removesuffix(ELLIPSIS)
         for form in self._forms:
             for length in range(min(len(form), len(said)), _SHORTEST_REST - 1, -1):
                 if said.endswith(form[:length]):

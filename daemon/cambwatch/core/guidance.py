@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import assert_never
 
+from cambwatch.core.cutting import cut
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, TaskEnded
 from cambwatch.core.instants import in_words
 from cambwatch.core.kinds import KINDS
@@ -155,7 +156,7 @@ def summary(event: Event) -> str:
             line = _alert_line(event)
         case _:
             assert_never(event)
-    return _cut(line, LONGEST_SUMMARY)
+    return cut(line, LONGEST_SUMMARY)
 
 
 def _telling(status: Status, exception_reason: str | None) -> _Telling:
@@ -168,7 +169,7 @@ def _telling(status: Status, exception_reason: str | None) -> _Telling:
 def _task_line(event: TaskEnded) -> str:
     telling = _telling(event.status, event.exception_reason)
     name = one_line(event.name)
-    who = f'"{_cut(name, LONGEST_NAME)}"' if name else _short(event.task_id)
+    who = f'"{cut(name, LONGEST_NAME)}"' if name else _short(event.task_id)
     line = f"{title(event.kind)} {who} " + telling.ended.format(span=in_words(event.finished_at - event.registered_at))
     if telling.contact is None:  # no failure of Camb's: its own words say it all
         return line
@@ -181,14 +182,14 @@ def _task_line(event: TaskEnded) -> str:
 def _group_line(event: GroupComplete) -> str:
     counts = [(event.counts.get(status, 0), telling.counted) for status, telling in _TELLINGS.items()]
     parts = [f"{count} {counted}" for count, counted in counts if count]
-    group = _cut(one_line(event.group) or "?", LONGEST_NAME)
+    group = cut(one_line(event.group) or "?", LONGEST_NAME)
     return f'Group "{group}" is complete: {", ".join(parts) or "no tasks"}'
 
 
 def _alert_line(event: DestinationAlert) -> str:
     waits = f"{event.waiting} waiting" if event.waiting else "nothing waits"
     span = in_words(event.at - event.since)
-    name = _cut(one_line(event.destination) or "?", LONGEST_NAME)
+    name = cut(one_line(event.destination) or "?", LONGEST_NAME)
     if event.recovered:
         return f'Destination "{name}" takes messages again after {span}: {waits}'
     status = "" if event.http_status is None else f", HTTP {event.http_status}"
@@ -197,8 +198,4 @@ def _alert_line(event: DestinationAlert) -> str:
 
 def _short(task_id: str) -> str:
     line = one_line(task_id) or "?"
-    return line if len(line) <= SHORT_ID + 4 else f"{line[:SHORT_ID]}…"
-
-
-def _cut(line: str, longest: int) -> str:
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+    return line if len(line) <= SHORT_ID + 4 else cut(line, SHORT_ID + 1)

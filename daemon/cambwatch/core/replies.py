@@ -9,6 +9,7 @@ import json
 from datetime import datetime
 from functools import lru_cache
 
+from cambwatch.core.cutting import beginning
 from cambwatch.core.kinds import Kind
 from cambwatch.core.model import (
     Ended,
@@ -148,7 +149,7 @@ def _read_word(word: str, document: dict[str, Json]) -> Report:
         return Pending()
     status = _ENDS.get(normal)
     if status is None:
-        return Pending(word=(one_line(word) or "(empty)")[:LONGEST_WORD])
+        return Pending(word=_word(word) or "(empty)")
     return Ended(
         status,
         _run_id(document.get("run_id")),
@@ -158,8 +159,14 @@ def _read_word(word: str, document: dict[str, Json]) -> Report:
 
 
 def _reason(value: Json) -> str | None:
+    words = _word(value)
+    return None if words is None or words.upper() == "NONE" else words
+
+
+def _word(value: Json) -> str | None:
+    """As a value and not as a sentence: without an ellipsis."""
     words = one_line(value)
-    return None if words is None or words.upper() == "NONE" else words[:LONGEST_WORD]
+    return None if words is None else words[: beginning(words, LONGEST_WORD, len)]
 
 
 def _run_id(value: Json) -> int | None:

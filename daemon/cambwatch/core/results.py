@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from cambwatch.core.events import Link
 from cambwatch.core.model import Json
-from cambwatch.core.text import one_line
+from cambwatch.core.text import is_unbroken, one_line
 
 MOST_LINKS = 50
-LONGEST_URL = 4096  # characters
+LONGEST_URL = 16_384  # characters; presigned URLs with a session token reach half of it
 LONGEST_TRANSCRIPT = 4096  # bytes of JSON
 LONGEST_RESULT = 256 * 1024  # bytes of JSON
 DEEPEST = 64  # levels of a document; below it a real result has nothing
@@ -40,11 +40,10 @@ _TRANSCRIPTS = frozenset({"transcript", "transcripts", "transcription", "segment
 
 
 def is_link(value: Json) -> bool:
-    """Whether all of *value* is an http or https URL of at most LONGEST_URL, without spaces and control characters."""
+    """Whether all of *value* is an http or https URL of at most LONGEST_URL, unbroken as by is_unbroken()."""
     if not isinstance(value, str) or len(value) > LONGEST_URL:
         return False
-    # isprintable() also rules out every kind of space but this one, lone surrogates and marks that turn the direction.
-    if not value[:8].lower().startswith(("http://", "https://")) or not value.isprintable() or " " in value:
+    if not value[:8].lower().startswith(("http://", "https://")) or not is_unbroken(value):
         return False
     try:
         parts = urlsplit(value)
@@ -89,8 +88,7 @@ def _below(key: str, child: Json, label: str, place: tuple[str, ...]) -> tuple[J
 
 
 def _brackets(place: tuple[str, ...]) -> str:
-    words = one_line(", ".join(place[-2:])) or "?"
-    return words if len(words) <= _LONGEST_PLACE else f"{words[: _LONGEST_PLACE - 1]}…"
+    return one_line(", ".join(place[-2:]), longest=_LONGEST_PLACE) or "?"
 
 
 def trimmed(result: Json) -> Json:

@@ -6,6 +6,7 @@ import jinja2
 
 from cambwatch.core.model import Json
 from cambwatch.core.template_language import ALLOWANCE, Allowance, Language, bounded
+from cambwatch.core.text import one_line
 
 LONGEST_SOURCE = 64 << 10  # characters
 LONGEST_BODY = 256 << 10  # bytes
@@ -84,15 +85,11 @@ class BodyTemplate:
 
 def _told(error: BaseException) -> TemplateError:
     if isinstance(error, jinja2.TemplateSyntaxError):
-        return TemplateError(_one_line(error.message), error.lineno)
+        return TemplateError(one_line(error.message, longest=LONGEST_WORDS) or "no template", error.lineno)
     line = None
     trace = error.__traceback__
     while trace:
         if "__jinja_exception__" in trace.tb_frame.f_globals:  # a frame that Jinja made for a line of the template
             line = trace.tb_lineno
         trace = trace.tb_next
-    return TemplateError(_one_line(str(error)) or type(error).__name__, line)
-
-
-def _one_line(words: str | None) -> str:
-    return " ".join((words or "").split())[:LONGEST_WORDS]
+    return TemplateError(one_line(str(error), longest=LONGEST_WORDS) or type(error).__name__, line)

@@ -1,14 +1,68 @@
-"""What others wrote, as text that a line of a message, a log or a table can hold."""
+"""
+What others wrote, as one line of text that a message, a log and a table can hold.
+
+| characters                                                | what becomes of them                      |
+|-----------------------------------------------------------|-------------------------------------------|
+| white space and line breaks                               | one space, none at the ends               |
+| controls: C0, DEL, C1                                     | removed                                   |
+| bidirectional embeddings, overrides and isolates          | removed: they reorder the text after them |
+| deprecated and reserved format characters, noncharacters  | removed                                   |
+| lone surrogates                                           | `?`                                       |
+| LRM, RLM, ALM                                             | stay, one of each in a row                |
+| a variation selector                                      | stays right after a visible character     |
+| tag characters                                            | stay as the region of a black flag        |
+| ZWJ, ZWNJ                                                 | one stays where it joins or shapes        |
+| other invisible characters: ZWSP, soft hyphen, fillers    | one stays between two visible characters  |
+| all others, also those that Python's tables do not know   | stay                                      |
+
+A text without a visible character is no text. The invisible ones are Unicode's
+Default_Ignorable_Code_Point, and the blank of Braille.
+"""
 
 import json
+import re
+from unicodedata import bidirectional, combining
 
+from cambwatch.core.cutting import ELLIPSIS, cut
 from cambwatch.core.model import Json
 
 LONGEST_TEXT = 2000  # characters
+LONGEST_LOOK = 4 * LONGEST_TEXT  # characters; more are not looked at
+
+_REORDERING = "\u202a-\u202e\u2066-\u2069"
+_DEPRECATED = "\u206a-\u206f\ufff9-\ufffb\U000e0001"
+_RESERVED = "\u2065\ufff0-\ufff8\U000e0000\U000e0002-\U000e001f\U000e0080-\U000e00ff\U000e01f0-\U000e0fff"
+_NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
+    map(chr, (p + n for p in range(0, 0x110000, 0x10000) for n in (0xFFFE, 0xFFFF)))
+)
+_CONTROLS = "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # those that are not white space
+_SURROGATES = "\ud800-\udfff"
+
+_MARKS = "\u200e\u200f\u061c"
+_SELECTORS = "\ufe00-\ufe0f\u180b-\u180d\u180f\U000e0100-\U000e01ef"
+_TAGS = "\U000e0020-\U000e007f"
+_JOINERS = "\u200c\u200d"
+_OTHERS = (
+    "\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b\u2060-\u2064\u2800\u3164\ufeff\uffa0"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+)
+_BLACK_FLAG = "\U0001f3f4"
+_VIRAMA = 9  # the combining class
+
+_REMOVED = re.compile(f"[{_CONTROLS}{_REORDERING}{_DEPRECATED}{_RESERVED}{_NONCHARACTERS}]+")
+_INVISIBLE = re.compile(f"[{_MARKS}{_SELECTORS}{_TAGS}{_JOINERS}{_OTHERS}]+")
+_SELECTOR = re.compile(f"[{_SELECTORS}]")
+_REGION = re.compile("[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")  # UTS #51, ED-14a
+_OTHER = re.compile(f"[{_OTHERS}]")
+_UNFIT = re.compile(rf"[\s{_CONTROLS}{_REORDERING}{_DEPRECATED}{_RESERVED}{_NONCHARACTERS}{_SURROGATES}]")
 
 
-def one_line(value: Json) -> str | None:
-    """*value* as one line of at most LONGEST_TEXT characters; objects by their own words, else as JSON."""
+def one_line(value: Json, *, longest: int = LONGEST_TEXT) -> str | None:
+    """
+    *value* as one line of 1 to *longest* characters, cleaned by the rules above; None where nothing is left.
+
+    Objects by their own words, else as JSON. A line stays as it is.
+    """
     match value:
         case None:
             return None
@@ -21,9 +75,51 @@ def one_line(value: Json) -> str | None:
                 words = json.dumps(value, ensure_ascii=False)
             except RecursionError:  # what could just be read may be too deep to be written
                 return None
+    line = clean(words if len(words) <= LONGEST_LOOK else words[:LONGEST_LOOK] + ELLIPSIS)
+    return cut(line, longest) if line else None
+
+
+def clean(words: str) -> str:
+    """*words* by the rules above, whatever their length; empty where nothing visible is left."""
+    if words.isascii() and words.isprintable():  # nearly all are
+        return " ".join(words.split())
     # Lone surrogates can come out of JSON escapes but go into no database and no UTF-8.
     known = words.encode("utf-8", "replace").decode("utf-8")
-    line = " ".join("".join(c for c in known if c.isprintable() or c.isspace()).split())
-    if not line:
-        return None
-    return line if len(line) <= LONGEST_TEXT else line[: LONGEST_TEXT - 1] + "…"
+    line = " ".join(_INVISIBLE.sub(_that_stay, _REMOVED.sub("", known)).split())
+    return line if line.strip(f"{_MARKS} ") else ""
+
+
+def is_unbroken(words: str) -> bool:
+    """Whether *words* hold no white space and nothing that clean() removes or replaces wherever it stands."""
+    return _UNFIT.search(words) is None
+
+
+def _that_stay(run: re.Match[str]) -> str:
+    """Of a run of invisible characters those that do something to the visible ones around it."""
+    words, start, end = run.string, run.start(), run.end()
+    before = words[start - 1] if start else " "
+    after = words[end] if end < len(words) else " "
+    kept = ""
+    if not before.isspace() and (selector := _SELECTOR.match(words, start)):
+        kept = selector[0]
+    if before == _BLACK_FLAG and (region := _REGION.match(words, start + len(kept), end)):
+        kept += region[0]
+    between = not before.isspace() and not after.isspace()
+    joined = separated = False
+    for character in dict.fromkeys(words[start + len(kept) : end]):
+        if character in _JOINERS:
+            stays = not joined and (between or _shaped(before) or _shaped(after))
+            joined = joined or stays
+        elif _OTHER.match(character):
+            stays = not separated and between
+            separated = separated or stays
+        else:
+            stays = character in _MARKS
+        if stays:
+            kept += character
+    return kept
+
+
+def _shaped(character: str) -> bool:
+    """Whether a joiner beside *character* alone chooses its form: Arabic and Mongolian letters, and viramas."""
+    return bidirectional(character) == "AL" or combining(character) == _VIRAMA or "\u1820" <= character <= "\u18aa"

@@ -15,6 +15,7 @@ from cambwatch.adapters.store.destinations import breakers, release, take_turn
 from cambwatch.adapters.store.rows import padded, us
 from cambwatch.adapters.store.schema import FRESH, REPEATED, WAITING, attempts, deliveries, events, lanes
 from cambwatch.core.breaker import Breaker
+from cambwatch.core.cutting import beginning
 from cambwatch.core.documents import from_document
 from cambwatch.core.model import Delivered, DeliveryState, GiveUp, RetryAt
 from cambwatch.core.owed import Due, Owed, Tried, Turn
@@ -156,8 +157,11 @@ def _read(row: Any) -> Owed | None:
 
 
 def _cut(detail: str | None) -> str | None:
-    """*detail*, at most LONGEST_DETAIL of it; never half a character."""
-    return None if detail is None else detail.encode("utf-8", "replace")[:LONGEST_DETAIL].decode("utf-8", "ignore")
+    """*detail*, at most LONGEST_DETAIL of it, as UTF-8 has it: without lone surrogates."""
+    if detail is None:
+        return None
+    words = detail.encode("utf-8", "replace").decode()
+    return words[: beginning(words, LONGEST_DETAIL, lambda part: len(part.encode()))]
 
 
 @dataclass(frozen=True, slots=True)

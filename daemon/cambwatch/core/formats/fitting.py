@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
+from cambwatch.core.cutting import ELLIPSIS, beginning
 from cambwatch.core.results import is_link
 
 T = TypeVar("T")
@@ -27,19 +28,12 @@ def escape(words: str, escapes: Escapes) -> str:
 
 
 def fit(words: str, longest: int, *, escapes: Escapes = PLAIN, width: Callable[[str], int] = utf16) -> str:
-    """*words* escaped, and cut with an ellipsis where that is wider than *longest*; no escape is cut in two."""
+    """*words* escaped, and cut where that is wider than *longest*: after a whole character and a whole escape."""
     whole = escape(words, escapes)
     if width(whole) <= longest:
         return whole
-    kept: list[str] = []
-    room = longest - width("…")
-    for character in words:
-        piece = escapes.get(character, character)
-        room -= width(piece)
-        if room < 0:
-            break
-        kept.append(piece)
-    return "".join(kept) + "…"
+    end = beginning(words, longest - width(ELLIPSIS), lambda part: width(escape(part, escapes)))
+    return escape(words[:end], escapes) + ELLIPSIS
 
 
 def within(items: Iterable[T | None], room: int, cost: Callable[[T], int]) -> tuple[list[T], int]:
