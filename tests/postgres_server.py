@@ -9,7 +9,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
@@ -76,6 +77,21 @@ class PostgresServer:
     def __exit__(self, *_: object) -> None:
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @classmethod
+    @contextmanager
+    def standby_of(cls, primary: Self) -> Iterator[Self]:
+        """One that runs, reads what *primary* writes, and can be promoted."""
+        standby = cls(settings=primary._settings)
+        source = f"host=127.0.0.1 port={primary.port} user={USER} password={PASSWORD}"
+        try:
+            standby._folder.chmod(0o777)
+            standby._run("pg_basebackup", "-D", str(standby._data), "-d", source, "--write-recovery-conf", "--no-sync")
+            standby.start()
+            yield standby
+        finally:
+            standby.kill()
+            shutil.rmtree(standby._folder, ignore_errors=True)
 
     def start(self, **settings: str) -> None:
         """Run it, with *settings* besides; returns when it takes connections."""
@@ -155,10 +171,12 @@ async def fetch(url: str, query: str) -> list[Any]:
         await connection.close()
 
 
-def new_database(url: str, *, like: str | None = None) -> str:
-    """The URL of a new database beside that of *url*, a copy of the one named *like*."""
+def new_database(url: str, *, like: str | None = None, encoding: str | None = None) -> str:
+    """The URL of a new database beside that of *url*, a copy of the one named *like*, or empty in *encoding*."""
     name = f"cambwatch_{uuid4().hex}"
-    asyncio.run(execute(url, f"CREATE DATABASE {name}" + (f" TEMPLATE {like}" if like else "")))
+    how = f" TEMPLATE {like}" if like else ""
+    how = f" ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0" if encoding else how
+    asyncio.run(execute(url, f"CREATE DATABASE {name}{how}"))
     return f"{url.rpartition('/')[0]}/{name}"
 
 

@@ -66,6 +66,7 @@ def run(config: ConfigPath = None) -> None:
     from cambwatch import app as daemon  # noqa: PLC0415
     from cambwatch.adapters.store.database import (  # noqa: PLC0415
         StoreBusyError,
+        StoreMisconfiguredError,
         StoreTooNewError,
         StoreUnavailableError,
     )
@@ -94,7 +95,8 @@ def run(config: ConfigPath = None) -> None:
     except (StoreTooNewError, ExposedError) as error:
         end(Exit.CONFIG, str(error))
     except StoreUnavailableError as error:
-        end(Exit.DATABASE, f"the database cannot be used: {error}")
+        misconfigured = isinstance(error, StoreMisconfiguredError)
+        end(Exit.CONFIG if misconfigured else Exit.DATABASE, f"the database cannot be used: {error}")
     except OSError as error:
         end(Exit.ADDRESS, f"cannot listen at {settings.http.listen}: {error.strerror or error}")
     except Exception:

@@ -14,6 +14,7 @@ from store_samples import watch, wish
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
 from cambwatch.adapters.store.postgres import PostgresDatabase, create_engine
+from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
 from cambwatch.adapters.store.postgres_steps import migrate
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.tasks import TaskStore
@@ -108,7 +109,7 @@ async def test_a_server_without_a_free_connection_is_trouble(server: PostgresSer
     """Until there is one."""
     server.kill()
     server.start(max_connections="4", superuser_reserved_connections="0", reserved_connections="0")
-    engine = create_engine(server.url(), size=4)
+    engine = create_engine(Way(server.url()), size=4)
     held = [await engine.connect() for _ in range(4)]
     async with PostgresDatabase(server.url()) as database:
         tasks = TaskStore(database)
@@ -173,7 +174,7 @@ async def test_ten_that_start_at_once_take_the_steps_once(empty: str) -> None:
 
 async def test_the_steps_lead_to_the_schema_here_too(url: str) -> None:
     """As Alembic sees it."""
-    engine = create_engine(url, size=1)
+    engine = create_engine(Way(url), size=1)
 
     def compare(connection: sa.Connection) -> list[object]:
         options = {"compare_type": True, "compare_server_default": True}

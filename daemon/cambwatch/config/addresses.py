@@ -1,16 +1,19 @@
 """Where we listen, where we post, where Camb and the database are."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
+from cambwatch.adapters.store import postgres_tls
 from cambwatch.config.readers import read_text, shown
+from cambwatch.core.postgres_parameters import SslMode
+from cambwatch.core.postgres_url import is_postgres, parse
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 _ESCAPES = " (in a password write %2F for /, %3F for ?, %23 for #, %25 for %)"
-_SERVER_OPTIONS = frozenset({"host", "sslmode"})  # of libpq's, in the URL of a PostgreSQL server
 _LONGEST_SOCKET_PATH = 107  # bytes, sun_path of Linux without its final zero
 
 
@@ -103,11 +106,15 @@ def read_base_url(value: object) -> str:
     return text.rstrip("/")
 
 
-def read_store_url(value: object) -> str:
-    """`sqlite:///relative`, `sqlite:////absolute`, or `postgresql://user:password@host/database`; never shows it."""
+def read_store_url(value: object, environ: Mapping[str, str]) -> str:
+    """
+    `sqlite:///relative`, `sqlite:////absolute`, or `postgresql://user:password@host/database`; never shows it.
+
+    The files that it names for TLS are read as well. *environ* holds libpq's variables.
+    """
     text = read_text(value)
-    if text.partition(":")[0].lower() in {"postgresql", "postgres"}:
-        _check_server(text)
+    if is_postgres(text):
+        _check_server(text, environ)
         return text
     path = text.removeprefix("sqlite:///")
     if path == text or not path.strip("/"):
@@ -122,19 +129,12 @@ def read_store_url(value: object) -> str:
     return text
 
 
-def _check_server(text: str) -> None:
+def _check_server(text: str, environ: Mapping[str, str]) -> None:
     if find_spec("asyncpg") is None or find_spec("greenlet") is None:
         raise ValueError("needs what comes with cambwatch[postgres]: pip install 'cambwatch[postgres]'")
-    parts = _split(text, hint=_ESCAPES)
-    if not parts.path.strip("/"):
-        raise ValueError("has no database: write postgresql://user:password@host/database")
-    if not parts.hostname and "host=" not in parts.query:
-        raise ValueError("has no host: write postgresql://user:password@host/database")
-    if strange := {name for name, _ in parse_qsl(parts.query)} - _SERVER_OPTIONS:
-        known = ", ".join(sorted(_SERVER_OPTIONS))
-        raise ValueError(f"has an option that is not known: {shown(min(strange))} (known: {known})")
-    if parts.fragment:
-        raise ValueError(f"must not hold #{_ESCAPES}")
+    tls = parse(text, environ).tls
+    if tls.mode is not SslMode.DISABLE:
+        postgres_tls.context(tls)
 
 
 def split_url(text: str) -> SplitResult:

@@ -17,6 +17,7 @@ from cambwatch.config.templates import is_json, why_no_alert, why_no_json
 from cambwatch.core import kinds
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.model import TaskKey
+from cambwatch.core.postgres_url import is_postgres, parse
 from cambwatch.core.secret import Secret
 
 
@@ -74,6 +75,9 @@ def check(parts: Parts) -> Iterator[Finding]:
 
 def warn(parts: Parts) -> Iterator[Finding]:
     """What works and is probably not meant."""
+    if parts.store and is_postgres(parts.store.where):
+        at: KeyPath = ("store", "url_file" if parts.store.url_file else "url")
+        yield from (Finding(at, note) for note in parse(parts.store.where, {}).notes)
     if parts.camb:
         urls: dict[KeyPath, str | None] = {("camb", "base_url"): parts.camb.base_url}
         urls |= {("camb", "accounts", name, "base_url"): entry.base_url for name, entry in parts.camb.accounts.items()}

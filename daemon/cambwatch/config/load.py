@@ -90,7 +90,7 @@ def examine(raw: bytes, *, file: str, folder: Path, environ: Mapping[str, str]) 
         message = "this is not a mapping of sections (camb, polling, destinations, ...): compare config.example.yaml"
         raise failed(file, message, document.places[()])
 
-    surroundings = Surroundings(folder, _state_directory(environ))
+    surroundings = Surroundings(folder, _state_directory(environ), environ=environ)
     _add_credentials(document, environ)
     parts = read_parts(document, surroundings)
     mistakes = _without_consequences(document, [*parts.findings, *check(parts)])

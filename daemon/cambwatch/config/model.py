@@ -49,6 +49,7 @@ from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.destinations import Destination, Route
 from cambwatch.core.learned import Strategy
 from cambwatch.core.model import Registration
+from cambwatch.core.postgres_url import secrets_in
 from cambwatch.core.secret import Secret
 
 _SQLITE = "sqlite:///"
@@ -317,7 +318,7 @@ class Config(Section):
         if bearer := self.http.bearer:
             found.append(bearer)
         if self.store.path is None:
-            found += [Secret(self.store.where), *server_parts(self.store.where)]
+            found += map(Secret, secrets_in(self.store.where))
         if proxy := self.proxy:
             found += [proxy, *proxy_parts(proxy)]
         for destination in self.destinations.values():
@@ -325,12 +326,6 @@ class Config(Section):
             found += [value for name, value in destination.headers.items() if name != "content-type"]
             found += secret_parts(destination)
         return tuple(dict.fromkeys(found))
-
-
-def server_parts(url: str) -> list[Secret]:
-    """What of the URL of a database is secret by itself: the password, as it is and as it is written there."""
-    password = urlsplit(url).password or ""
-    return [Secret(part) for part in dict.fromkeys((password, unquote(password))) if part]
 
 
 def proxy_parts(proxy: Secret) -> list[Secret]:

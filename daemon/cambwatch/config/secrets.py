@@ -2,7 +2,7 @@
 
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSc
 from cambwatch.adapters import apprise
 from cambwatch.config.addresses import read_store_url, split_proxy, split_url
 from cambwatch.config.readers import or_none, read_text
+from cambwatch.core.postgres_url import is_postgres
 from cambwatch.core.secret import Secret
 from cambwatch.core.signature import check_secret
 
@@ -23,11 +24,12 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 
 @dataclass(slots=True)
 class Surroundings:
-    """What a configuration means depends on: the folder of its file, the folder for state. Gathers warnings."""
+    """What a configuration means depends on: the folder of its file, that for state, variables. Gathers warnings."""
 
     folder: Path
     state_directory: Path | None = None
     warnings: list[str] = field(default_factory=list)
+    environ: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +146,14 @@ def _read_file(value: object, check: Callable[[str], None], info: ValidationInfo
     return read_secret_file(value, check, info.context)
 
 
+def _read_store_url(value: object, info: ValidationInfo) -> str:
+    return read_store_url(value, info.context.environ if isinstance(info.context, Surroundings) else {})
+
+
 def _check_store_url(text: str, info: ValidationInfo) -> None:
-    if not read_store_url(text).startswith("postgres"):
+    if not is_postgres(_read_store_url(text, info)):
         raise ValueError("the file must hold postgresql://user:password@host/database")
-    if info.data.get("url", "").startswith("postgres"):
+    if is_postgres(info.data.get("url", "")):
         raise ValueError("give url or url_file, not both")
 
 
@@ -192,7 +198,7 @@ ProxyInPlace = Annotated[
 ProxyInFile = Annotated[Secret | None, _in_file(check_proxy), _FILE_SCHEMA, _AS_SHOWN]
 StoreUrl = Annotated[
     str,
-    PlainValidator(read_store_url),
+    PlainValidator(_read_store_url),
     WithJsonSchema({"type": "string", "examples": ["sqlite:///cambwatch.db", "${CAMBWATCH_STORE_URL}"]}),
     PlainSerializer(lambda url: url if url.startswith("sqlite:") else "<secret>", when_used="json"),
 ]

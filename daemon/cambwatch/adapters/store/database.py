@@ -28,6 +28,10 @@ class StoreUnavailableError(Exception):
         self.hint = hint
 
 
+class StoreMisconfiguredError(StoreUnavailableError):
+    """The database, or the way to it, is such that it cannot work until an operator changes something."""
+
+
 class StoreBusyError(Exception):
     """Another process holds this database."""
 

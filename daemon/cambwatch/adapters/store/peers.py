@@ -12,13 +12,18 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import Any, Self
 
-import asyncpg
 import structlog
 
-from cambwatch.adapters.store.postgres import CONNECT_S, PROBE_PAUSE_S, address
+from cambwatch.adapters.store.postgres import PROBE_PAUSE_S
+from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServer, backend
+from cambwatch.adapters.store.postgres_trouble import shared_sessions
 from cambwatch.core.nodes import News
 
-CHANNEL = "cambwatch"
+# The others are those whose tables are the same: two clusters may have a schema each in one database.
+_CHANNEL = """
+    SELECT CASE current_schema() WHEN 'public' THEN 'cambwatch'
+                                 ELSE 'cambwatch_' || quote_ident(current_schema())::regnamespace::oid END
+"""
 AT_ONCE = 100  # words in one message, of which the longest have 64 characters: PostgreSQL takes up to 8000 bytes
 NAMES = frozenset(field.name for field in fields(News))
 HEARTBEAT_S = 5.0  # in which a connection that drops everything shows
@@ -30,16 +35,7 @@ class ServerPeers:
     """The other nodes on the database at *url*, as the node *me* knows them; use within one running event loop."""
 
     def __init__(self, url: str, me: str) -> None:
-        parts = address(url)
-        ssl = parts.query.get("ssl")
-        self._where: dict[str, Any] = {
-            "host": parts.query.get("host") or parts.host,
-            "port": parts.port,
-            "user": parts.username,
-            "password": parts.password,
-            "database": parts.database,
-            **({"ssl": ssl} if ssl else {}),
-        }
+        self._server = PostgresServer(url)
         self._me = me
         self.heard: Callable[[News], None] = lambda _: None
         """Called with what they tell."""
@@ -76,10 +72,7 @@ class ServerPeers:
         while True:
             heard = False
             try:
-                async with asyncio.timeout(CONNECT_S):
-                    connection = await asyncpg.connect(
-                        **self._where, server_settings={"application_name": "cambwatch peers"}
-                    )
+                connection = await self._server.connect("cambwatch peers")
                 heard = True
                 try:
                     await self._talk(connection)
@@ -95,7 +88,9 @@ class ServerPeers:
     async def _talk(self, connection: Any) -> None:
         """Until the connection breaks."""
         async with asyncio.timeout(CONNECT_S):
-            await connection.add_listener(CHANNEL, self._take)
+            channel = str(await connection.fetchval(_CHANNEL))
+            session = await backend(connection)
+            await connection.add_listener(channel, self._take)
         connection.add_termination_listener(lambda _: self._some.set())  # so that it is noticed at once
         self.deaf()
         while True:
@@ -106,9 +101,9 @@ class ServerPeers:
             try:
                 async with asyncio.timeout(CONNECT_S):
                     for message in _messages(self._me, telling):
-                        await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, message)
+                        await connection.execute("SELECT pg_notify($1, $2)", channel, message)
                     if not telling:
-                        await connection.execute("SELECT 1")
+                        await _prove_own(connection, session)
             except BaseException:
                 self._untold = telling + self._untold  # told twice does no harm
                 raise
@@ -125,6 +120,12 @@ class ServerPeers:
                 if name in NAMES  # nodes of a newer version may have more to tell
             }
             self.heard(News(**words))
+
+
+async def _prove_own(connection: Any, session: int) -> None:
+    """Raise StoreMisconfiguredError where *connection* no longer has the *session* in which it listens."""
+    if await backend(connection) != session:
+        raise shared_sessions()
 
 
 def _messages(me: str, telling: list[News]) -> Iterator[str]:

@@ -6,7 +6,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
-from cambwatch.adapters.store.postgres import create_engine, translated
+from cambwatch.adapters.store.postgres import create_engine
+from cambwatch.adapters.store.postgres_connecting import PostgresServer, refuse_shared_sessions
+from cambwatch.adapters.store.postgres_trouble import translated
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.steps import MIGRATIONS, known_steps, upgrade
 
@@ -20,8 +22,8 @@ async def migrate(url: str, *, migrations: Path = MIGRATIONS) -> None:
 
     Of several nodes that start at the same time one takes them, and the others wait for it.
     Raises StoreTooNewError, with nothing changed, for a database that has taken a step
-    unknown here, and StoreUnavailableError where it cannot be had or holds other tables
-    by our names.
+    unknown here, StoreMisconfiguredError where it is not UTF-8 or lies behind a pooler that shares
+    sessions, and StoreUnavailableError where it cannot be had or holds other tables by our names.
     """
     known = known_steps(migrations)
 
@@ -38,7 +40,9 @@ async def migrate(url: str, *, migrations: Path = MIGRATIONS) -> None:
         if taken != known[-1]:
             upgrade(connection, migrations)
 
-    engine = create_engine(url, size=1)
+    server = PostgresServer(url)
+    await refuse_shared_sessions(server)
+    engine = create_engine(server, size=1)
     try:
         with translated():
             async with asyncio.timeout(STEPS_S), engine.begin() as connection:

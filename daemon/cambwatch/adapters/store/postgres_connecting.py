@@ -1,0 +1,184 @@
+"""
+Connections to a PostgreSQL server: every one is made here, by what store.url says.
+
+asyncpg gets its arguments one by one, so that store.url means the same for all of them. What
+is for the session is set after connecting: a pooler refuses it in the startup packet.
+"""
+
+import asyncio
+import os
+from contextlib import AsyncExitStack
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+
+from cambwatch.adapters.store import postgres_tls
+from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
+from cambwatch.adapters.store.postgres_trouble import shared_sessions, while_connecting
+from cambwatch.core.postgres_parameters import SslMode
+from cambwatch.core.postgres_url import Host, Tls, parse
+
+CONNECT_S = 3.0  # for each host, until it is given up, where store.url says nothing
+LOCK_MS = 5000  # that a statement waits for somebody else's lock
+# In which a transaction of ours may do nothing, before the server frees what it has locked. It does not count while a
+# statement was prepared and is not run yet, which is how asyncpg runs it: others end such sessions, see NodeStore.
+FROZEN_MS = 5000
+ENCODING = "UTF8"
+
+_OURS = {
+    "lock_timeout": str(LOCK_MS),
+    "idle_in_transaction_session_timeout": str(FROZEN_MS),
+    "jit": "off",  # all statements are short
+}
+_SET_UP = """
+    SELECT current_setting('server_encoding'),
+           (SELECT count(set_config(name, value, false)) FROM unnest($1::text[], $2::text[]) AS settings (name, value))
+"""
+
+
+class PostgresServer:
+    """The database that *url* names, on one of its hosts."""
+
+    def __init__(self, url: str) -> None:
+        """Raises StoreMisconfiguredError where *url*, or an environment variable that adds to it, is wrong."""
+        try:
+            self._url = parse(url, os.environ)
+        except ValueError as error:
+            raise StoreMisconfiguredError(f"store.url: {error}", hint="cambwatch check shows where it stands") from None
+        self._hosts = list(self._url.hosts)
+        self._each_s = self._url.connect_s or CONNECT_S
+
+    @property
+    def connect_s(self) -> float:
+        """The seconds in which connect() returns or raises."""
+        return self._each_s * len(self._hosts)
+
+    async def connect(self, name: str) -> Any:
+        """
+        A connection of asyncpg called *name*, to the first host that fits; the host of the last time is tried first.
+
+        Raises StoreUnavailableError, which StoreMisconfiguredError is one of, and nothing else.
+        """
+        ssl = await self._ssl()
+        refusals = []
+        for host in tuple(self._hosts):
+            try:
+                connection = await self._connect_to(host, name, ssl)
+            except StoreUnavailableError as error:
+                refusals.append((host, error))
+            else:
+                self._hosts.sort(key=lambda other: other != host)
+                return connection
+        raise _none_of(refusals)
+
+    async def _ssl(self) -> dict[str, Any]:
+        """The arguments of asyncpg for TLS; files are read each time, because a certificate may have been renewed."""
+        tls = self._url.tls
+        if tls.mode is SslMode.DISABLE:
+            return {"ssl": False}
+        try:
+            context = await asyncio.to_thread(postgres_tls.context, tls)
+        except ValueError as error:
+            raise StoreMisconfiguredError(str(error), hint="look at store.url") from None
+        if tls.mode.requires_tls:
+            return {"ssl": context, "direct_tls": tls.direct}
+        # Only asyncpg can go on without TLS, and then it makes a context by itself.
+        return {"ssl": tls.mode.value, "direct_tls": False, "dsn": f"postgresql:///?{urlencode(_files(tls))}"}
+
+    async def _connect_to(self, host: Host, name: str, ssl: dict[str, Any]) -> Any:
+        url = self._url
+        settings = {"application_name": name} | ({"options": url.routing} if url.routing else {})
+        try:
+            async with asyncio.timeout(self._each_s):
+                connection = await asyncpg.connect(
+                    host=host.name,
+                    port=host.port,
+                    user=url.user,
+                    password=url.password and url.password.reveal(),
+                    passfile=url.passfile,
+                    database=url.database,
+                    target_session_attrs=url.role,
+                    server_settings=settings,
+                    timeout=self._each_s,
+                    **ssl,
+                )
+                try:
+                    await self._set_up(connection)
+                except BaseException:
+                    connection.terminate()
+                    raise
+        except StoreUnavailableError:
+            raise
+        # Whatever it is: asyncpg documents only some of what a broken connection or a foreign server makes it raise.
+        except Exception as error:
+            raise while_connecting(error) from error
+        return connection
+
+    async def _set_up(self, connection: Any) -> None:
+        settings = {**self._url.settings, **_OURS}
+        encoding, _ = await connection.fetchrow(_SET_UP, list(settings), list(settings.values()))
+        if encoding != ENCODING:
+            raise StoreMisconfiguredError(
+                f"the database has the encoding {encoding}, which cannot hold every name",
+                hint="make one in UTF-8 and name it in store.url: "
+                f"CREATE DATABASE cambwatch ENCODING '{ENCODING}' LOCALE 'C' TEMPLATE template0",
+            )
+
+
+def _files(tls: Tls) -> dict[str, str]:
+    files = {
+        "sslcert": tls.certificate,
+        "sslkey": tls.key,
+        "sslpassword": tls.key_password and tls.key_password.reveal(),
+        "ssl_min_protocol_version": tls.oldest,
+        "ssl_max_protocol_version": tls.newest,
+    }
+    return {name: value for name, value in files.items() if value}
+
+
+def _none_of(refusals: list[tuple[Host, StoreUnavailableError]]) -> StoreUnavailableError:
+    """Why no host can be used, in the words of each; what only an operator can change comes before what passes."""
+    errors = [error for _, error in refusals]
+    gravest = next((error for error in errors if isinstance(error, StoreMisconfiguredError)), errors[0])
+    if len(errors) == 1:
+        return gravest
+    told = "; ".join(f"{host}: {error.reason}" for host, error in refusals)
+    return type(gravest)(told, hint=gravest.hint)
+
+
+async def refuse_shared_sessions(server: PostgresServer) -> None:
+    """
+    Raise StoreMisconfiguredError where a pooler gives one session of the server to several connections.
+
+    The process that serves a session shows it: two connections have the same one, or one connection
+    has another one later. A pooler with enough idle sessions that takes the longest idle first goes
+    unnoticed here; ServerPeers notices it later.
+    """
+    async with AsyncExitStack() as open_connections:
+        first = await server.connect("cambwatch start")
+        open_connections.callback(first.terminate)
+        try:
+            second = await server.connect("cambwatch start")
+        except StoreUnavailableError as error:
+            if isinstance(error, StoreMisconfiguredError):
+                raise
+            raise StoreUnavailableError(
+                f"a second connection cannot be had: {error.reason}",
+                hint="each node needs eight: look at max_connections, and at default_pool_size of pgbouncer",
+            ) from error
+        open_connections.callback(second.terminate)
+        try:
+            async with asyncio.timeout(server.connect_s):
+                before = await backend(first)
+                async with second.transaction():
+                    shared = before == await backend(second) or before != await backend(first)
+        except Exception as error:  # as in connect()
+            raise while_connecting(error) from error
+    if shared:
+        raise shared_sessions()
+
+
+async def backend(connection: Any) -> int:
+    """The process of the server that serves *connection*."""
+    return int(await connection.fetchval("SELECT pg_catalog.pg_backend_pid()"))

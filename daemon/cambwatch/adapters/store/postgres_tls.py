@@ -1,0 +1,125 @@
+"""TLS to a PostgreSQL server: the files that store.url names, and what a refused certificate means."""
+
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from cambwatch.core.postgres_parameters import SslMode
+from cambwatch.core.postgres_url import Tls
+
+_HOME = ".postgresql"  # in the user's home: where libpq looks for files that nothing names
+
+
+def context(tls: Tls) -> ssl.SSLContext:
+    """
+    What *tls* means, with libpq's files in ~/.postgresql where it names none.
+
+    Raises ValueError, which names the parameter and says what to do, where a file is missing,
+    cannot be read, or does not hold what it should.
+    """
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = tls.mode is SslMode.VERIFY_FULL
+    made.verify_mode = ssl.CERT_REQUIRED if _trust(made, tls) else ssl.CERT_NONE
+    if made.verify_mode is ssl.CERT_REQUIRED and (revoked := tls.revoked or _at_home("root.crl")):
+        _load("sslcrl", revoked, "a revocation list in PEM", made.load_verify_locations)
+        made.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    _identify(made, tls)
+    made.minimum_version = _version(tls.oldest)
+    if tls.newest:
+        made.maximum_version = _version(tls.newest)
+    made.set_alpn_protocols(["postgresql"])
+    return made
+
+
+def _trust(made: ssl.SSLContext, tls: Tls) -> bool:
+    """Load the CAs into *made*; False where nothing is to be verified."""
+    if not tls.mode.requires_tls or tls.mode is SslMode.NO_VERIFY:
+        return False
+    if tls.root == "system":
+        made.load_default_certs()
+        return True
+    if root := tls.root or _at_home("root.crt"):
+        _load("sslrootcert", root, "a CA certificate in PEM", made.load_verify_locations)
+        return True
+    if tls.mode is SslMode.REQUIRE:
+        return False
+    raise ValueError(
+        f"sslmode={tls.mode} needs a CA to verify the certificate with: add sslrootcert=/path/to/ca.pem"
+        + (", or sslrootcert=system for the CAs of this machine" if tls.mode is SslMode.VERIFY_FULL else "")
+    )
+
+
+def _identify(made: ssl.SSLContext, tls: Tls) -> None:
+    certificate = tls.certificate or _at_home("postgresql.crt")
+    if certificate is None:
+        if tls.key:
+            raise ValueError("sslkey needs sslcert, the certificate that belongs to it")
+        return
+    key = tls.key or _at_home("postgresql.key")
+    password = tls.key_password.reveal() if tls.key_password else ""
+    if key:
+        _readable("sslkey", key)
+    what = "a certificate in PEM to which the key in sslkey belongs; sslpassword opens a key that is encrypted"
+    _load("sslcert", certificate, what, lambda name: made.load_cert_chain(name, key, lambda: password))
+
+
+def _load(parameter: str, path: str, what: str, load: Callable[[str], None]) -> None:
+    _readable(parameter, path)
+    try:
+        load(path)
+    except (ssl.SSLError, ValueError):  # the latter: a password that is too long
+        raise ValueError(f"{parameter}: {path} must hold {what}") from None
+
+
+def _readable(parameter: str, path: str) -> None:
+    try:
+        with Path(path).open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise ValueError(
+            f"{parameter}: {path} cannot be read ({error.strerror}): name a file that cambwatch's user can read"
+        ) from None
+
+
+def _at_home(name: str) -> str | None:
+    try:
+        path = Path.home() / _HOME / name
+        return str(path) if path.exists() else None
+    except (RuntimeError, KeyError, OSError):  # without a home, or it is closed to this user
+        return None
+
+
+def _version(name: str) -> ssl.TLSVersion:
+    return ssl.TLSVersion[name.replace(".", "_")]
+
+
+_CA = "add the CA that issued it: sslrootcert=/path/to/ca.pem, or sslrootcert=system if a public CA did"
+_REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
+    # Of OpenSSL: https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
+    {
+        9: ("is not valid yet", "look at the clock of this machine, and at the server's certificate"),
+        10: ("has expired", "renew the server's certificate; it goes on by itself"),
+        3: ("cannot be looked up in the revocation list", "put the CA's current list into the file that sslcrl names"),
+        12: ("cannot be looked up: the revocation list has expired", "renew the file that sslcrl names"),
+        18: ("is self-signed", "name the certificate itself in sslrootcert"),
+        19: ("was issued by a CA that is not trusted here", _CA),
+        20: ("was issued by a CA that is not trusted here", _CA),
+        21: ("was issued by a CA that is not trusted here", _CA),
+        23: ("was revoked", "give the server a new certificate"),
+        62: (
+            "is for another host",
+            "write the host in store.url as the certificate names it, or use sslmode=verify-ca",
+        ),
+        64: (
+            "is for another host",
+            "write the host in store.url as the certificate names it, or use sslmode=verify-ca",
+        ),
+    }
+)
+
+
+def why_refused(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
+    """What is wrong with the certificate of the server, and what to do."""
+    said, hint = _REFUSALS.get(error.verify_code, (f"is refused: {error.verify_message}", _CA))
+    return f"the server's certificate {said}", hint

@@ -1,0 +1,141 @@
+"""What goes wrong with a PostgreSQL server: in whose words, and what an operator can do."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
+
+from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
+from cambwatch.adapters.store.postgres_tls import why_refused
+
+CROSSED = {"40001", "40P01", "23505"}  # serialization_failure, deadlock_detected, unique_violation
+_PASSING = {"55P03", "57014"}  # lock_not_available, query_canceled: the next unit may fare better
+_BUGS = ("22", "23", "42")  # data_exception, integrity_constraint_violation, access_rule_violation
+_PERMISSION = "42501"
+# duplicate_prepared_statement, invalid_sql_statement_name: the statements of another client, or ours are elsewhere.
+_SHARED = {"42P05", "26000"}
+# What PostgreSQL says while connecting to a setting that it does not know, or that cannot have such a value.
+_BAD_SETTING = ("22", "42", "55P02")
+
+LOOK = "look whether PostgreSQL runs and can be reached with store.url; it goes on by itself"
+READS_ONLY = "PostgreSQL only reads, as during a failover: let store.url lead to the primary; it goes on by itself"
+_HINTS = {
+    "28": "look at the user and password in store.url (sslcert and sslkey, where a certificate is asked for), and at "
+    "PostgreSQL's pg_hba.conf",
+    "3D": "create the database that store.url names (createdb), or name another",
+    "3F": "create the schema that store.url names, or name another",
+    "42": "grant this user the right to create and change tables in the database",
+    "53": "PostgreSQL is out of room or connections: look at its disk and at max_connections; it goes on by itself",
+    "25006": READS_ONLY,
+}
+
+
+class PassingError(StoreUnavailableError):
+    """One unit of work was in the way of somebody else's; the server is well."""
+
+
+def shared_sessions() -> StoreMisconfiguredError:
+    """What a pooler in transaction or statement mode is to us."""
+    return StoreMisconfiguredError(
+        "a pooler between cambwatch and PostgreSQL gives the same session to several connections",
+        hint="LISTEN and prepared statements need a session of their own: connect to PostgreSQL itself (a hoster shows "
+        "this as the direct connection), or to pgbouncer with pool_mode = session and server_reset_query = DISCARD ALL",
+    )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn trouble with the server into ours; a broken rule of the schema, or a bug, stays what it is."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise StoreUnavailableError("the database does not answer", hint=LOOK) from error
+    except NoConnectionError as error:
+        raise PassingError("no connection to the database is free", hint=LOOK) from error
+    except DBAPIError as error:
+        if isinstance(error.orig, BaseException) and isinstance(error.orig.__cause__, ValueError):
+            raise  # the driver would not even send it, such as a number beyond its column
+        ours = trouble_of(state_of(error), str(error.orig).partition(": ")[2] or str(error.orig))
+        if ours is None:
+            raise
+        raise ours from error
+    except asyncpg.PostgresError as error:  # while SQLAlchemy sets up a connection
+        ours = trouble_of(error.sqlstate or "", str(error))
+        if ours is None:
+            raise
+        raise ours from error
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:  # the last: it ended just now
+        raise StoreUnavailableError(str(error) or type(error).__name__, hint=LOOK) from error
+
+
+def trouble_of(state: str, reason: str) -> StoreUnavailableError | None:
+    """What an error with this SQLSTATE means, if it is trouble with the server."""
+    if state in CROSSED:
+        return None  # to be done again
+    if state in _SHARED:
+        return shared_sessions()
+    if state in _PASSING:
+        return PassingError(reason, hint="somebody holds a lock in the database; it is tried again")
+    if state.startswith(_BUGS) and state != _PERMISSION:
+        return None
+    return StoreUnavailableError(reason, hint=_HINTS.get(state, _HINTS.get(state[:2], LOOK)))
+
+
+def state_of(error: DBAPIError) -> str:
+    """The SQLSTATE of *error*: https://www.postgresql.org/docs/current/errcodes-appendix.html; empty if it has none."""
+    return getattr(error.orig, "sqlstate", None) or ""
+
+
+def crossed(error: BaseException) -> BaseException:
+    """*error*; where others were in the way time and again, as trouble that passes."""
+    if isinstance(error, DBAPIError) and state_of(error) in CROSSED - {"23505"}:
+        return PassingError(str(error.orig), hint="it is tried again")
+    return error
+
+
+def while_connecting(error: Exception) -> StoreUnavailableError:
+    """What *error* means that kept a connection from being made."""
+    match error:
+        case asyncpg.PostgresError():
+            return _refused(error.sqlstate or "", str(error))
+        case asyncpg.ClientConfigurationError():  # asyncpg's own defaults, such as an environment variable
+            return StoreMisconfiguredError(str(error), hint="put it right in store.url or in the environment")
+        case asyncpg.TargetServerAttributeNotMatched():
+            return StoreUnavailableError("the server only reads", hint=READS_ONLY)
+        case ssl.SSLCertVerificationError():
+            reason, hint = why_refused(error)
+            return StoreUnavailableError(reason, hint=hint)
+        case ssl.SSLError():
+            return StoreUnavailableError(
+                f"TLS fails: {error.reason or error}",
+                hint="look at sslcert and sslkey in store.url, and at the TLS settings of PostgreSQL or its pooler",
+            )
+        case ConnectionError() if "rejected SSL upgrade" in str(error):
+            return StoreUnavailableError(
+                "the server does not support TLS",
+                hint="set ssl = on in PostgreSQL (client_tls_sslmode in pgbouncer), or use sslmode=disable within a "
+                "network that you trust",
+            )
+        case socket.gaierror():
+            return StoreUnavailableError(
+                f"the name of the host cannot be resolved: {error.strerror}", hint=f"look at the host; {LOOK}"
+            )
+        case TimeoutError():
+            return StoreUnavailableError("the database does not answer", hint=LOOK)
+    return StoreUnavailableError(str(error) or type(error).__name__, hint=LOOK)
+
+
+def _refused(state: str, reason: str) -> StoreUnavailableError:
+    """What a server, or a pooler, means that refuses a connection."""
+    if "statement pooling" in reason:
+        return shared_sessions()
+    if "unsupported startup parameter" in reason:
+        hint = "leave options out of store.url, or name the parameter in pgbouncer's ignore_startup_parameters"
+        return StoreMisconfiguredError(f"pgbouncer refuses a setting: {reason}", hint=hint)
+    if state.startswith(_BAD_SETTING) and state not in {_PERMISSION, *_SHARED}:
+        return StoreMisconfiguredError(reason, hint="look at options in store.url")
+    return trouble_of(state, reason) or StoreUnavailableError(reason, hint=LOOK)

@@ -1,0 +1,337 @@
+"""The URL of a PostgreSQL server, as hosters show it: read as libpq reads it, with all its mistakes at once."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from ipaddress import ip_address
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from cambwatch.core.postgres_parameters import LONGEST_CONNECT_S, PARAMETERS, SslMode, Use
+from cambwatch.core.secret import Secret
+
+DEFAULT_PORT = 5432
+OLDEST_TLS = "TLSv1.2"
+ESCAPES = " (in a user, password or database write %40 for @, %3A for :, %2F for /, %3F for ?, %23 for #, %25 for %)"
+FORM = "postgresql://user:password@host/database"
+
+_SCHEME = re.compile(r"postgres(?:ql)?://", re.IGNORECASE)
+_HOST_NAME = re.compile(r"[^\s/@:\[\],?#\\]{1,253}")
+_HOST_AND_PORT = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[^:]*))?")
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+_SETTING = re.compile(r"(?P<name>[A-Za-z_][\w.-]*)=(?P<value>.*)", re.DOTALL)
+_SECRETS = ("password", "sslpassword")
+_BY_CAMBWATCH = frozenset({"application_name", "client_encoding"})
+
+
+class Host(NamedTuple):
+    """A host name, an address, or the folder of a Unix socket, which begins with a slash."""
+
+    name: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whether to use TLS, and with which files; all paths are absolute, *root* may be `system`."""
+
+    mode: SslMode
+    root: str | None = None
+    certificate: str | None = None
+    key: str | None = None
+    key_password: Secret | None = None
+    revoked: str | None = None
+    oldest: str = OLDEST_TLS
+    newest: str | None = None
+    direct: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresUrl:
+    """
+    Where a PostgreSQL server is and how to connect to it.
+
+    *user*, *password* and *passfile* are None where libpq's own defaults apply. *settings* are for
+    SET after connecting. *routing* is for the startup packet: a pooler finds the server by it.
+    *notes* are what the operator should know though it works.
+    """
+
+    hosts: tuple[Host, ...]
+    database: str
+    user: str | None
+    password: Secret | None
+    passfile: str | None
+    tls: Tls
+    connect_s: float | None
+    role: str
+    settings: Mapping[str, str]
+    routing: str
+    notes: tuple[str, ...]
+
+
+def is_postgres(text: str) -> bool:
+    """Whether *text* is meant as the URL of a PostgreSQL server."""
+    return text.partition(":")[0].partition("+")[0].lower() in {"postgresql", "postgres"}
+
+
+def parse(text: str, environ: Mapping[str, str]) -> PostgresUrl:
+    """
+    The parts of *text*, with libpq's environment variables where the URL does not say otherwise.
+
+    Raises ValueError with every mistake in one sentence each, and without a password.
+    """
+    mistakes: list[str] = []
+    split = _split(text)
+    given = _parameters(split.query, mistakes)
+    for name, parameter in PARAMETERS.items():
+        if parameter.variable and environ.get(parameter.variable) and name not in given:
+            _add(given, name, environ[parameter.variable], mistakes, by=parameter.variable)
+    hosts = _hosts(split, given, environ.get("PGPORT", ""), mistakes)
+    database = given.get("dbname") or split.database
+    if not database:
+        mistakes.append(f"has no database: write {FORM}")
+    settings, routing = _options(given.get("options", ""), mistakes)
+    if schemas := given.get("schema") or given.get("currentSchema"):
+        settings["search_path"] = ", ".join(_quoted(schema) for schema in schemas.split(","))
+    tls = _tls(given, mistakes)
+    if mistakes:
+        raise ValueError("; ".join(dict.fromkeys(mistakes)))
+    password = given.get("password") or split.password
+    seconds = float(given.get("connect_timeout", 0))
+    return PostgresUrl(
+        hosts=hosts,
+        database=database,
+        user=given.get("user") or split.user or None,
+        password=Secret(password) if password else None,
+        passfile=given.get("passfile"),
+        tls=tls,
+        connect_s=min(seconds, LONGEST_CONNECT_S) if seconds > 0 else None,
+        # One of several is a standby most of the time, and nothing can be written there.
+        role=given.get("target_session_attrs") or ("any" if len(hosts) == 1 else "read-write"),
+        settings=settings,
+        routing=routing,
+        notes=tuple(_notes(given, tls)),
+    )
+
+
+def secrets_in(text: str) -> list[str]:
+    """Every password in the URL *text*, as it stands there and decoded, also with its user; *text* may be wrong."""
+    userinfo = text.partition("://")[2].partition("?")[0].rpartition("@")[0]
+    password = userinfo.partition(":")[2]
+    found = [userinfo, password] if password else []
+    for part in text.partition("?")[2].split("&"):
+        name, _, value = part.partition("=")
+        if unquote(name) in _SECRETS:
+            found.append(value)
+    return list(dict.fromkeys(form for value in found for form in (value, unquote(value)) if form))
+
+
+class _Split(NamedTuple):
+    user: str
+    password: str
+    hosts: str
+    database: str
+    query: str
+
+
+def _split(text: str) -> _Split:
+    """The parts of *text*; raises ValueError where it does not come apart."""
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        raise ValueError(f"must begin with postgresql://, as in {FORM}")
+    address, _, query = text[scheme.end() :].partition("?")
+    # A space may stand in `options`, where people paste it.
+    if any(character.isspace() or not character.isprintable() for character in address + query.replace(" ", "")):
+        raise ValueError("a URL must not hold spaces, line breaks or control characters")
+    if "#" in address + query:
+        raise ValueError(f"must not hold #{ESCAPES}")
+    authority, _, path = address.partition("/")
+    if "@" in path + query:  # a slash or a question mark in the password; what follows may be the rest of it
+        raise ValueError(f"must not hold @ behind the host{ESCAPES}")
+    userinfo, _, hosts = authority.rpartition("@")
+    user, _, password = userinfo.partition(":")
+    try:
+        return _Split(_decoded(user), _decoded(password), hosts, _decoded(path), query)
+    except UnicodeDecodeError:
+        raise ValueError(f"has a % that does not encode UTF-8{ESCAPES}") from None
+
+
+def _decoded(text: str) -> str:
+    return unquote(text, errors="strict")
+
+
+def _parameters(query: str, mistakes: list[str]) -> dict[str, str]:
+    """The used parameters in *query* by name, those without a value left out."""
+    given: dict[str, str] = {}
+    seen = set()
+    for part in filter(None, query.split("&")):
+        written, equals, encoded = part.partition("=")
+        try:
+            name, value = _decoded(written), _decoded(encoded)
+        except UnicodeDecodeError:
+            mistakes.append(f"has a % that does not encode UTF-8{ESCAPES}")
+            continue
+        if name not in PARAMETERS:
+            mistakes.append(_unknown(name))
+        elif not equals:
+            mistakes.append(f"{name} has no value")
+        elif name in seen:
+            mistakes.append(f"{name} is given twice")
+        elif value:
+            _add(given, name, value, mistakes, by=name)
+        seen.add(name)
+    return given
+
+
+def _add(given: dict[str, str], name: str, value: str, mistakes: list[str], *, by: str) -> None:
+    parameter = PARAMETERS[name]
+    if parameter.use is Use.REFUSED:
+        mistakes.append(f"{by}: {parameter.reason}")
+        return
+    try:
+        given[name] = parameter.read(value)
+    except ValueError as error:
+        shown = f"={value}" if _WORD.fullmatch(value) and name not in _SECRETS else ""
+        mistakes.append(f"{by}{shown}: {error}")
+
+
+def _unknown(name: str) -> str:
+    if not _WORD.fullmatch(name):  # it may be a part of a password
+        return f"has a parameter that cambwatch does not know{ESCAPES}"
+    if close := get_close_matches(name.lower(), {known.lower(): known for known in PARAMETERS}, n=1):
+        original = next(known for known in PARAMETERS if known.lower() == close[0])
+        return f"{name} is not a parameter that cambwatch knows (did you mean {original}?)"
+    return (
+        f"{name} is not a parameter that cambwatch knows: leave it out; "
+        "write a setting of the server as options=-c%20name%3Dvalue"
+    )
+
+
+def _hosts(split: _Split, given: Mapping[str, str], default: str, mistakes: list[str]) -> tuple[Host, ...]:
+    names, ports = [], []
+    for item in split.hosts.split(","):
+        found = _HOST_AND_PORT.fullmatch(item)
+        if found is None:
+            mistakes.append(f"an IPv6 address needs brackets, as in [::1]:{DEFAULT_PORT}")
+            return ()
+        names.append(found["host"])
+        ports.append(found["port"] or "")
+    if "host" in given:
+        names = given["host"].split(",")
+        ports = ports if len(ports) == len(names) else [""]
+    if "port" in given:
+        ports = given["port"].split(",")
+    ports = ports * len(names) if len(ports) == 1 else ports
+    if len(ports) != len(names):
+        mistakes.append(f"port names {len(ports)} ports for {len(names)} hosts")
+        return ()
+    if not any(names):
+        mistakes.append(f"has no host: write {FORM}")
+        return ()
+    return tuple(
+        Host(_host(name, mistakes), _port(port or default, mistakes)) for name, port in zip(names, ports, strict=True)
+    )
+
+
+def _host(written: str, mistakes: list[str]) -> str:
+    name = unquote(written)
+    if not name:
+        mistakes.append("has an empty host: look at the commas between the hosts")
+    elif name.startswith("["):
+        name = name[1:-1]
+        if not _is_address(name):
+            mistakes.append("has brackets without an IPv6 address in them")
+    elif not name.startswith("/") and not _is_address(name) and not _HOST_NAME.fullmatch(name):
+        mistakes.append(f"has a host that cannot be one{ESCAPES}")
+    return name
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _port(written: str, mistakes: list[str]) -> int:
+    if not written:
+        return DEFAULT_PORT
+    if not re.fullmatch(r"[0-9]{1,5}", written) or not 0 < int(written) < 65536:
+        # Not shown: a slash or a question mark in a password leaves the password here.
+        mistakes.append(f"the port must be a number from 1 to 65535{ESCAPES}")
+        return DEFAULT_PORT
+    return int(written)
+
+
+def _options(text: str, mistakes: list[str]) -> tuple[dict[str, str], str]:
+    """The settings in *text*, which is as on the command line of a server, and what is left for a pooler."""
+    settings: dict[str, str] = {}
+    routing = []
+    words = iter(re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", text))
+    for word in words:
+        setting = None
+        if word.startswith("-c"):
+            setting = _SETTING.fullmatch(word[2:] or next(words, ""))
+        elif word.startswith("--"):
+            setting = _SETTING.fullmatch(word[2:])
+        elif _SETTING.fullmatch(word):
+            routing.append(word)  # such as Neon's endpoint=... and Supabase's reference=...
+            continue
+        if setting is None:
+            mistakes.append("options: must be of the form -c%20name%3Dvalue")
+        elif setting["name"] not in _BY_CAMBWATCH:
+            settings[setting["name"].replace("-", "_")] = setting["value"]
+    return settings, " ".join(routing)
+
+
+def _quoted(schema: str) -> str:
+    name = schema.strip()
+    return name if name.startswith('"') else f'"{name}"'
+
+
+def _tls(given: Mapping[str, str], mistakes: list[str]) -> Tls:
+    if "ssl" in given and "sslmode" in given:
+        mistakes.append("give ssl or sslmode, not both")
+    root = given.get("sslrootcert")
+    named = given.get("sslmode") or given.get("ssl")
+    if named is not None:
+        mode = SslMode(named)
+    elif root == "system":
+        mode = SslMode.VERIFY_FULL
+    else:  # as libpq, but that a file for TLS means that TLS is wanted
+        mode = (
+            SslMode.REQUIRE if any(name in given for name in ("sslrootcert", "sslcert", "sslcrl")) else SslMode.PREFER
+        )
+    if root == "system" and mode is not SslMode.VERIFY_FULL:
+        mistakes.append(f"sslrootcert=system needs sslmode=verify-full, not {mode}")
+    direct = given.get("sslnegotiation") == "direct"
+    if direct and not mode.requires_tls and not mistakes:
+        mistakes.append(f"sslnegotiation=direct needs sslmode=require or verify-full, not {mode}")
+    oldest, newest = given.get("ssl_min_protocol_version", OLDEST_TLS), given.get("ssl_max_protocol_version")
+    if newest and newest < oldest:
+        mistakes.append(f"ssl_max_protocol_version={newest} is older than ssl_min_protocol_version={oldest}")
+    return Tls(
+        mode=mode,
+        root=root,
+        certificate=given.get("sslcert"),
+        key=given.get("sslkey"),
+        key_password=Secret(given["sslpassword"]) if "sslpassword" in given else None,
+        revoked=given.get("sslcrl"),
+        oldest=oldest,
+        newest=newest,
+        direct=direct,
+    )
+
+
+def _notes(given: Mapping[str, str], tls: Tls) -> Iterator[str]:
+    if given.get("channel_binding") == "require":
+        verified = tls.mode is SslMode.VERIFY_FULL
+        yield (
+            "channel_binding=require has no effect, because asyncpg does not support it: "
+            + ("the certificate is verified" if verified else "sslmode=verify-full&sslrootcert=system protects as well")
+        )
