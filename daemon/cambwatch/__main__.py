@@ -2,9 +2,12 @@
 
 import gc
 
+from cambwatch.adapters import terminal
+
 
 def main() -> None:
     """The console script."""
+    terminal.prepare()
     gc.disable()  # among what is imported there is none, and to look for it again and again takes time
     from cambwatch.cli import app  # noqa: PLC0415
 

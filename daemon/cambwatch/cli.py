@@ -16,6 +16,7 @@ import cambwatch
 from cambwatch import cli_client
 from cambwatch import config as configuration
 from cambwatch.adapters import logs
+from cambwatch.adapters.terminal import say, say_json
 from cambwatch.cli_backup import backup
 from cambwatch.cli_client import Account, AsJson, ConfigPath, Exit, Kind, end, labels, print_table
 from cambwatch.core import kinds
@@ -52,7 +53,7 @@ app.add_typer(cli_client.commands)
 @app.callback(invoke_without_command=True)
 def _version(*, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        typer.echo(cambwatch.__version__)
+        say(cambwatch.__version__)
         raise typer.Exit
 
 
@@ -123,27 +124,25 @@ def check(*, config: ConfigPath = None, as_json: AsJson = False) -> None:
         loaded = configuration.load(path, os.environ)
     except configuration.ConfigError as error:
         if as_json:
-            typer.echo(json.dumps({"ok": False, "problems": [str(problem) for problem in error.problems]}, indent=2))
+            say_json({"ok": False, "problems": [str(problem) for problem in error.problems]})
         else:
-            typer.echo(str(error), err=True)
+            say(str(error), err=True)
         raise typer.Exit(Exit.CONFIG) from None
     if as_json:
-        typer.echo(json.dumps({"ok": True, "path": str(path), "warnings": list(loaded.warnings)}, indent=2))
+        say_json({"ok": True, "path": str(path), "warnings": list(loaded.warnings)})
         return
     for warning in loaded.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     settings = loaded.config
     counted = {"account": settings.accounts, "destination": settings.destinations, "route": settings.routes,
                "task": settings.registrations}  # fmt: skip
-    typer.echo(
-        f"{path}: ok, " + ", ".join(f"{len(of)} {word}{'' if len(of) == 1 else 's'}" for word, of in counted.items())
-    )
+    say(f"{path}: ok, " + ", ".join(f"{len(of)} {word}{'' if len(of) == 1 else 's'}" for word, of in counted.items()))
 
 
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
-    typer.echo(json.dumps(configuration.schema(), indent=2, ensure_ascii=False))
+    say_json(configuration.schema())
 
 
 @app.command()
@@ -177,16 +176,14 @@ def render(
         method, where = "POST", f"{url.scheme}://{url.hostname}/{HIDDEN}"
     body = message.body.decode("utf-8", "replace")
     if as_json:
-        typer.echo(
-            json.dumps({"method": method, "url": where, "headers": headers, "body": body}, indent=2, ensure_ascii=False)
-        )
+        say_json({"method": method, "url": where, "headers": headers, "body": body})
         return
-    typer.echo(f"{method} {where}")
+    say(f"{method} {where}")
     for name, value in headers.items():
-        typer.echo(f"{name}: {value}")
+        say(f"{name}: {value}")
     with suppress(ValueError):  # a template may make what it likes
         body = json.dumps(json.loads(body), indent=2, ensure_ascii=False)
-    typer.echo(f"\n{body}")
+    say(f"\n{body}")
 
 
 @app.command()
@@ -209,9 +206,9 @@ def routes(
                 if matches(route.condition, event)]  # fmt: skip
     by = {name: [place for place, route in matching if name in route.notify] for name in heard}
     if as_json:
-        typer.echo(json.dumps([{"destination": name, "routes": places} for name, places in by.items()], indent=2))
+        say_json([{"destination": name, "routes": places} for name, places in by.items()])
     elif not heard:
-        typer.echo("nobody", err=True)
+        say("nobody", err=True)
     else:
         print_table(
             ("destination", "by"),

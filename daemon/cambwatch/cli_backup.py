@@ -8,6 +8,7 @@ import typer
 
 from cambwatch import config as configuration
 from cambwatch.adapters.store.backup import BackupError, back_up
+from cambwatch.adapters.terminal import say
 from cambwatch.cli_client import ConfigPath, Exit, end
 
 
@@ -26,4 +27,4 @@ def backup(
         size = back_up(database, file, replace=force)
     except BackupError as error:
         end(Exit.DATABASE, str(error))
-    typer.echo(f"{file}: {size / 1e6:.1f} MB, as {database} was just now")
+    say(f"{file}: {size / 1e6:.1f} MB, as {database} was just now")

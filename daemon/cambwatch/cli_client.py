@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cambwatch import config as configuration
+from cambwatch.adapters.terminal import say, say_json
 from cambwatch.client import Intake, RefusedError, UnreachableError
 from cambwatch.core.instants import parse_span, rfc3339
 
@@ -33,7 +34,7 @@ class Exit(IntEnum):
     UNREACHABLE = 3
     STILL_PENDING = 4
     ADDRESS = 69  # the address to listen at cannot be had
-    DATABASE = 74  # the database cannot be read or written
+    DATABASE = 74  # the database cannot be read or written; of all commands: their output cannot be written
     BUSY = 75  # another process has the database
     CONFIG = 78
 
@@ -94,7 +95,7 @@ def tasks(
     with asking(config) as intake:
         page = intake.ask_now("GET", "v1", "tasks", query=query)
     if as_json:
-        typer.echo(json.dumps(page["items"], indent=2, ensure_ascii=False))
+        say_json(page["items"])
         return
     print_table(
         ("", "kind", "task_id", "name", "status", "polls", "registered", "next poll"),
@@ -105,7 +106,7 @@ def tasks(
         ],
     )  # fmt: skip
     for account in dict.fromkeys(task["account"] for task in page["items"] if task["limited_by"] == "budget"):
-        typer.echo(f"account {account}: requests_per_second is the limit, polls are late", err=True)
+        say(f"account {account}: requests_per_second is the limit, polls are late", err=True)
 
 
 @commands.command()
@@ -143,7 +144,7 @@ def unwatch(kind: Kind, task_id: TaskId, *, account: Account = "default", config
     """Watch a task no longer; nobody is told."""
     with asking(config) as intake:
         intake.ask_now("DELETE", "v1", "tasks", kind, task_id, query={"account": account})
-    typer.echo(f"{kind} {task_id} is no longer watched")
+    say(f"{kind} {task_id} is no longer watched")
 
 
 @commands.command()
@@ -152,7 +153,7 @@ def kinds(*, config: ConfigPath = None, as_json: AsJson = False) -> None:
     with asking(config) as intake:
         page = intake.ask_now("GET", "v1", "kinds")
     if as_json:
-        typer.echo(json.dumps(page["items"], indent=2, ensure_ascii=False))
+        say_json(page["items"])
         return
     print_table(
         ("kind", "interval", "deadline", "seen", "median s", "p95 s", "strategy", "polls", "gain", "aliases",
@@ -196,7 +197,7 @@ def deliveries(
             return
         page = intake.ask_now("GET", "v1", "deliveries", query=query)
     if as_json:
-        typer.echo(json.dumps(page["items"], indent=2, ensure_ascii=False))
+        say_json(page["items"])
         return
     print_table(
         ("id", "destination", "of", "state", "attempts", "outcome", "created", "next attempt"),
@@ -230,7 +231,7 @@ def retry(
             answer = intake.ask_now("POST", "v1", "deliveries", delivery_id, "retry")
         else:
             answer = intake.ask_now("POST", "v1", "deliveries", "retry", body=wish, wait_s=RETRY_S)
-    typer.echo(f"{answer['queued']} queued")
+    say(f"{answer['queued']} queued")
 
 
 @commands.command("test")
@@ -244,12 +245,12 @@ def try_out(
     with asking(config) as intake:
         came = intake.ask_now("POST", "v1", "destinations", destination, "test", wait_s=TEST_S)
     if as_json:
-        typer.echo(json.dumps(came, indent=2, ensure_ascii=False))
+        say_json(came)
     else:
         status = "" if came["http_status"] is None else f", HTTP {came['http_status']}"
-        typer.echo(f"{destination}: {came['outcome']}{status}, {came['took_ms']} ms")
+        say(f"{destination}: {came['outcome']}{status}, {came['took_ms']} ms")
         if came["detail"]:
-            typer.echo(came["detail"])
+            say(came["detail"])
     raise typer.Exit(Exit.OK if came["outcome"].startswith("accepted") else Exit.FAILED)
 
 
@@ -298,7 +299,7 @@ async def _until_end(intake: Intake, kind: str, task_id: str, *, account: str, s
         heard_s = loop.time()
         if task["status"] != "PENDING" or (until is not None and loop.time() >= until):
             return task
-        typer.echo(f"{task['icon']} {task['kind']} {task_id}: {task['status']}, {task['polls']} polls", err=True)
+        say(f"{task['icon']} {task['kind']} {task_id}: {task['status']}, {task['polls']} polls", err=True)
 
 
 def labels(words: list[str]) -> dict[str, str]:
@@ -317,12 +318,15 @@ def print_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
         table.add_row(*row)
     # In a pipe the width of a terminal means nothing, and no id may be cut.
     width = None if sys.stdout.isatty() else WIDEST_TABLE
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    say(captured.get().removesuffix("\n"))
 
 
 def _print_task(task: Any, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(task, indent=2, ensure_ascii=False))
+        say_json(task)
         return
     shown = (
         *("kind", "task_id", "name", "status", "exception_reason", "message", "action", "group", "labels"),
@@ -350,12 +354,11 @@ def _print_task(task: Any, *, as_json: bool) -> None:
         for one in task["deliveries"]
     ]
     width = max(len(key) for key, _ in rows)
-    for key, value in rows:
-        typer.echo(f"{key:<{width}}  {value}")
+    say("\n".join(f"{key:<{width}}  {value}" for key, value in rows))
 
 
 def end(status: Exit, words: str) -> NoReturn:
-    typer.echo(words, err=True)
+    say(words, err=True)
     raise typer.Exit(status)
 
 
@@ -365,11 +368,11 @@ def _untold(delivery: Any) -> str:
 
 def _print_delivery(one: Any, *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(one, indent=2, ensure_ascii=False))
+        say_json(one)
         return
     shown = ("id", "destination", "state", "event_type", "created_at", "next_attempt_at", "finished_at")
     for key, value in [("of", _subject(one)), *((key, one[key]) for key in shown if one[key] is not None)]:
-        typer.echo(f"{key:<15}  {value}")
+        say(f"{key:<15}  {value}")
     print_table(
         ("attempt", "at", "outcome", "HTTP", "ms", "together", "answer"),
         [

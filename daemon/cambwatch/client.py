@@ -1,10 +1,11 @@
 """The daemon as the command line sees it: its intake over HTTP."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 from yarl import URL
@@ -49,9 +50,12 @@ class Intake:
         *wait_s* is how much longer than usual the answer may take. Raises
         UnreachableError or RefusedError.
         """
-        # Not joinpath: it would take a task_id like ../x for steps of its own.
+        # Not joinpath: it would take a task_id like ../x for steps of its own. A locale other than UTF-8 hands over the
+        # bytes of arguments as surrogates: they go out as the bytes that they were.
         steps = "".join(f"/{quote(step, safe='', errors='surrogateescape')}" for step in path)
-        url = URL(self.url + steps, encoded=True).with_query(_pairs(query or {}))
+        asked = urlencode(_pairs(query or {}), errors="surrogateescape")
+        url = URL(f"{self.url}{steps}?{asked}" if asked else self.url + steps, encoded=True)
+        sent = None if body is None else json.dumps(body, ensure_ascii=False).encode(errors="surrogateescape")
         connector = aiohttp.UnixConnector(self.socket) if self.socket else aiohttp.TCPConnector()
         headers = {"authorization": f"Bearer {self.token.reveal()}"} if self.token else {}
         if method != "GET":
@@ -60,7 +64,7 @@ class Intake:
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session,
-                session.request(method, url, json=body) as response,
+                session.request(method, url, data=sent) as response,
             ):
                 document = await response.json(content_type=None) if response.status != 204 else None
                 if response.status >= 400:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -57,16 +58,29 @@ class Process:
         assert self._child is not None
         return self._child.pid
 
-    async def start(self, *, ready: int | None = 200, environ: Mapping[str, str] = {}) -> None:
-        """Start it and wait until /readyz answers *ready* (None: do not wait)."""
+    async def start(
+        self,
+        *,
+        ready: int | None = 200,
+        environ: Mapping[str, str] = {},
+        shell: str = "exec {run}",
+        stderr: int | None = None,
+    ) -> None:
+        """
+        Start it and wait until /readyz answers *ready* (None: do not wait).
+
+        *shell* is how a shell starts it, for example with redirections (`exec {run} 2>&-`)
+        or limits (`ulimit -n 256; exec {run}`). *stderr* is a descriptor to write to instead of the log.
+        """
+        run = shlex.join([sys.executable, "-m", "cambwatch", "run", "--config", str(self.config)])
         with self.log.open("ab") as log:
             self._child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "cambwatch", "run", "--config", str(self.config)),
+                *("sh", "-c", shell.format(run=run)),
                 env=environment(**environ),
                 cwd=self.config.parent,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
-                stderr=log,
+                stderr=log if stderr is None else stderr,
             )
         if ready is not None:
             await self.until_ready(ready)
@@ -137,13 +151,18 @@ class Ended:
 
 
 async def command(
-    *words: str, cwd: Path, stop_with: int = signal.SIGINT, stop_when: Awaitable[object] | None = None, **environ: str
+    *words: str,
+    cwd: Path,
+    stop_with: int = signal.SIGINT,
+    stop_when: Awaitable[object] | None = None,
+    encoding: str = "utf-8",
+    **environ: str,
 ) -> Ended:
     """
     Run `python -m cambwatch` with *words* in the folder *cwd*, until it ends.
 
     It ends by itself, or, with *stop_when*, because it is sent the signal *stop_with*
-    as soon as that is done.
+    as soon as that is done. What it writes has to be in *encoding*.
     """
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "cambwatch", *words),
@@ -163,4 +182,4 @@ async def command(
         child.kill()
         await child.communicate()
         raise
-    return Ended(child.returncode or 0, out.decode(), err.decode())
+    return Ended(child.returncode or 0, out.decode(encoding), err.decode(encoding))

@@ -1,6 +1,5 @@
 """`cambwatch simulate-cadence`: what each way of polling would cost on tasks like one's own."""
 
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cambwatch.adapters.terminal import say, say_json
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import ENOUGH
 from cambwatch.core.instants import parse_span
@@ -77,13 +77,13 @@ def simulate_cadence(
         panels = {one.label: _curves(one, policy, found[one.label]) for one in histories if one.label in found}
         plot_to.write_text(plot(panels), encoding="utf-8")
     if as_json:
-        typer.echo(json.dumps({label: _as_json(rows) for label, rows in found.items()}, indent=2, ensure_ascii=False))
+        say_json({label: _as_json(rows) for label, rows in found.items()})
         return
     for one in histories:
         if one.label in found:
             _print(one, found[one.label])
         else:
-            typer.echo(f"{one.label}: {len(one.durations_s)} durations, which is too few to judge by", err=True)
+            say(f"{one.label}: {len(one.durations_s)} durations, which is too few to judge by", err=True)
 
 
 def _enough(history: History) -> bool:
@@ -172,12 +172,16 @@ def _print(history: History, rows: Mapping[str, Row]) -> None:
         numbers = (cost.requests, cost.mean_s, cost.p95_s, cost.p99_s, fixed.requests)
         table.add_row(label, *(f"{number:.2f}" for number in numbers), f"{_saving(row):+.0%}")
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
-    Console(width=width, markup=False, emoji=False, highlight=False).print(table, "")
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    say(captured.get())
 
 
 def _read(file: Path) -> Sequence[History]:
     try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8-sig")
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        text = raw.decode("utf-8-sig")  # whatever the encoding of the terminal is
         return read_history(text)
     except OSError as error:
         _refuse(f"{file}: {error.strerror}")
@@ -196,5 +200,5 @@ def _span(option: str, text: str) -> timedelta:
 
 
 def _refuse(why: str) -> NoReturn:
-    typer.echo(why, err=True)
+    say(why, err=True)
     raise typer.Exit(USAGE)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cambwatch.adapters.terminal import say
 from cambwatch.simulator.server import Simulator, serve
 from cambwatch.simulator.settings import Faults, Mishap, RetryAfterForm, Settings, UnknownTask
 
@@ -58,7 +59,7 @@ def simulate(  # noqa: PLR0913 - its options
     try:
         asyncio.run(_serve(Simulator(settings, clock=time.monotonic), host, port))
     except OSError as error:
-        typer.echo(f"cannot listen at {host}:{port}: {error.strerror or error}", err=True)
+        say(f"cannot listen at {host}:{port}: {error.strerror or error}", err=True)
         raise typer.Exit(69) from None
 
 
@@ -68,7 +69,7 @@ async def _serve(simulator: Simulator, host: str, port: int) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with serve(simulator, host=host, port=port) as base_url:
         control = f"{base_url.removesuffix('/apis')}/simulator/"
-        typer.echo(f"pretending to be Camb at {base_url} (camb.base_url); control at {control}")
+        say(f"pretending to be Camb at {base_url} (camb.base_url); control at {control}")
         await stop.wait()
 
 
