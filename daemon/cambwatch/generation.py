@@ -124,6 +124,7 @@ async def _work(parts: Parts, begun: Change, around: Around, peers: Peers) -> Ch
         parts.endings.tell_all()  # whoever waits for an end hears how it stands
     await _drain(poller, deliverer, until_s=until_s)
     await learning.save()  # also of what has ended since it was told to stop
+    await parts.known_tasks.save()
     await _note_polls(poller, parts.tasks)
     if sharing is not None and following is None:
         await sharing.leave()

@@ -30,6 +30,7 @@ from cambwatch.loops.deliverer import Deliverer
 from cambwatch.loops.discretion import DiscreetSource
 from cambwatch.loops.endings import Endings
 from cambwatch.loops.garbage import Garbage
+from cambwatch.loops.known_tasks import KnownTasks
 from cambwatch.loops.lane import Sender
 from cambwatch.loops.learning import Learning
 from cambwatch.loops.poller import LONG_SILENCE, Poller
@@ -80,6 +81,7 @@ class Parts:
     poller: Poller
     deliverer: Deliverer
     learning: Learning
+    known_tasks: KnownTasks
     retention: Retention
     sharing: Sharing | None
     endings: Endings
@@ -145,7 +147,7 @@ async def assemble(
     )
     kick = asyncio.Event()
     garbage = Garbage(clock=clock, kick=kick, alarm=scheduler.alarm("garbage", kick))
-    kick = asyncio.Event()
+    known_tasks = KnownTasks(tasks, alarm=scheduler.alarm("known tasks", asyncio.Event()))
     poller = Poller(
         outside.camb,
         concluder,
@@ -153,8 +155,8 @@ async def assemble(
         cadence=learning,
         meter=metrics,
         clock=clock,
-        kick=kick,
-        alarm=scheduler.alarm("poller", kick),
+        alarm=scheduler.alarm("poller", asyncio.Event()),
+        first_known=known_tasks.add,
     )
     sharing = None
     if store.node is not None:
@@ -190,6 +192,7 @@ async def assemble(
         "learning": learning,
         "retention": retention,
         "garbage": garbage,
+        "known tasks": known_tasks,
     }
     if sharing is not None:
         loops["sharing"] = sharing
@@ -197,7 +200,18 @@ async def assemble(
         # The last, because it watches over all that there is.
         loops["watchdog"] = _watchdog(outside, poller, deliverer, deliveries, watchdog_s)
     return Parts(
-        tasks, deliveries, poller, deliverer, learning, retention, sharing, endings, intake, loops, scheduler.alarm
+        tasks,
+        deliveries,
+        poller,
+        deliverer,
+        learning,
+        known_tasks,
+        retention,
+        sharing,
+        endings,
+        intake,
+        loops,
+        scheduler.alarm,
     )
 
 

@@ -296,7 +296,6 @@ async def run_poller(source, ends, meter=None):
     clock = Clock()
     policy = PollPolicy(interval=timedelta(milliseconds=10), not_found_grace=timedelta(0))
     async with Scheduler(now=clock.now) as scheduler:
-        kick = asyncio.Event()
         concluder = Concluder(
             source,
             ends,
@@ -313,8 +312,8 @@ async def run_poller(source, ends, meter=None):
             cadence=Cadence(policy),
             meter=meter or Meter(),
             clock=clock,
-            kick=kick,
-            alarm=scheduler.alarm("poller", kick),
+            alarm=scheduler.alarm("poller", asyncio.Event()),
+            first_known=lambda number: None,
         )
         poller.watch([task()])
         working = asyncio.create_task(poller.run())
@@ -369,7 +368,7 @@ async def test_it_is_told_what_became_of_each_poll():
     ("answers", "status"),
     [
         ([Ended(Status.SUCCESS, 5)], Status.SUCCESS),  # at the first look
-        ([Pending(), Unknown("gone")], Status.NOT_FOUND),
+        ([Pending("REFRACTING"), Unknown("gone")], Status.NOT_FOUND),
     ],
 )
 async def test_an_end_that_was_not_looked_for_in_time_has_no_delay(answers, status):

@@ -192,3 +192,19 @@ async def test_polls_are_noted_of_what_is_still_pending(tasks: TaskStore) -> Non
     assert (noted.polls, noted.first_polled_at) == (7, LATER)
     assert await tasks.task(two.key) == ended
     await tasks.note_polls([])
+
+
+async def test_tasks_that_camb_has_answered_for_stay_known(tasks: TaskStore) -> None:
+    """Whatever ended meanwhile; ids that are not there are passed over."""
+    one, two, three = await watch(tasks, "one", "two", "three")
+    await conclude(tasks, two)
+    await tasks.note_known([one.id, two.id, 10**6])
+    assert {task.key.task_id: task.known for task in await tasks.watched()} == {"one": True, "three": False}
+    await tasks.note_known([one.id, three.id])
+    assert all(task.known for task in await tasks.watched())
+
+
+async def test_thousands_become_known_at_once(tasks: TaskStore) -> None:
+    watched = await watch(tasks, *(str(number) for number in range(1100)))
+    await tasks.note_known([task.id for task in watched])
+    assert all(task.known for task in await tasks.watched())

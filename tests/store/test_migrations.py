@@ -388,3 +388,26 @@ async def test_a_database_from_before_breakers_goes_on(place: Path, tmp_path: Pa
         ]
         attempt = Attempt(3, Outcome.ACCEPTED, took_ms=3)
         assert await record(deliveries, repeated, attempt, Delivered(), now=NOW)
+
+
+# As the version of step 0006 wrote it.
+BEFORE_KNOWN = """
+INSERT INTO tasks
+  (id, account, kind, task_id, registrations, status, labels, extra, polls, registered_at, deadline_at) VALUES
+  (1, 'default', 'dub', 'one', 1, 'PENDING', '{}', '{}', 7, 5, 9);
+"""
+
+
+async def test_a_task_of_before_is_known_with_its_next_answer(place: Path, tmp_path: Path) -> None:
+    path = place / "cambwatch.db"
+    migrate(path, migrations=_up_to(tmp_path, "0006"))
+    connection = sqlite3.connect(path)
+    connection.executescript(BEFORE_KNOWN)
+    connection.close()
+    migrate(path)
+    async with SqliteDatabase(path) as database:
+        tasks = TaskStore(database)
+        (one,) = await tasks.watched()
+        assert (one.polls, one.known) == (7, False)
+        await tasks.note_known([one.id])
+        assert [task.known for task in await tasks.watched()] == [True]

@@ -247,6 +247,13 @@ async def test_note_polls(plans: Plans) -> None:
     assert await plans.of(ran) == [[BY_ID]]
 
 
+async def test_note_known(plans: Plans) -> None:
+    """By the numbers of the tasks."""
+    one, two = await watch(plans.tasks, "one", "two", now=NOW - timedelta(hours=1))
+    ran = plans.tasks.note_known([one.id, two.id])
+    assert await plans.of(ran) == [[BY_ID]]
+
+
 @pytest.mark.parametrize(
     ("wanted", "first_page", "next_page"),
     [

@@ -125,6 +125,7 @@ async def test_what_ended_without_cambs_last_word_is_watched_anew(tasks: TaskSto
     """With the same id, as the new wish says, and with nothing left of the watch before."""
     (task,) = await watch(tasks, "one", name="first", labels={"a": "b"}, notify=("hook",), group="g", group_size=3)
     await tasks.note_polls([(task.id, 3, NOW)])
+    await tasks.note_known([task.id])
     if status is not Status.REMOVED:
         traces = {"run_id": 5, "exception_reason": "r", "message": "m", "result": {"a": 1}, "polls": 3}
         ended, event = ending(task, status, first_polled_at=NOW, **traces)

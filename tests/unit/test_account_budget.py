@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from task_samples import pending, unasked
 
+from cambwatch.core.model import Forbidden, Pending
 from cambwatch.loops.account import LIMITED_S, AccountLane, Watch
 
 LONG_S = 4000.0
@@ -34,7 +35,7 @@ def polls(one: AccountLane, paces_s: list[float], *, until_s: float) -> list[lis
         assert taken is not None
         number = number_of[id(taken)]
         found[number].append(now_s)
-        one.answered(taken)
+        one.take_in(taken, Pending(), now_s=0)
         one.put(taken, due_s=now_s + paces_s[number], pace_s=paces_s[number])
     return found
 
@@ -121,7 +122,7 @@ def test_what_else_keeps_polls_back_is_not_the_budget() -> None:
             one.put(watch(number), due_s=0)
         one.take(0)
     silent.unanswered("HTTP 429", hold_until_s=600)
-    refused.was_refused(watch(9), 401, now_s=0)
+    refused.take_in(watch(9), Forbidden(401), now_s=0)
     assert [one.limited(4) for one in (silent, refused, full)] == [False, False, False]
     assert silent.limited(602)
 
@@ -132,7 +133,7 @@ def test_a_429_slows_the_account_down() -> None:
     for number in range(2000):
         one.put(watch(number), due_s=0)
     while one.take(0):
-        one.answered(watch())
+        one.take_in(watch(), Pending(), now_s=0)
     one.slow_down(0)
     assert one.share(0) == 0.5
     assert one.share(15) == 0.75
@@ -140,7 +141,7 @@ def test_a_429_slows_the_account_down() -> None:
     taken = 0
     for millisecond in range(1000):
         while (each := one.take(millisecond / 1000)) is not None:
-            one.answered(each)
+            one.take_in(each, Pending(), now_s=0)
             taken += 1
     assert 45 <= taken <= 55
 

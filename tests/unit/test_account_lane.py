@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from task_samples import pending, unasked
 
+from cambwatch.core.model import Forbidden, Pending
 from cambwatch.loops.account import PROBE_FIRST_S, PROBE_MAX_S, TROUBLE_AFTER, AccountLane, Flip, Watch
 
 
@@ -21,6 +22,14 @@ def watch(number: int = 1) -> Watch:
 
 SOMEBODY = watch(9999)
 """Whose answer it is, where that makes no difference."""
+
+
+def good(one: AccountLane, whose: Watch = SOMEBODY) -> Flip | None:
+    return one.take_in(whose, Pending(), now_s=0)
+
+
+def refuse(one: AccountLane, http_status: int, *, now_s: float, whose: Watch = SOMEBODY) -> Flip | None:
+    return one.take_in(whose, Forbidden(http_status), now_s=now_s)
 
 
 def filled(one: AccountLane, tasks: int) -> list[Watch]:
@@ -71,7 +80,7 @@ def test_no_more_are_asked_at_once_than_allowed() -> None:
     filled(one, 5)
     assert [one.take(0) is not None for _ in range(4)] == [True, True, True, False]
     assert one.wake_s(0) is None
-    one.answered(SOMEBODY)
+    good(one)
     assert one.wake_s(0) == 0
     assert [one.take(0) is not None for _ in range(2)] == [True, False]
 
@@ -101,7 +110,7 @@ def test_idle_is_when_nothing_is_asked() -> None:
     assert one.idle
     one.take(0)
     assert not one.idle
-    one.answered(SOMEBODY)
+    good(one)
     assert one.idle
 
 
@@ -112,7 +121,7 @@ def test_a_refused_key_is_said_once(http_status: int) -> None:
     filled(one, 4)
     while one.take(0):
         pass
-    flips = [one.was_refused(SOMEBODY, http_status, now_s=second / 10) for second in range(4)]
+    flips = [refuse(one, http_status, now_s=second / 10) for second in range(4)]
     assert flips == [Flip.PAUSED, None, None, None]
     assert one.refused == http_status
 
@@ -123,7 +132,7 @@ def test_probes_of_a_refused_key_grow_rarer() -> None:
     filled(one, 50)
     one.take(now_s)
     for _ in range(9):
-        one.was_refused(SOMEBODY, 401, now_s=now_s)
+        refuse(one, 401, now_s=now_s)
         wake_s = one.wake_s(now_s)
         assert one.take(math.nextafter(wake_s, 0)) is None
         assert one.take(wake_s) is not None
@@ -140,7 +149,7 @@ def test_a_probe_without_an_answer_is_a_probe() -> None:
     one, now_s, pauses = lane(), 0.0, []
     filled(one, 50)
     one.take(now_s)
-    one.was_refused(SOMEBODY, 401, now_s=now_s)
+    refuse(one, 401, now_s=now_s)
     for _ in range(4):
         wake_s = one.wake_s(now_s)
         one.take(wake_s)
@@ -158,7 +167,7 @@ def test_refusals_that_were_under_way_do_not_make_probes_rarer() -> None:
     for _ in range(10):
         one.take(0)
     for second in range(10):
-        one.was_refused(SOMEBODY, 401, now_s=second)
+        refuse(one, 401, now_s=second)
     assert one.wake_s(9) == 9 + PROBE_FIRST_S
 
 
@@ -167,15 +176,15 @@ def test_the_first_good_answer_resumes_the_account() -> None:
     one = lane()
     filled(one, 10)
     one.take(0)
-    one.was_refused(SOMEBODY, 401, now_s=0)
+    refuse(one, 401, now_s=0)
     one.take(5)
-    one.was_refused(SOMEBODY, 401, now_s=5)
+    refuse(one, 401, now_s=5)
     one.take(15)
-    assert one.answered(SOMEBODY) is Flip.RESUMED
+    assert good(one) is Flip.RESUMED
     assert one.refused is None
     assert one.wake_s(15) == 15
     assert one.take(15) is not None
-    assert one.was_refused(SOMEBODY, 403, now_s=15) is Flip.PAUSED
+    assert refuse(one, 403, now_s=15) is Flip.PAUSED
     assert one.wake_s(15) == 15 + PROBE_FIRST_S
 
 
@@ -212,7 +221,7 @@ def test_a_refused_key_is_silence_until_the_next_probe() -> None:
     one = lane()
     filled(one, 1)
     one.take(0)
-    one.was_refused(SOMEBODY, 401, now_s=0)
+    refuse(one, 401, now_s=0)
     assert one.silence_s(1) == PROBE_FIRST_S - 1
     assert one.reserve(1) == PROBE_FIRST_S - 1
 
@@ -224,9 +233,9 @@ def test_silence_is_kept_whatever_else_is_heard() -> None:
     for _ in range(4):
         one.take(0)
     one.unanswered("HTTP 429", hold_until_s=600)
-    assert one.answered(SOMEBODY) is None
-    assert one.was_refused(SOMEBODY, 401, now_s=1) is Flip.PAUSED
-    assert one.answered(SOMEBODY) is Flip.RESUMED
+    assert good(one) is None
+    assert refuse(one, 401, now_s=1) is Flip.PAUSED
+    assert good(one) is Flip.RESUMED
     assert one.take(599) is None
     assert one.wake_s(2) == 600
 
@@ -242,17 +251,17 @@ def test_trouble_is_said_after_a_few_answers_without_a_word() -> None:
     assert flips == [*[None] * (TROUBLE_AFTER - 1), Flip.UNREACHABLE, None, None]
     assert one.trouble == f"reason {TROUBLE_AFTER - 1}"
     one.take(0)
-    assert one.answered(SOMEBODY) is Flip.RECOVERED
+    assert good(one) is Flip.RECOVERED
     assert one.trouble is None
     one.take(0)
-    assert one.answered(SOMEBODY) is None
+    assert good(one) is None
 
 
 def test_trouble_is_counted_in_a_row() -> None:
     """One good answer in between begins anew; so does a refusal, which is an answer."""
     one = lane()
     filled(one, 40)
-    for heard in (lambda: one.answered(SOMEBODY), lambda: one.was_refused(SOMEBODY, 401, now_s=0)):
+    for heard in (lambda: good(one), lambda: refuse(one, 401, now_s=0)):
         for _ in range(TROUBLE_AFTER - 1):
             one.take(0)
             assert one.unanswered("timeout") is None
@@ -327,7 +336,7 @@ class Lane(RuleBasedStateMachine):
     @rule(again_s=st.floats(0, 10))
     def hear_good(self, again_s: float) -> None:
         refused = self.lane.refused
-        assert (self.lane.answered(self.in_flight[0]) is Flip.RESUMED) == (refused is not None)
+        assert (good(self.lane, self.in_flight[0]) is Flip.RESUMED) == (refused is not None)
         self.probe_at_s = -math.inf
         self.put(self.in_flight.pop(0), self.now_s + again_s)
 
@@ -343,7 +352,7 @@ class Lane(RuleBasedStateMachine):
     @rule()
     def hear_refusal(self) -> None:
         refused = self.lane.refused
-        assert (self.lane.was_refused(self.in_flight[0], 401, now_s=self.now_s) is Flip.PAUSED) == (refused is None)
+        assert (refuse(self.lane, 401, now_s=self.now_s, whose=self.in_flight[0]) is Flip.PAUSED) == (refused is None)
         self.probe_at_s = self.now_s + PROBE_FIRST_S
         self.put(self.in_flight.pop(0), self.now_s)
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from task_samples import pending, unasked
 
+from cambwatch.core.model import Pending
 from cambwatch.loops.account import LIMITED_S, AccountLane, Watch
 from cambwatch.loops.account_log import LIMITED_FOR_S, AccountLog
 from cambwatch.loops.lasting import Lasting
@@ -58,7 +59,7 @@ def test_the_log_tells_of_a_budget_that_is_the_limit() -> None:
     said: list[tuple[float, str]] = []
     for now_s in range(200):
         while (watch := lane.take(now_s)) is not None:
-            lane.answered(watch)
+            lane.take_in(watch, Pending(), now_s=0)
         with capture_logs() as logs:
             account.look_at_limit(now_s)
         said += [(now_s, line["event"]) for line in logs]
@@ -79,6 +80,6 @@ def test_a_burst_is_no_news() -> None:
     with capture_logs() as logs:
         for now_s in range(200):
             while (watch := lane.take(now_s)) is not None:
-                lane.answered(watch)
+                lane.take_in(watch, Pending(), now_s=0)
             account.look_at_limit(now_s)
     assert logs == []

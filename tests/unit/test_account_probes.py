@@ -1,8 +1,20 @@
 """Whom a paused account is probed with: 403 may be about one task alone."""
 
+import pytest
 from task_samples import pending, unasked
 
-from cambwatch.loops.account import PROBE_FIRST_S, AccountLane, Flip, Watch
+from cambwatch.core.model import (
+    Ended,
+    Fault,
+    Forbidden,
+    Invalid,
+    Pending,
+    Report,
+    Status,
+    Unavailable,
+    Unknown,
+)
+from cambwatch.loops.account import PROBE_FIRST_S, TROUBLE_AFTER, AccountLane, Flip, Watch
 
 
 def filled(one: AccountLane, tasks: int) -> list[Watch]:
@@ -17,21 +29,68 @@ def lane() -> AccountLane:
     return AccountLane(per_second=1000, concurrency=100, now_s=0)
 
 
-def test_one_task_that_is_forbidden_does_not_stop_the_others() -> None:
-    """403 may mean "not your run": the next probe is for one whose last answer was good."""
+def test_one_task_that_is_forbidden_stops_no_other() -> None:
+    """403 may mean "not your run": the key is refused only where no task gets a status."""
     one = lane()
     bad, good = filled(one, 2)
+    one.evidence.watch(2)
     assert one.take(0) is bad
-    assert one.take(0) is good
-    assert one.answered(good) is None
-    one.put(good, due_s=1)
-    assert one.was_refused(bad, 403, now_s=1) is Flip.PAUSED
-    one.put(bad, due_s=1)
-    assert one.take(1 + PROBE_FIRST_S) is good
-    assert one.answered(good) is Flip.RESUMED
-    assert one.take(1 + PROBE_FIRST_S) is bad
-    assert one.was_refused(bad, 403, now_s=7) is None
+    assert one.take_in(bad, Forbidden(403), now_s=0) is None
     assert one.refused is None
+    assert one.take(0) is good
+    assert one.take_in(good, Pending(), now_s=1) is None
+    for now_s in range(2, 50):
+        one.put(bad, due_s=now_s)
+        assert one.take(now_s) is bad
+        assert one.take_in(bad, Forbidden(403), now_s=now_s) is None
+    assert one.refused is None
+
+
+def test_a_key_that_is_forbidden_for_all_tasks_is_refused() -> None:
+    """Whoever had a status last is the first probe; a status for it resumes the account."""
+    one = lane()
+    bad, good = filled(one, 2)
+    one.evidence.watch(2)
+    one.take(0), one.take(0)
+    one.take_in(good, Pending(), now_s=0)
+    assert one.take_in(bad, Forbidden(403), now_s=1) is None
+    assert one.take_in(good, Forbidden(403), now_s=1) is Flip.PAUSED
+    one.put(bad, due_s=1)
+    one.put(good, due_s=1)
+    assert one.take(1 + PROBE_FIRST_S) is good
+    assert one.take_in(good, Pending(), now_s=7) is Flip.RESUMED
+    assert one.refused is None
+
+
+@pytest.mark.parametrize(
+    "answer", [Unknown("no such task"), Invalid("bad id"), Pending("REFRACTING"), Ended(Status.ERROR, certain=False)]
+)
+def test_only_a_status_resumes_a_paused_account(answer: Report) -> None:
+    """A 404 or a gateway's word comes without a look at the key."""
+    one = lane()
+    first, second = filled(one, 2)
+    one.take(0)
+    assert one.take_in(first, Forbidden(401), now_s=0) is Flip.PAUSED
+    assert one.take(PROBE_FIRST_S) is second
+    assert one.take_in(second, answer, now_s=PROBE_FIRST_S) is None
+    assert one.refused == 401
+    one.put(first, due_s=0)
+    assert one.take(PROBE_FIRST_S + 1) is None
+    assert one.take(10 * PROBE_FIRST_S) is first
+    assert one.take_in(first, Ended(Status.ERROR), now_s=60) is Flip.RESUMED
+
+
+def test_camb_is_back_when_it_refuses_a_task() -> None:
+    """Its own 404 is an answer, though it proves nothing of the key."""
+    one = lane()
+    watches = filled(one, TROUBLE_AFTER + 1)
+    for each in watches:
+        one.take(0)
+        one.take_in(each, Unavailable(Fault.FOREIGN, detail="HTTP 404 of a gateway"), now_s=0)
+    assert one.trouble == "HTTP 404 of a gateway"
+    one.put(watches[0], due_s=0)
+    one.take(0)
+    assert one.take_in(watches[0], Unknown("no such task"), now_s=0) is Flip.RECOVERED
 
 
 def test_tasks_that_were_not_refused_are_probed_first() -> None:
@@ -41,7 +100,23 @@ def test_tasks_that_were_not_refused_are_probed_first() -> None:
     now_s = 0.0
     for expected in watches[:-1]:
         assert one.take(now_s) is expected
-        one.was_refused(expected, 403, now_s=now_s)
+        one.take_in(expected, Forbidden(403), now_s=now_s)
         one.put(expected, due_s=now_s)
         now_s += PROBE_FIRST_S
     assert one.take(now_s) is watches[-1]
+
+
+def test_a_task_that_camb_does_not_know_is_not_the_only_probe() -> None:
+    """Its 404 proves nothing of the key, so the others have their turn."""
+    one = lane()
+    first, unheard_of = filled(one, 2)
+    one.take(0)
+    one.take_in(first, Forbidden(401), now_s=0)
+    one.put(first, due_s=1)
+    now_s, probed = 0.0, []
+    for _ in range(4):
+        now_s = one.wake_s(now_s)
+        probed.append(one.take(now_s))
+        one.take_in(probed[-1], Unknown() if probed[-1] is unheard_of else Forbidden(401), now_s=now_s)
+        one.put(probed[-1], due_s=now_s)
+    assert probed == [unheard_of, first, unheard_of, first]

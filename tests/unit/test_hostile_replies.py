@@ -56,7 +56,7 @@ def sound(report: Report) -> bool:
     match report:
         case Pending(word):
             return printable(word, LONGEST_WORD)
-        case Ended(status, run_id, reason, message):
+        case Ended(status, run_id, reason, message, _):
             camb_says = {Status.SUCCESS, Status.ERROR, Status.TIMEOUT, Status.PAYMENT_REQUIRED}
             fits = run_id is None or 0 < run_id < 2**63
             return status in camb_says and fits and printable(reason, LONGEST_WORD) and printable(message, LONGEST_TEXT)
@@ -64,8 +64,8 @@ def sound(report: Report) -> bool:
             return 0 < run_id < 2**63
         case Unknown(why) | Invalid(why):
             return printable(why, LONGEST_TEXT)
-        case Forbidden(http_status):
-            return http_status in {401, 403}
+        case Forbidden(http_status, why):
+            return http_status in {401, 403} and printable(why, LONGEST_TEXT)
         case Unavailable(_, _, why):
             return printable(why, LONGEST_TEXT + 20)
     return False
@@ -112,7 +112,6 @@ UNREADABLE = {
     "single quotes": b"{'status': 'SUCCESS'}",
     "binary": bytes(range(256)),
     "gzip": bytes.fromhex("1f8b0800000000000003"),
-    "latin-1": '{"status": "ERROR", "message": "é"}'.encode("latin-1"),
     "endless number": b'{"status": "SUCCESS", "run_id": ' + b"9" * 5000 + b"}",
     "100,000 lists": b"[" * 100_000,
     "100,000 objects": b'{"status":' * 100_000,
@@ -129,6 +128,15 @@ def test_what_is_not_json_is_unreadable(body: bytes) -> None:
     for http_status in (404, 422, 500):
         assert detail(body) is None
         assert sound(read_answer(DUB, http_status, body, wish=None, now=NOW))
+
+
+@pytest.mark.parametrize("place", ["message", "exception_reason", "unheard_of"])
+@pytest.mark.parametrize("byte", [b"\xff", b"\xe9", b"\xc3(", b"\xed\xa0\x80", b"\x80"])
+def test_an_undecodable_byte_hides_no_status(place: str, byte: bytes) -> None:
+    body = b'{"status": "ERROR", "run_id": 7, "%s": "caf%s"}' % (place.encode(), byte)
+    report = read_answer(DUB, 200, body, wish=None, now=NOW)
+    assert isinstance(report, Ended)
+    assert (report.status, report.run_id, report.certain) == (Status.ERROR, 7, True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambwatch.core.kinds import KINDS, Kind, find, suggest
+from cambwatch.core.kinds import KINDS, Kind, StatusShape, find, suggest
 
 # As camb-sdk 1.6.6 has them: name, create path, status path, result paths.
 TABLE = {
@@ -93,9 +93,15 @@ def test_status_paths_are_shared_by_stories_only() -> None:
     assert len(set(paths)) == len(paths)
 
 
-def test_only_a_translated_story_is_confirmed_by_its_result() -> None:
-    """Because only its status may come without a status word."""
-    assert [kind.name for kind in KINDS.values() if kind.confirm_by_result] == ["translated-story"]
+def test_few_kinds_have_a_status_of_another_shape_than_an_object() -> None:
+    """Those that docs.camb.ai or the official SDK show with one."""
+    others = {kind.name: kind.shape for kind in KINDS.values() if kind.shape is not StatusShape.OBJECT}
+    assert others == {
+        "dub-alt-format": StatusShape.TEXT,
+        "audio-separation": StatusShape.TEXT,
+        "translated-story": StatusShape.RUN,
+        "project-setup": StatusShape.RUNS,
+    }
 
 
 def test_each_kind_says_what_to_do_with_it() -> None:

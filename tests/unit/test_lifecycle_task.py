@@ -1,5 +1,6 @@
 """What follows from a poll: each rule by itself."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ from task_samples import START, pending, unasked
 
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import BINS
+from cambwatch.core.evidence import NOTHING_PROVEN, Evidence
 from cambwatch.core.learned import Schedule
 from cambwatch.core.lifecycle import DEADLINE_STRETCH, INVALID_TRIES, Progress, next_step, unconfirmed
 from cambwatch.core.model import (
@@ -37,12 +39,24 @@ CAMB_ENDS = [Status.SUCCESS, Status.ERROR, Status.TIMEOUT, Status.PAYMENT_REQUIR
 SILENCE = Unavailable(Fault.SERVER_ERROR, detail="HTTP 503")
 
 
-def after(report: Report, *, at: datetime, progress: Progress | None = None, policy: PollPolicy = POLICY) -> Step:
+def after(
+    report: Report,
+    *,
+    at: datetime,
+    progress: Progress | None = None,
+    policy: PollPolicy = POLICY,
+    evidence: Evidence = NOTHING_PROVEN,
+) -> Step:
     """The step after a poll, not the first, of a task of 24 hours that is answered *at* that instant."""
     progress = progress or unasked()
     progress.polls += 1
     progress.note(report, asked_at=at, age_s=(at - START).total_seconds(), now=at)
-    return next_step(pending(), progress, report, policy=policy, now=at, chance=0)
+    return next_step(pending(), progress, report, policy=policy, now=at, chance=0, evidence=evidence)
+
+
+def known() -> Progress:
+    """Of a task that Camb has answered for."""
+    return Progress(known_at=START, known=True)
 
 
 @pytest.mark.parametrize("status", CAMB_ENDS)
@@ -51,6 +65,39 @@ def test_the_end_is_told_as_camb_told_it(status: Status, at: datetime) -> None:
     """Also when it comes late: a task that Camb has finished has not expired."""
     report = Ended(status, 123, "SOURCE_TOO_LONG", "Too long")
     assert after(report, at=at) == Conclude(status, 123, "SOURCE_TOO_LONG", "Too long")
+
+
+DOUBTED = Ended(Status.ERROR, 7, "PROCESSING_ERROR", "Bad", certain=False)
+
+
+@pytest.mark.parametrize("status", CAMB_ENDS)
+@pytest.mark.parametrize("between", [[], [SILENCE], [Forbidden(403), SILENCE, SILENCE]])
+def test_a_status_that_is_not_certain_ends_a_task_once_two_polls_say_it(status: Status, between: list[Report]) -> None:
+    """Answers between them that say nothing about the task change nothing."""
+    progress, doubted = unasked(), replace(DOUBTED, status=status)
+    assert after(doubted, at=START, progress=progress) == PollAgain(POLICY.interval)
+    for report in between:
+        after(report, at=START, progress=progress)
+    assert after(doubted, at=START, progress=progress) == Conclude(status, 7, "PROCESSING_ERROR", "Bad")
+
+
+@pytest.mark.parametrize(
+    "between", [Pending(), Pending("REFRACTING"), Unknown(), Invalid(), Ended(Status.SUCCESS, certain=False)]
+)
+def test_an_answer_that_says_something_else_takes_the_claim_back(between: Report) -> None:
+    progress = unasked()
+    for report in (DOUBTED, between, DOUBTED):
+        assert isinstance(after(report, at=START, progress=progress), PollAgain)
+    assert isinstance(after(DOUBTED, at=START, progress=progress), Conclude)
+
+
+def test_a_status_that_is_not_certain_is_polled_beyond_the_deadline() -> None:
+    """As an outage is: the second poll may well say the same."""
+    progress = unasked()
+    assert after(DOUBTED, at=START + DEADLINE, progress=progress) == PollAgain(POLICY.interval)
+    assert after(DOUBTED, at=START + DEADLINE + SECOND, progress=progress).status is Status.ERROR
+    words = "The last answer was ERROR, in a form that is not Camb's"
+    assert after(DOUBTED, at=LAST_CALL) == Conclude(Status.EXPIRED, message=words)
 
 
 def test_a_pending_task_is_asked_for_again_after_its_interval() -> None:
@@ -143,14 +190,37 @@ def test_a_task_may_be_unknown_for_a_while(at: datetime, step: Step) -> None:
     assert after(Unknown("no such task"), at=at) == step
 
 
-@pytest.mark.parametrize("known_by", [Pending(), Pending("PROCESSING"), Unconfirmed(7)])
-def test_grace_counts_from_when_camb_last_knew_the_task(known_by: Report) -> None:
-    """A slip of Camb in the middle of a long task does not end it."""
+def test_grace_counts_from_the_last_answer_that_could_be_about_the_task() -> None:
+    """A word that is not Camb's does not make it known, and does not use up its grace."""
     progress = unasked()
-    after(known_by, at=START + HOUR, progress=progress)
+    after(Pending("PROCESSING"), at=START + HOUR, progress=progress)
     for late in (SECOND, MINUTE, POLICY.not_found_grace - SECOND):
         assert after(Unknown(), at=START + HOUR + late, progress=progress) == PollAgain(POLICY.interval)
     assert after(Unknown(), at=START + HOUR + POLICY.not_found_grace, progress=progress) == Conclude(Status.NOT_FOUND)
+
+
+@pytest.mark.parametrize("known_by", [Pending(), Unconfirmed(7)])
+@pytest.mark.parametrize("refusal", [Unknown("gone"), Invalid("gone")])
+def test_a_task_that_camb_has_known_is_not_found_only_where_that_is_proven(known_by: Report, refusal: Report) -> None:
+    """However long the 404 lasts, and however many 422 come in a row."""
+    progress = unasked()
+    after(known_by, at=START, progress=progress)
+    for hours in range(1, 24):
+        assert isinstance(after(refusal, at=START + hours * HOUR, progress=progress), PollAgain)
+    step = after(refusal, at=START + HOUR, progress=progress, evidence=Evidence(gone=True))
+    assert step == Conclude(Status.NOT_FOUND, message="gone")
+
+
+@pytest.mark.parametrize("refusal", [Unknown("gone"), Invalid("gone")])
+def test_a_known_task_that_answers_404_at_its_deadline_has_expired(refusal: Report) -> None:
+    step = after(refusal, at=START + DEADLINE, progress=known())
+    assert step == Conclude(Status.EXPIRED, message="The last answer was: gone")
+
+
+def test_pauses_grow_while_a_known_task_answers_404() -> None:
+    progress = known()
+    seconds = [after(Unknown(), at=START, progress=progress).pause.total_seconds() for _ in range(7)]
+    assert seconds == [5, 10, 20, 40, 80, 120, 120]
 
 
 @pytest.mark.parametrize("unsaid", [SILENCE, Forbidden(401), Invalid(), Unknown()])
@@ -197,7 +267,7 @@ def test_tries_of_a_refused_task_id_are_counted_in_a_row(between: Report, step: 
 def test_what_camb_does_not_know_yet_at_the_deadline_has_expired(report: Report) -> None:
     """Within the grace such an answer is as good as PENDING, and its words go into the message."""
     progress = unasked()
-    after(Pending(), at=START + DEADLINE - SECOND, progress=progress)
+    after(Pending("PROCESSING"), at=START + DEADLINE - SECOND, progress=progress)
     assert after(report, at=START + DEADLINE, progress=progress) == Conclude(
         Status.EXPIRED, message="The last answer was: gone"
     )
@@ -207,7 +277,22 @@ def test_what_camb_does_not_know_yet_at_the_deadline_has_expired(report: Report)
 @pytest.mark.parametrize("at", [START, START + DEADLINE, START + 100 * DEADLINE])
 def test_a_refused_key_ends_nothing(http_status: int, at: datetime) -> None:
     """It pauses the account; the task has done nothing wrong."""
-    assert after(Forbidden(http_status), at=at) == PauseAccount(http_status, POLICY.interval)
+    step = after(Forbidden(http_status), at=at, evidence=Evidence(key_refused=True))
+    assert step == PauseAccount(http_status, POLICY.interval)
+
+
+def test_a_task_that_is_forbidden_alone_expires_at_its_deadline_with_the_reason() -> None:
+    evidence, report = Evidence(forbidden_alone=True), Forbidden(403, "not your run")
+    assert after(report, at=START, evidence=evidence) == PollAgain(POLICY.interval)
+    assert after(report, at=START + DEADLINE - SECOND, evidence=evidence) == PollAgain(SECOND)
+    words = "Camb refuses to show this task with this API key (HTTP 403)"
+    expired = Conclude(Status.EXPIRED, message=f"{words}: not your run")
+    assert after(report, at=START + DEADLINE, evidence=evidence) == expired
+    assert after(Forbidden(403), at=START + DEADLINE, evidence=evidence) == Conclude(Status.EXPIRED, message=words)
+
+
+def test_a_forbidden_task_does_not_expire_while_the_key_may_be_the_reason() -> None:
+    assert after(Forbidden(403), at=START + DEADLINE) == PollAgain(POLICY.interval)
 
 
 def test_pauses_grow_while_there_is_trouble() -> None:

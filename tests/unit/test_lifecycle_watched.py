@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from task_samples import START, pending, unasked
 
 from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.evidence import NOTHING_PROVEN, Evidence
 from cambwatch.core.lifecycle import DEADLINE_STRETCH, INVALID_TRIES, next_step, unconfirmed
 from cambwatch.core.model import (
     Conclude,
@@ -61,12 +62,27 @@ class WatchedTask(RuleBasedStateMachine):
         self.last_call = self.task.deadline_at + deadline * DEADLINE_STRETCH
         self.now = self.due = self.known_at = START
         self.refusals = 0
+        self.known = False
+        self.evidence = NOTHING_PROVEN
         self.conclusions: list[Conclude] = []
 
     def ask(self, report: Report, took: timedelta, chance: float) -> Step:
         asked_at, self.now = self.due, self.due + took
         self.progress.note(report, asked_at=asked_at, age_s=(asked_at - START).total_seconds(), now=self.now)
-        return next_step(self.task, self.progress, report, policy=self.policy, now=self.now, chance=chance)
+        return next_step(
+            self.task,
+            self.progress,
+            report,
+            policy=self.policy,
+            now=self.now,
+            chance=chance,
+            evidence=self.evidence,
+        )
+
+    @rule(key_refused=st.booleans(), forbidden_alone=st.booleans(), gone=st.booleans())
+    def prove(self, *, key_refused: bool, forbidden_alone: bool, gone: bool) -> None:
+        """What the answers for other tasks say by now."""
+        self.evidence = Evidence(key_refused, forbidden_alone, gone)
 
     def go_on(self, step: Step) -> None:
         if isinstance(step, Conclude):
@@ -87,20 +103,22 @@ class WatchedTask(RuleBasedStateMachine):
         overdue = self.now >= self.task.deadline_at
         wish = None
         match report:
-            case Pending():
-                self.known_at, self.refusals = self.now, 0
+            case Pending(word):
+                self.known_at, self.refusals, self.known = self.now, 0, self.known or word is None
                 ends = Status.EXPIRED if overdue else None
             case Unknown():
                 self.refusals = 0
-                graced = self.now - self.known_at < self.policy.not_found_grace
-                ends = (Status.EXPIRED if overdue else None) if graced else Status.NOT_FOUND
+                graced = self.now - self.known_at >= self.policy.not_found_grace
+                believed = self.evidence.gone if self.known else graced
+                ends = Status.NOT_FOUND if believed else Status.EXPIRED if overdue else None
             case Invalid():
                 self.refusals += 1
-                believed = self.refusals >= INVALID_TRIES
+                believed = self.evidence.gone if self.known else self.refusals >= INVALID_TRIES
                 ends = Status.NOT_FOUND if believed else Status.EXPIRED if overdue else None
             case Forbidden():
-                assert isinstance(step, PauseAccount)
-                ends = None
+                assert isinstance(step, PauseAccount) == self.evidence.key_refused
+                alone = self.evidence.forbidden_alone and not self.evidence.key_refused
+                ends = Status.EXPIRED if overdue and alone else None
             case Unavailable(_, wish):
                 ends = Status.EXPIRED if self.now >= self.last_call else None
         assert (step.status if isinstance(step, Conclude) else None) == ends
@@ -109,11 +127,13 @@ class WatchedTask(RuleBasedStateMachine):
             assert step.pause >= (wish or timedelta(0))
             # No poll passes over the deadline, nor over the last call, unless Camb wished it.
             limit = self.last_call if overdue else self.task.deadline_at
-            assert asked_next <= max(limit, self.now + (wish or timedelta(0)))
+            # Behind the last call only a forbidden task is polled: other answers may yet prove that the key is refused.
+            past_all = isinstance(report, Forbidden) and self.now >= limit
+            assert past_all or asked_next <= max(limit, self.now + (wish or timedelta(0)))
             drawn = self.progress.polls == 1 and isinstance(report, Pending | Unknown | Invalid)
             shortest = min(self.policy.min_interval, self.policy.interval) if drawn else self.policy.interval
             shortest = max(shortest, self.policy.interval / 2)
-            assert step.pause >= min(shortest, limit - self.now)
+            assert past_all or step.pause >= min(shortest, limit - self.now)
         self.go_on(step)
 
     @precondition(lambda self: self.watched and self.progress.polls > 3)
@@ -121,7 +141,7 @@ class WatchedTask(RuleBasedStateMachine):
     def hear_of_a_run(self, *, confirmed: bool, chance: float) -> None:
         step = self.ask(Unconfirmed(7), SECOND, chance)
         assert step == Confirm(7)
-        self.known_at, self.refusals = self.now, 0
+        self.known_at, self.refusals, self.known = self.now, 0, True
         if confirmed:
             self.go_on(Conclude(Status.SUCCESS, 7))
         else:

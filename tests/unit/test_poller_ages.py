@@ -105,8 +105,9 @@ class Meter:
 class Alarm:
     """Tells the test when the poller wants to be woken."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, kick: asyncio.Event) -> None:
         self.clock = clock
+        self.kick = kick
         self.wakes: list[float] = []
 
     def set(self, pause_s: float | None) -> None:
@@ -120,8 +121,9 @@ class Bench:
     def __init__(self, says: Callable[[float], Report], policy: PollPolicy = PollPolicy()) -> None:  # noqa: B008
         self.clock = Clock()
         self.camb = Camb(self.clock, says)
-        self.concluder, self.cadence, self.alarm = Concluder(), Cadence(policy), Alarm(self.clock)
         self.kick = asyncio.Event()
+        self.concluder, self.cadence, self.alarm = Concluder(), Cadence(policy), Alarm(self.clock, self.kick)
+        self.known: list[int] = []
         self.poller = Poller(
             self.camb,
             self.concluder,
@@ -129,8 +131,8 @@ class Bench:
             cadence=self.cadence,
             meter=Meter(),
             clock=self.clock,
-            kick=self.kick,
             alarm=self.alarm,
+            first_known=self.known.append,
         )
 
     async def run(self, until_s: float) -> None:

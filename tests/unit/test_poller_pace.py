@@ -81,7 +81,7 @@ def test_many_that_are_put_at_once_come_as_if_put_one_by_one() -> None:
         for now_s in range(102):
             while (taken := lane.take(float(now_s))) is not None:
                 order.append(taken.task.id)
-                lane.answered(taken)
+                lane.take_in(taken, Pending(), now_s=0)
         orders.append(order)
     assert len(orders[0]) == 200
     assert orders[0] == orders[1]

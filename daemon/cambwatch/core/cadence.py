@@ -13,8 +13,8 @@ class PollPolicy:
     """
     How tasks of one kind are asked for.
 
-    *interval* lies between *min_interval* and *max_interval*. A 404 means "not yet
-    there" until *not_found_grace* has gone by without Camb knowing the task. Where
+    *interval* lies between *min_interval* and *max_interval*. A 404 for a task that Camb
+    has never known means "not yet there" until *not_found_grace* has gone by. Where
     the *strategy* is to learn, and something was learned, *schedule* says the pauses;
     without one, it is the interval.
     """

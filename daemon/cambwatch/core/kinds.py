@@ -8,6 +8,7 @@ Paths and query parameters are those of the official Python SDK, camb-sdk 1.6.6
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import StrEnum
 from types import MappingProxyType
 
 
@@ -32,14 +33,26 @@ class ResultCall:
         return tuple(name for name in (*in_path, *self.body_fields) if name != "run_id")
 
 
+class StatusShape(StrEnum):
+    """
+    What a kind's status endpoint is documented to answer besides an object with `status`.
+
+    Sources: docs.camb.ai and camb-sdk 1.6.6, which disagree; so the other form is taken too.
+    """
+
+    OBJECT = "object"  # nothing else
+    TEXT = "text"  # the bare status: "SUCCESS"
+    RUN = "run"  # {"run_id": 123} alone: finished if, and only if, the result can be read
+    RUNS = "runs"  # a list of runs, each without a status: finished
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """
     One kind of task.
 
     *create_path* is None where no public endpoint creates it. *results* are read in
-    order and merged into one object. *confirm_by_result*: a status without a
-    status word means finished only if the result can be read.
+    order and merged into one object.
     """
 
     name: str
@@ -49,7 +62,7 @@ class Kind:
     results: tuple[ResultCall, ...] = ()
     aliases: tuple[str, ...] = ()
     action: str = "download_result"
-    confirm_by_result: bool = False
+    shape: StatusShape = StatusShape.OBJECT
 
 
 _AS_URL = (("output_type", "file_url"),)  # without it Camb answers with the audio itself
@@ -67,6 +80,7 @@ _ROWS = (
         "/dub-alt-format/{run_id}/{language}",
         "/dub-alt-format/{task_id}",
         (ResultCall("/dub-alt-format/{run_id}/{language}", method="POST", body_fields=("output_format",)),),
+        shape=StatusShape.TEXT,
     ),
     Kind("discord-dub", "Discord dub", None, "/discord/dub/{task_id}", (_DUB_RESULT,)),
     Kind("twitter-dub", "Twitter dub", None, "/twitter/dub/{task_id}", (_DUB_RESULT,)),
@@ -112,6 +126,7 @@ _ROWS = (
         "/audio-separation",
         "/audio-separation/{task_id}",
         (ResultCall("/audio-separation-result/{run_id}"),),
+        shape=StatusShape.TEXT,
     ),
     Kind("story", "Story", "/story", "/story/{task_id}", (ResultCall("/story-result/{run_id}"),)),
     # Shares the status of stories; its outcome is a studio project, which the create call has answered already.
@@ -122,7 +137,7 @@ _ROWS = (
         "/translated-story/{run_id}",
         "/translated-story/{task_id}",
         (ResultCall("/translated-story-result/{run_id}/{target_language}"),),
-        confirm_by_result=True,
+        shape=StatusShape.RUN,
     ),
     Kind(
         "project-setup",
@@ -131,6 +146,7 @@ _ROWS = (
         "/project-setup/{task_id}",
         (ResultCall("/project-setup-result/{run_id}"),),
         action="open_studio",
+        shape=StatusShape.RUNS,
     ),
 )
 

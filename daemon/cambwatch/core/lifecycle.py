@@ -13,6 +13,7 @@ from typing import assert_never
 from cambwatch.core.breaker import pause_when_limited
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.destinations import Destination
+from cambwatch.core.evidence import NOTHING_PROVEN, Evidence
 from cambwatch.core.model import (
     Attempt,
     Conclude,
@@ -39,6 +40,7 @@ from cambwatch.core.model import (
 )
 
 INVALID_TRIES = 3  # answers 422 in a row before we believe that Camb means it
+CLAIMS = 2  # polls in a row that have to name the same terminal status, where it is not certain
 DEADLINE_STRETCH = 0.1  # of the deadline's span: how much longer we try when Camb gives no answer at the deadline
 SHORT_BUDGET = timedelta(hours=6)  # for refusals that a deploy or a slip of the configuration may have caused
 LONGEST_SPARED = timedelta(days=7)  # of waiting that no budget is charged with: even 429 does not go on for ever
@@ -52,19 +54,25 @@ class Progress:
     """
     What the polls of one task have shown so far; lives in memory only.
 
-    *known_at* is when Camb last knew the task, or when we began to watch it.
-    *failures* and *refusals* count answers in a row: those that say nothing, and
-    those that refuse the task_id. *word* is the last status word that nobody knows.
-    *pending_at_s* is how old the task was, in seconds since its registration, when we
-    last asked and heard that it is pending; None: not yet by this process.
+    *known_at* is when Camb last knew the task, or when we began to watch it; *known* says
+    which. *failures*, *refusals* and *unknown* count answers in a row: those that say
+    nothing, those that refuse the task_id, and those that do or do not know the task.
+    *word* is the last status word that nobody knows. *claimed* is a terminal status that
+    is not certain, *claims* how many polls in a row have named it. *pending_at_s* is how
+    old the task was, in seconds since its registration, when we last asked and heard that
+    it is pending; None: not yet by this process.
     """
 
     known_at: datetime
+    known: bool = False
     polls: int = 0
     first_polled_at: datetime | None = None
     failures: int = 0
     refusals: int = 0
+    unknown: int = 0
     word: str | None = None
+    claimed: Status | None = None
+    claims: int = 0
     pending_at_s: float | None = None
 
     def note(self, report: Report, *, asked_at: datetime, age_s: float, now: datetime) -> None:
@@ -72,38 +80,67 @@ class Progress:
         self.polls += 1
         self.first_polled_at = self.first_polled_at or asked_at
         match report:
-            case Pending():
+            case Pending(word):
                 self.pending_at_s = age_s
-                self.known_at = now
-                self.failures = self.refusals = 0
+                self._knows(now, certain=word is None)
+            case Ended(status, certain=False):
+                self.failures = self.refusals = self.unknown = 0
+                self.claims = self.claims + 1 if self.claimed is status else 1
+                self.claimed = status
             case Ended() | Unconfirmed():
-                self.known_at = now
-                self.failures = self.refusals = 0
+                self._knows(now, certain=True)
             case Unknown():
-                self.failures = self.refusals = 0
+                self._refused(refusals=0)
             case Invalid():
-                self.failures = 0
-                self.refusals += 1
+                self._refused(refusals=self.refusals + 1)
             case Forbidden() | Unavailable():
                 self.failures += 1
             case _:
                 assert_never(report)
 
+    def _knows(self, now: datetime, *, certain: bool) -> None:
+        self.known_at = now
+        self.known |= certain
+        self.failures = self.refusals = self.unknown = self.claims = 0
+        self.claimed = None
+
+    def _refused(self, *, refusals: int) -> None:
+        self.refusals = refusals
+        self.failures = self.claims = 0
+        self.claimed = None
+        self.unknown += 1
+
 
 def next_step(
-    task: Task, progress: Progress, report: Report, *, policy: PollPolicy, now: datetime, chance: float
+    task: Task,
+    progress: Progress,
+    report: Report,
+    *,
+    policy: PollPolicy,
+    now: datetime,
+    chance: float,
+    evidence: Evidence = NOTHING_PROVEN,
 ) -> Step:
     """
-    Decide what to do with *task* after *report*, which *progress* has taken in.
+    Decide what to do with *task* after *report*, which *progress* and *evidence* have taken in.
 
     *now* is the task's own time: its registration and what went by since, by a clock
     that nobody sets. Neither its pauses nor its deadline care for the machine's.
 
+    report                        final when
+    Ended, certain                at once
+    Ended, not certain            CLAIMS polls in a row name the same status
+    Unknown, never known          policy.not_found_grace is over: NOT_FOUND
+    Unknown or Invalid, known     *evidence* says that the task is gone: NOT_FOUND
+    Invalid, never known          INVALID_TRIES in a row: NOT_FOUND
+    Forbidden                     never where the key is refused; else at the deadline: EXPIRED
+    Pending, Unknown, Invalid     at the deadline: EXPIRED
+    Unavailable, Ended uncertain  a tenth of the deadline's span after the deadline: EXPIRED
+
     A late answer beats the deadline: a task that Camb has finished is reported as
-    finished even when its deadline has passed meanwhile. At the deadline only an
-    answer ends the watch; where Camb gives none, it is asked on for a tenth of the
-    deadline's span, because "expired" would be wrong for what ended in an outage.
-    A refused key ends nothing at all.
+    finished even when its deadline has passed meanwhile. Where Camb gives no answer at
+    the deadline, it is polled for a tenth of the deadline's span longer, because
+    "expired" would be wrong for what ended in an outage.
     """
     overdue = now >= task.deadline_at
     age = now - task.registered_at
@@ -112,20 +149,18 @@ def next_step(
             return Conclude(Status.EXPIRED, message=None if word is None else f"The last status was {word}")
         case Pending():
             return PollAgain(_until_deadline(task, _pause(progress, policy, age, chance), now))
-        case Ended(status, run_id, reason, message):
+        case Ended(status, run_id, reason, message, certain) if certain or progress.claims >= CLAIMS:
             return Conclude(status, run_id, reason, message)
+        case Ended(status):
+            if now >= _last_call(task):
+                return Conclude(Status.EXPIRED, message=f"The last answer was {status}, in a form that is not Camb's")
+            return PollAgain(_until_deadline(task, _pause(progress, policy, age, chance), now))
         case Unconfirmed(run_id):
             return Confirm(run_id)
-        case Forbidden(http_status):
-            return PauseAccount(http_status, policy.pause_after_trouble(progress.failures, age=age, chance=chance))
-        case Unknown(detail) if now - progress.known_at >= policy.not_found_grace:
-            return Conclude(Status.NOT_FOUND, message=detail)
-        case Invalid(detail) if progress.refusals >= INVALID_TRIES:
-            return Conclude(Status.NOT_FOUND, message=detail)
-        case Unknown(detail) | Invalid(detail) if overdue:  # too early to say that it is not there
-            return Conclude(Status.EXPIRED, message=f"The last answer was: {detail or 'unknown task'}")
-        case Unknown() | Invalid():  # what was learned is true of tasks that are there
-            return PollAgain(_until_deadline(task, _pause(progress, policy.unlearned(), age, chance), now))
+        case Forbidden():
+            return _after_forbidden(task, progress, report, policy=policy, now=now, chance=chance, evidence=evidence)
+        case Unknown() | Invalid():
+            return _after_unknown(task, progress, report, policy=policy, now=now, chance=chance, gone=evidence.gone)
         case Unavailable(fault, wish, detail):
             if now >= _last_call(task):
                 return Conclude(Status.EXPIRED, message=f"Camb could not be asked at the deadline ({detail or fault})")
@@ -133,6 +168,56 @@ def next_step(
             return PollAgain(max(_until_deadline(task, pause, now), wish or timedelta(0)))
         case _:
             assert_never(report)
+
+
+def _after_forbidden(
+    task: Task,
+    progress: Progress,
+    report: Forbidden,
+    *,
+    policy: PollPolicy,
+    now: datetime,
+    chance: float,
+    evidence: Evidence,
+) -> Step:
+    """What follows where Camb refuses the key, or to show this task with it."""
+    pause = policy.pause_after_trouble(progress.failures, age=now - task.registered_at, chance=chance)
+    if evidence.key_refused:
+        return PauseAccount(report.http_status, pause)
+    if now >= task.deadline_at and evidence.forbidden_alone:
+        words = f"Camb refuses to show this task with this API key (HTTP {report.http_status})"
+        return Conclude(Status.EXPIRED, message=f"{words}: {report.detail}" if report.detail else words)
+    return PollAgain(_until_deadline(task, pause, now))
+
+
+def _after_unknown(
+    task: Task,
+    progress: Progress,
+    report: Unknown | Invalid,
+    *,
+    policy: PollPolicy,
+    now: datetime,
+    chance: float,
+    gone: bool,
+) -> Step:
+    """What follows where Camb does not know the task, or refuses its task_id."""
+    if progress.known:
+        believed = gone
+    elif isinstance(report, Unknown):
+        believed = now - progress.known_at >= policy.not_found_grace
+    else:
+        believed = progress.refusals >= INVALID_TRIES
+    if believed:
+        return Conclude(Status.NOT_FOUND, message=report.detail)
+    if now >= task.deadline_at:
+        return Conclude(Status.EXPIRED, message=f"The last answer was: {report.detail or 'unknown task'}")
+    policy = policy.unlearned()  # what was learned is true of tasks that are there
+    age = now - task.registered_at
+    if progress.known:
+        pause = policy.pause_after_trouble(progress.unknown, age=age, chance=chance)
+    else:
+        pause = _pause(progress, policy, age, chance)
+    return PollAgain(_until_deadline(task, pause, now))
 
 
 def unconfirmed(task: Task, *, policy: PollPolicy, now: datetime) -> Step:

@@ -61,7 +61,8 @@ class Task:
     *id* is ours, grows with time, and stays when the task is watched anew;
     *registrations* counts those times, from 1. *finished_at* is None exactly
     while *status* is PENDING. *polls* counts from the last start of the process
-    that watches; it is written down when the task ends.
+    that watches; it is written down when the task ends. *known*: Camb has answered a
+    poll with the status of this task.
     """
 
     id: int
@@ -83,6 +84,7 @@ class Task:
     polls: int = 0
     first_polled_at: datetime | None = None
     finished_at: datetime | None = None
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class Fault(StrEnum):
     OVERSIZED = "oversized"
     MALFORMED = "malformed"  # JSON, but no shape of a status
     UNEXPECTED = "unexpected"  # an HTTP status that Camb has no use for here
+    FOREIGN = "foreign"  # a refusal in a form that is not Camb's: a proxy, gateway or firewall has answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +156,18 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Camb is done with the task."""
+    """
+    Camb is done with the task.
+
+    *certain* is False where the status is not in Camb's own words or not in a usual
+    shape: somebody else may have said it, and a second poll has to say the same.
+    """
 
     status: Status
     run_id: int | None = None
     exception_reason: str | None = None
     message: str | None = None
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +193,10 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """Camb refuses our key (401, 403): says something about the account, nothing about the task."""
+    """Camb refuses the key (401), or to show this task with it (403)."""
 
     http_status: int
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,32 @@
 What an answer of Camb means.
 
 Shapes as collected from camb-sdk 1.6.6, docs.camb.ai and clients that ran against
-the live service; where those disagree, every form is understood.
+the live service; where those disagree, every form is understood. What follows from
+an answer is decided in lifecycle.py:
+
+    answer                                              report
+    2xx, PENDING                                        Pending
+    2xx, a status of Camb's in capitals, usual shape    Ended
+    2xx, other spelling (`error`, `FAILED`), odd shape  Ended, not certain: a second poll has to say the same
+    2xx, a word that is not a status                    Pending(word)
+    2xx, anything else                                  Unavailable (unreadable, malformed, oversized)
+    401, 403 in Camb's form                             Forbidden
+    404, 410 in Camb's form                             Unknown
+    422 in Camb's form, about the path                  Invalid
+    401, 403, 404, 410, 422 in any other form           Unavailable (foreign)
+    everything else                                     Unavailable
+
+Which shape is usual depends on the kind (kinds.StatusShape); which form is Camb's,
+refusals.py says.
 """
 
-import json
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
 from cambwatch.core.cutting import beginning
-from cambwatch.core.kinds import Kind
+from cambwatch.core.kinds import Kind, StatusShape
+from cambwatch.core.lenient_json import loads
 from cambwatch.core.model import (
     Ended,
     Fault,
@@ -24,6 +41,7 @@ from cambwatch.core.model import (
     Unconfirmed,
     Unknown,
 )
+from cambwatch.core.refusals import REFUSALS, camb_refusal
 from cambwatch.core.retry import retry_after
 from cambwatch.core.text import one_line
 
@@ -50,18 +68,25 @@ def read_answer(kind: Kind, http_status: int, body: bytes, *, wish: str | None, 
 
     Total: any status and any body have a report, and none raises.
     """
+    if 200 <= http_status < 300:  # as the official SDK does; today's Camb is known to say 200
+        return (_read_known if len(body) <= SHORT_BODY else _read_success)(kind.shape, body)
+    if http_status in REFUSALS:
+        return _read_refusal(http_status, body, wish=wish, now=now)
+    return unavailable(http_status, body, wish=wish, now=now)
+
+
+def _read_refusal(http_status: int, body: bytes, *, wish: str | None, now: datetime) -> Report:
+    refusal = camb_refusal(http_status, body)
+    if refusal is None:
+        words = "is not in Camb's form: something between Camb and cambwatch has answered, or camb.base_url is wrong"
+        return Unavailable(Fault.FOREIGN, retry_after(wish, now=now), f"HTTP {http_status} {words}")
     match http_status:
-        case _ if 200 <= http_status < 300:  # as the official SDK does; today's Camb is known to say 200
-            return (_read_known if len(body) <= SHORT_BODY else _read_success)(kind.confirm_by_result, body)
         case 401 | 403:
-            return Forbidden(http_status)
-        case 404 | 410 if body.lstrip()[:1] == b"<":
-            # A page for people comes from a gateway or from a wrong base_url, not from what knows tasks.
-            return Unavailable(Fault.UNREADABLE, detail=f"HTTP {http_status} with a page: is camb.base_url right?")
+            return Forbidden(http_status, one_line(refusal.words))
         case 404 | 410:
-            return Unknown(detail(body))
-        case 422:
-            return Invalid(detail(body))
+            return Unknown(one_line(refusal.words))
+        case _ if refusal.about_path:
+            return Invalid(one_line(refusal.words))
     return unavailable(http_status, body, wish=wish, now=now)
 
 
@@ -84,58 +109,59 @@ def parse(body: bytes, *, longest: int = LONGEST_BODY) -> tuple[Json] | Unavaila
     if len(body) > longest:
         return Unavailable(Fault.OVERSIZED, detail=f"more than {longest} bytes")
     try:
-        return (json.loads(body),)
-    except (ValueError, RecursionError):
+        return (loads(body),)
+    except ValueError:
         return Unavailable(Fault.UNREADABLE, detail="the answer is not JSON")
 
 
 def read_status(kind: Kind, document: Json) -> Report:
     """What the JSON *document* says of a task of *kind*."""
-    return _read_document(kind.confirm_by_result, document)
+    return _read_document(kind.shape, document)
 
 
-def _read_success(by_result: bool, body: bytes) -> Report:  # noqa: FBT001 - one of what the cache goes by
-    """What the *body* of a success says; *by_result*: as Kind.confirm_by_result."""
+def _read_success(shape: StatusShape, body: bytes) -> Report:
+    """What the *body* of a success says of a task whose kind has *shape*."""
     document = parse(body)
-    return document if isinstance(document, Unavailable) else _read_document(by_result, document[0])
+    return document if isinstance(document, Unavailable) else _read_document(shape, document[0])
 
 
 # Nearly all answers are the same few bytes, and a look into a cache is a tenth of what reading them costs.
 _read_known = lru_cache(KNOWN_BODIES)(_read_success)
 
 
-def _read_document(by_result: bool, document: Json) -> Report:  # noqa: FBT001
+def _read_document(shape: StatusShape, document: Json) -> Report:
     match document:
-        case str():
-            return _read_word(document, {})
         case {"status": str(word)}:
             return _read_word(word, document)
+        case str():
+            return _read_word(document, {}, usual=shape is StatusShape.TEXT)
         case {"message": {"status": str(word)} as inner}:  # seen to be read by a client, costs nothing
-            return _read_word(word, {**document, "message": None, **inner})
+            return _read_word(word, {**document, "message": None, **inner}, usual=False)
         case {"status": status} if status is not None:
             return Unavailable(Fault.MALFORMED, detail="the status is not a text")
-        case {"run_id": value} if by_result:
+        case {"run_id": value} if shape is StatusShape.RUN:
             run_id = _run_id(value)
             return Pending() if run_id is None else Unconfirmed(run_id)
         case {"run_id": _}:  # a run can be there long before its task is done
             return Pending()
-        case []:
-            return Pending()
         case [*items] if told := next((one for one in items if isinstance(one, dict) and one.get("status")), None):
-            return _read_document(by_result, told)  # never seen, but a failure must not pass for the shape below
-        case [{"run_id": value}, *_]:
+            return _unusual(_read_document(shape, told))
+        case [] if shape is StatusShape.RUNS:
+            return Pending()
+        case [{"run_id": value}, *_] if shape is StatusShape.RUNS:
             run_id = _run_id(value)
             return Pending() if run_id is None else Ended(Status.SUCCESS, run_id)
     return Unavailable(Fault.MALFORMED, detail="JSON, but no shape of a status")
 
 
+def _unusual(report: Report) -> Report:
+    return replace(report, certain=False) if isinstance(report, Ended) else report
+
+
 def detail(body: bytes) -> str | None:
     """The words of an error answer, for people: `detail`, `error` or `message` of a JSON object, cut to size."""
-    try:
-        document = json.loads(body[:LONGEST_BODY])
-    except (ValueError, RecursionError):
-        return None
-    match document:
+    document = parse(body[:LONGEST_BODY])
+    match None if isinstance(document, Unavailable) else document[0]:
         case {"detail": [{"msg": str(words)}, *_]}:  # FastAPI's validation errors
             return one_line(words)
         case {"detail": words} | {"error": words} | {"message": words}:
@@ -143,7 +169,8 @@ def detail(body: bytes) -> str | None:
     return None
 
 
-def _read_word(word: str, document: dict[str, Json]) -> Report:
+def _read_word(word: str, document: dict[str, Json], *, usual: bool = True) -> Report:
+    """What a status *word* says; *usual*: it came in a shape in which Camb is known to say it."""
     normal = word.strip().upper()
     if normal == "PENDING":
         return Pending()
@@ -155,6 +182,7 @@ def _read_word(word: str, document: dict[str, Json]) -> Report:
         _run_id(document.get("run_id")),
         _reason(document.get("exception_reason")),
         one_line(document.get("message")),
+        certain=usual and word == status,
     )
 
 

@@ -21,8 +21,9 @@ from enum import StrEnum
 from math import inf, log2
 
 from cambwatch.core.cadence import TokenBucket
+from cambwatch.core.evidence import AccountEvidence, is_status
 from cambwatch.core.lifecycle import Progress
-from cambwatch.core.model import Task
+from cambwatch.core.model import Fault, Forbidden, Report, Task, Unavailable
 from cambwatch.core.turns import Turn
 
 PROBE_FIRST_S = 5.0  # after a refusal, until the key is tried again
@@ -46,7 +47,9 @@ class Watch:
     due_s: float | None = None
     was_due_s: float = 0.0  # when that was which is asked for now
     asked_again: bool = False  # somebody wants an answer newer than the one under way
-    refused: bool = False  # its last answer was 401 or 403
+    refused: bool = (
+        False  # its last answer was 401 or 403, or no status while the key was refused: others are probed first
+    )
 
 
 class Flip(StrEnum):
@@ -76,6 +79,8 @@ class AccountLane:
         self._unanswered = 0  # answers in a row, over all tasks, that say nothing
         self._good: Watch | None = None  # the last that had a good answer
         self._taken_s = now_s  # when the last poll went out
+        self.evidence = AccountEvidence()
+        """What the answers to all polls prove together."""
         self.result_places = asyncio.Semaphore(max(1, concurrency // 4))
         """So many results are read at once, that some which hang leave connections to the polls."""
         self.refused: int | None = None
@@ -197,16 +202,40 @@ class AccountLane:
         """For how long every place has waited for its answer; 0 while there is a free one."""
         return now_s - self._taken_s if self._full else 0.0
 
-    def answered(self, watch: Watch) -> Flip | None:
-        """Camb answered the poll for *watch* with something that shows the key is good."""
+    def take_in(self, watch: Watch, report: Report, *, now_s: float) -> Flip | None:
+        """
+        The poll for *watch* brought *report*, before its progress has taken it in.
+
+        A good answer frees the places of a paused account; only a status proves that the
+        key works, not any other answer of Camb's (core/evidence.py).
+        """
+        self.evidence.note(watch.task.id, report, known=watch.progress.known, now_s=now_s)
+        match report:
+            case Forbidden(http_status):
+                return self._forbidden(watch, http_status, now_s=now_s)
+            case Unavailable(fault, wish, detail):
+                # A rate limit is one of the key, so its Retry-After is for all that is asked with it.
+                limited = fault is Fault.RATE_LIMITED
+                if limited:
+                    self.slow_down(now_s)
+                hold_until_s = now_s + wish.total_seconds() if limited and wish is not None else None
+                return self.unanswered(detail or fault, hold_until_s=hold_until_s)
+        return self._answered(watch, proves_key=is_status(report))
+
+    def _answered(self, watch: Watch, *, proves_key: bool) -> Flip | None:
+        """Camb itself has answered."""
         self._in_flight -= 1
-        self._good, watch.refused = watch, False
-        was_refused, was_trouble = self.refused, self.trouble
-        self.refused, self.trouble, self._probes, self._unanswered = None, None, 0, 0
-        if was_refused is not None:
-            self._probe_at_s = -inf
-            return Flip.RESUMED
-        return Flip.RECOVERED if was_trouble is not None else None
+        watch.refused = self.refused is not None and not proves_key
+        was_trouble = self.trouble is not None
+        self.trouble, self._unanswered = None, 0
+        if proves_key:
+            self._good = watch
+            was_refused = self.refused is not None
+            self.refused, self._probes = None, 0
+            if was_refused:
+                self._probe_at_s = -inf
+                return Flip.RESUMED
+        return Flip.RECOVERED if was_trouble else None
 
     def unanswered(self, why: str, *, hold_until_s: float | None = None) -> Flip | None:
         """A poll brought nothing; with *hold_until_s* Camb asked for silence until then."""
@@ -219,20 +248,15 @@ class AccountLane:
             return Flip.UNREACHABLE
         return None
 
-    def was_refused(self, watch: Watch, http_status: int, *, now_s: float) -> Flip | None:
-        """
-        Camb refused to tell us of *watch*: until the next good answer nothing is asked but a probe now and then.
-
-        A 403 for a task that was refused before, while others have good answers, is
-        about that task alone and changes nothing here.
-        """
+    def _forbidden(self, watch: Watch, http_status: int, *, now_s: float) -> Flip | None:
+        """Camb refused to tell us of *watch*: where that is about the key, until the next status only probes go out."""
         self._in_flight -= 1
-        about_the_task = http_status == 403 and watch.refused and self.refused is None and self._good is not None
         watch.refused = True
-        if about_the_task:
+        self.trouble, self._unanswered = None, 0
+        if not self.evidence.key_refused:
             return None
         flip = Flip.PAUSED if self.refused is None else None
-        self.refused, self.trouble, self._unanswered = http_status, None, 0
+        self.refused = http_status
         self._pause(now_s)
         return flip
 

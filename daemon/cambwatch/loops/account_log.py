@@ -5,6 +5,7 @@ from typing import assert_never
 
 import structlog
 
+from cambwatch.core.model import Fault, Report, Unavailable
 from cambwatch.loops.account import AccountLane, Flip
 from cambwatch.loops.lasting import Lasting
 
@@ -22,8 +23,17 @@ class AccountLog:
         self._lane = lane
         self._limited = Lasting(LIMITED_FOR_S)
 
-    def flipped(self, flip: Flip) -> None:
-        """An answer has changed how the account stands."""
+    def answered(self, report: Report, flip: Flip | None) -> None:
+        """A poll brought *report*, which has changed the account as *flip* says."""
+        if flip is not None:
+            self._flipped(flip)
+        if type(report) is Unavailable and report.fault is Fault.RATE_LIMITED:
+            silence = report.retry_after
+            if silence is not None and silence >= LONG_SILENCE:
+                seconds = round(silence.total_seconds())
+                log.warning("account.silenced", account=self._name, seconds=seconds, reason=report.detail)
+
+    def _flipped(self, flip: Flip) -> None:
         match flip:
             case Flip.PAUSED:
                 log.error(
@@ -40,11 +50,6 @@ class AccountLog:
                 log.info("camb.recovered", account=self._name)
             case _:
                 assert_never(flip)
-
-    def silenced(self, silence: timedelta, reason: str | None) -> None:
-        """Camb asks for *silence*."""
-        if silence >= LONG_SILENCE:
-            log.warning("account.silenced", account=self._name, seconds=round(silence.total_seconds()), reason=reason)
 
     def look_at_limit(self, now_s: float) -> float | None:
         """Say so where the budget has become the limit, or is no more; returns when to look again, None: whenever."""

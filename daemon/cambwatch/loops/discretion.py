@@ -6,11 +6,22 @@ from typing import Protocol, TypeVar
 from cambwatch.core.concealment import Concealment
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
-from cambwatch.core.model import Attempt, Ended, Invalid, Json, Pending, Report, TaskKey, Unavailable, Unknown
+from cambwatch.core.model import (
+    Attempt,
+    Ended,
+    Forbidden,
+    Invalid,
+    Json,
+    Pending,
+    Report,
+    TaskKey,
+    Unavailable,
+    Unknown,
+)
 from cambwatch.core.result_requests import ResultRequest
 from cambwatch.loops.lane import Sender
 
-Detailed = TypeVar("Detailed", bound=Unavailable | Unknown | Invalid)
+Detailed = TypeVar("Detailed", bound=Unavailable | Unknown | Invalid | Forbidden)
 
 
 class Source(Protocol):
@@ -53,7 +64,7 @@ class DiscreetSource:
                     exception_reason=_clean(report.exception_reason, self._concealment),
                     message=_clean(report.message, self._concealment),
                 )
-            case Unavailable() | Unknown() | Invalid():
+            case Unavailable() | Unknown() | Invalid() | Forbidden():
                 return _detail(report, self._concealment)
         return report
 

@@ -1,7 +1,7 @@
 """Asks Camb for every watched task when it is due, and does what the answer means."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol, assert_never
@@ -12,12 +12,13 @@ from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.accounts import Account
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import Completion
+from cambwatch.core.evidence import NOTHING_PROVEN
 from cambwatch.core.lifecycle import Progress, next_step, unconfirmed
 from cambwatch.core.model import (
     Conclude,
     Confirm,
-    Fault,
     Forbidden,
+    Invalid,
     Json,
     PauseAccount,
     Pending,
@@ -27,7 +28,7 @@ from cambwatch.core.model import (
     Step,
     Task,
     TaskKey,
-    Unavailable,
+    Unknown,
 )
 from cambwatch.core.turns import Turn
 from cambwatch.loops.account import AccountLane, Watch
@@ -46,6 +47,8 @@ WISHED_PACE_S = 0.1  # of a poll that somebody waits for: it goes before those t
 STORE_AGAIN_S = (
     3.0  # until an end that could not be written is looked at again: a database that is back is used within 5 s
 )
+
+_REFUSALS = {Forbidden, Unknown, Invalid}  # what other answers of the account say something about
 
 log = structlog.get_logger()
 
@@ -89,16 +92,18 @@ class Poller:
         cadence: Cadence,
         meter: PollMeter,
         clock: Clock,
-        kick: asyncio.Event,
         alarm: Alarm,
+        first_known: Callable[[int], None],
     ) -> None:
+        """*first_known* is called with the id of a task that Camb has answered for, for the first time."""
         self._source = source
         self._concluder = concluder
         self._cadence = cadence
         self._meter = meter
         self._clock = clock
-        self._kick = kick
+        self._kick = alarm.kick
         self._alarm = alarm
+        self._first_known = first_known
         self._watches: dict[int, Watch] = {}
         self._workers: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -133,7 +138,10 @@ class Poller:
             self.forget(task.id)
             age_s = max((now - task.registered_at).total_seconds(), 0.0)
             progress = Progress(
-                known_at=max(now, task.registered_at), polls=task.polls, first_polled_at=task.first_polled_at
+                known_at=max(now, task.registered_at),
+                known=task.known,
+                polls=task.polls,
+                first_polled_at=task.first_polled_at,
             )
             turn = self._cadence.began(task, progress, since_s=now_s - age_s)
             watch = self._watches[task.id] = Watch(task, progress, now_s - age_s, turn)
@@ -143,6 +151,7 @@ class Poller:
                 wait_s = min(policy.pause_s(age_s) * self._clock.chance(), left_s)
             due.setdefault(account, {})[task.id] = (watch, now_s + wait_s, policy.pause_s(age_s + wait_s))
         for account, entries in due.items():
+            self.lanes[account].evidence.watch(len(entries))
             self.lanes[account].put_all(entries.values())
         for account, count in orphans.items():
             log.warning("task.stranded", account=account, tasks=count, hint="no such account in the configuration")
@@ -279,20 +288,26 @@ class Poller:
             raise
         heard_s = self._clock.monotonic()
         self._meter.polled(key.account, key.kind, report, sent_s - watch.was_due_s, heard_s - sent_s)
-        self._take_in_account(watch, lane, report)
-        step = self._decide(watch, report, asked_at=asked_at, asked_s=sent_s, heard_s=heard_s)
+        self._accounts[key.account].answered(report, lane.take_in(watch, report, now_s=heard_s))
+        step = self._decide(watch, lane, report, asked_at=asked_at, asked_s=sent_s, heard_s=heard_s)
         self._log.debug("task.polled", kind=key.kind, task_id=key.task_id, report=report, step=step)
         return step
 
-    def _decide(self, watch: Watch, report: Report, *, asked_at: datetime, asked_s: float, heard_s: float) -> Step:
+    def _decide(
+        self, watch: Watch, lane: AccountLane, report: Report, *, asked_at: datetime, asked_s: float, heard_s: float
+    ) -> Step:
         task, progress = watch.task, watch.progress
         now = task.registered_at + timedelta(seconds=heard_s - watch.since_s)
+        was_known = progress.known
         progress.note(report, asked_at=asked_at, age_s=asked_s - watch.since_s, now=now)
+        if progress.known and not was_known and type(report) is Pending:  # else its conclusion is written down
+            self._first_known(task.id)
         if isinstance(report, Pending) and report.word is not None and progress.word is None:
             progress.word = report.word
             log.warning("task.word_unknown", kind=task.key.kind, task_id=task.key.task_id, word=report.word)
         policy, chance = self._cadence.policy(task), self._clock.chance()
-        return next_step(task, progress, report, policy=policy, now=now, chance=chance)
+        evidence = lane.evidence.of(task.id, now_s=heard_s) if type(report) in _REFUSALS else NOTHING_PROVEN
+        return next_step(task, progress, report, policy=policy, now=now, chance=chance, evidence=evidence)
 
     async def _act(self, watch: Watch, lane: AccountLane, step: Step) -> float:
         """Do *step*; returns the seconds until the task is to be asked for again, negative: never."""
@@ -336,6 +351,7 @@ class Poller:
             self._cadence.ended(watch.task, turn, Completion(pending_s, age_s))
 
     def _leave(self, watch: Watch) -> None:
+        self.lanes[watch.task.key.account].evidence.leave(watch.task.id)
         if watch.turn is not None:
             self._cadence.left(watch.task, watch.turn)
 
@@ -376,23 +392,3 @@ class Poller:
         """A poll has its answer: another may take its place, however long what follows from it takes."""
         if not self._stopping:
             self._start_due(lane, self._clock.monotonic())
-
-    def _take_in_account(self, watch: Watch, lane: AccountLane, report: Report) -> None:
-        """What *report* on *watch* says about the account, and the line in the log where that changed."""
-        account = self._accounts[watch.task.key.account]
-        match report:
-            case Forbidden(http_status):
-                flip = lane.was_refused(watch, http_status, now_s=self._clock.monotonic())
-            case Unavailable(fault, wish, detail):
-                # A rate limit is one of the key, so its Retry-After is for all that is asked with it.
-                silence = wish if fault is Fault.RATE_LIMITED else None
-                if fault is Fault.RATE_LIMITED:
-                    lane.slow_down(self._clock.monotonic())
-                until_s = None if silence is None else self._clock.monotonic() + silence.total_seconds()
-                flip = lane.unanswered(detail or fault, hold_until_s=until_s)
-                if silence is not None:
-                    account.silenced(silence, detail)
-            case _:
-                flip = lane.answered(watch)
-        if flip is not None:
-            account.flipped(flip)

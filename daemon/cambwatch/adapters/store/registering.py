@@ -17,9 +17,10 @@ AT_ONCE = 500  # task_ids in one statement
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 # What all have in common stands in the statement: of a thousand tasks each value is handed over by itself.
-_FRESH = {
+_FRESH: dict[str, sa.ColumnElement[Any]] = {
     "status": sa.literal_column(f"'{Status.PENDING}'"),
     "polls": sa.literal_column("0"),
+    "known": sa.false(),
     **dict.fromkeys(("run_id", "exception_reason", "message", "result", "first_polled_at", "finished_at"), sa.null()),
 }
 # In the order of the table.

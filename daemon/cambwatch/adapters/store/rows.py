@@ -43,7 +43,7 @@ def task(row: Any) -> Task:
     """A task out of a row with all columns of `tasks`, in their order."""
     (
         number, account, kind, task_id, registrations, status, name, labels, notify, group, group_size, extra, run_id,
-        exception_reason, message, result, polls, registered_at, first_polled_at, deadline_at, finished_at, _,
+        exception_reason, message, result, polls, registered_at, first_polled_at, deadline_at, finished_at, _, known,
     ) = row  # fmt: skip
     return Task(
         id=number,
@@ -65,6 +65,7 @@ def task(row: Any) -> Task:
         polls=polls,
         first_polled_at=instant_or_none(first_polled_at),
         finished_at=instant_or_none(finished_at),
+        known=known,
     )
 
 

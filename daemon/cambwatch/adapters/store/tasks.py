@@ -10,7 +10,7 @@ from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.labels import has_label
 from cambwatch.adapters.store.owing import Told, complete_group, group_state, hold_groups, owe
-from cambwatch.adapters.store.registering import Wishes, by_key, register
+from cambwatch.adapters.store.registering import AT_ONCE, Wishes, by_key, register
 from cambwatch.adapters.store.rows import padded, us
 from cambwatch.adapters.store.schema import WAITING, WATCHED, deliveries, events, tasks
 from cambwatch.core.events import GroupComplete, TaskEnded
@@ -34,6 +34,7 @@ HearGroup = Callable[[GroupComplete], Sequence[str]]
 _WATCHED = sa.select(tasks).where(WATCHED).order_by(tasks.c.id)
 _PENDING = sa.update(tasks).where(tasks.c.id == sa.bindparam("number"), WATCHED)
 _CLOSE = _PENDING.where(tasks.c.registrations == sa.bindparam("watch"))
+_KNOWN = sa.update(tasks).where(tasks.c.id.in_(sa.bindparam("numbers", expanding=True))).values(known=sa.true())
 _OPEN = (
     sa.select(tasks.c.id, tasks.c.registrations, tasks.c.node)
     .where(tasks.c.id.in_(sa.bindparam("numbers", expanding=True)), WATCHED)
@@ -129,6 +130,15 @@ class TaskStore:
 
         if polled:
             await self._database.write(work)
+
+    async def note_known(self, numbers: Sequence[int]) -> None:
+        """Write down that Camb has answered for the tasks with these ids, of which there is one."""
+
+        def work(connection: sa.Connection) -> None:
+            for start in range(0, len(numbers), AT_ONCE):
+                connection.execute(_KNOWN, {"numbers": padded(numbers[start : start + AT_ONCE])})
+
+        await self._database.write(work)
 
     async def task(self, key: TaskKey) -> Task | None:
         """The task that *key* names, if anybody registered it."""

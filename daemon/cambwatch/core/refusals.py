@@ -1,0 +1,78 @@
+"""
+Whose refusal an error answer is: Camb's own, or that of something between Camb and us.
+
+A proxy, gateway, firewall or CDN answers 401, 403, 404, 410 or 422 during every redeploy.
+Such an answer says nothing about a task or a key, so a refusal counts only in the forms
+that the API itself has:
+
+    form                                   source
+    {"detail": "..."}                      FastAPI's HTTPException; camb-sdk 1.6.6, errors/
+    {"detail": [{"loc", "msg", "type"}]}   FastAPI's validation errors (422); the same
+    {"error": "...", "status": 401}        docs.camb.ai, getting-started/authentication
+
+Everything else is foreign: HTML, XML, text, an empty body, `{"message": ...}` (Kong, AWS),
+problem details (RFC 9457), Spring's `{"timestamp", "status", "error", "path"}`, and exactly
+"Not Found", which is what a framework says of a route that it does not have.
+"""
+
+from dataclasses import dataclass
+
+from cambwatch.core.lenient_json import loads
+from cambwatch.core.model import Json
+
+LONGEST_REFUSAL = 1 << 20  # bytes; a longer body is nobody's refusal
+REFUSALS = frozenset({401, 403, 404, 410, 422})
+"""The HTTP statuses that refuse a key, a task or its task_id."""
+
+_MISSING_ROUTE = "Not Found"
+_OTHERS_KEYS = frozenset({"type", "title", "instance", "timestamp", "path"})  # RFC 9457 and Spring
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """
+    Camb's own refusal.
+
+    *words* is what it says, as it came: a text, or any JSON value. *about_path* is False
+    where a validation error (422) complains of a header, the query or the body only: of
+    the request, that is, and not of the task_id in its path.
+    """
+
+    words: Json
+    about_path: bool = True
+
+
+def camb_refusal(http_status: int, body: bytes) -> Refusal | None:
+    """
+    What Camb itself says with *http_status* and *body*; None where somebody else speaks.
+
+    *http_status* is one of REFUSALS, or any other error whose author matters. Total over
+    every body.
+    """
+    match _document(body):
+        case dict() as document if document.keys() & _OTHERS_KEYS:
+            return None
+        case {"detail": str(words)} | {"error": str(words), "status": _} if words.strip() in {"", _MISSING_ROUTE}:
+            return None
+        case {"detail": list(mistakes)}:
+            return _validation(mistakes)
+        case {"detail": str() | dict() as words} if words:
+            return Refusal(words)
+        case {"error": str() | dict() as words, "status": int(status)} if words and status == http_status:
+            return Refusal(words)
+    return None
+
+
+def _document(body: bytes) -> Json:
+    try:
+        return loads(body) if len(body) <= LONGEST_REFUSAL else None
+    except ValueError:
+        return None
+
+
+def _validation(mistakes: list[Json]) -> Refusal | None:
+    """The refusal of a request whose parts *mistakes* complain of, as FastAPI lists them."""
+    if not mistakes or not all(isinstance(mistake, dict) and "msg" in mistake for mistake in mistakes):
+        return None
+    places = [mistake["loc"][0] for mistake in mistakes if isinstance(mistake.get("loc"), list) and mistake["loc"]]
+    return Refusal(mistakes[0]["msg"], about_path=not places or "path" in places)

@@ -1,0 +1,228 @@
+"""What the answers to all polls of one account prove together."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cambwatch.core.evidence import (
+    FORBIDDEN_TASKS,
+    GONE_AFTER_S,
+    NOTHING_PROVEN,
+    RECENT_S,
+    REMEMBERED_S,
+    TOGETHER,
+    TOGETHER_S,
+    AccountEvidence,
+    Evidence,
+    is_status,
+)
+from cambwatch.core.model import (
+    Ended,
+    Fault,
+    Forbidden,
+    Invalid,
+    Pending,
+    Report,
+    Status,
+    Unavailable,
+    Unconfirmed,
+    Unknown,
+)
+
+OK = Pending()
+FORBIDDEN = Forbidden(403)
+GONE = Unknown("no such task")
+MINUTE_S = 60.0
+
+
+def watching(tasks: int) -> AccountEvidence:
+    made = AccountEvidence()
+    made.watch(tasks)
+    return made
+
+
+def hear(evidence: AccountEvidence, *answers: tuple[int, Report], at_s: float = 0.0) -> None:
+    for task, report in answers:
+        evidence.note(task, report, known=True, now_s=at_s)
+
+
+@pytest.mark.parametrize(
+    ("report", "proves"),
+    [
+        (Pending(), True),
+        (Pending("REFRACTING"), False),
+        (Ended(Status.SUCCESS), True),
+        (Ended(Status.ERROR, certain=False), False),
+        (Unconfirmed(7), True),
+        (Unknown("no such task"), False),
+        (Invalid("no UUID"), False),
+        (Forbidden(401), False),
+        (Forbidden(403), False),
+        *((Unavailable(fault), False) for fault in Fault),
+    ],
+)
+def test_only_a_status_in_camb_s_own_words_is_proof(report: Report, *, proves: bool) -> None:
+    assert is_status(report) is proves
+
+
+# Each row: how many tasks are watched, what was heard in this order, and whether the key counts as refused then.
+KEY = {
+    "401": (5, [(1, Forbidden(401))], True),
+    "401 after statuses": (5, [(1, OK), (2, OK), (1, Forbidden(401))], True),
+    "401, then a status": (5, [(1, Forbidden(401)), (2, OK)], False),
+    "401, then a 404": (5, [(1, Forbidden(401)), (2, GONE)], True),
+    "403 for the only task": (1, [(1, FORBIDDEN)], True),
+    "403 for one, the other not asked yet": (2, [(1, FORBIDDEN)], False),
+    "403 for one, again and again": (2, [(1, FORBIDDEN)] * 50, False),
+    "403 for one, a status for the other": (2, [(1, FORBIDDEN), (2, OK), (1, FORBIDDEN)], False),
+    "403 for both": (2, [(1, FORBIDDEN), (2, FORBIDDEN)], True),
+    "403 for both, which had a status before": (2, [(1, OK), (2, OK), (1, FORBIDDEN), (2, FORBIDDEN)], True),
+    "403 for all but one that is forbidden anyway": (
+        3,
+        [(1, FORBIDDEN), (2, OK), (3, OK), (2, FORBIDDEN), (1, FORBIDDEN), (3, FORBIDDEN)],
+        True,
+    ),
+    "403 for a few of many": (100, [(task, FORBIDDEN) for task in range(FORBIDDEN_TASKS - 1)], False),
+    "403 for enough of many": (100, [(task, FORBIDDEN) for task in range(FORBIDDEN_TASKS)], True),
+    "403 for enough of many, a status in between": (
+        100,
+        [*((task, FORBIDDEN) for task in range(5)), (50, OK), *((task, FORBIDDEN) for task in range(5, 11))],
+        False,
+    ),
+    "403 for enough of many, a gateway in between": (
+        100,
+        [*((task, FORBIDDEN) for task in range(9)), (50, Unavailable(Fault.FOREIGN)), (9, FORBIDDEN)],
+        True,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("tasks", "heard", "refused"), KEY.values(), ids=KEY)
+def test_when_the_key_counts_as_refused(tasks: int, heard: list[tuple[int, Report]], *, refused: bool) -> None:
+    evidence = watching(tasks)
+    hear(evidence, *heard)
+    assert evidence.key_refused is refused
+
+
+def test_a_task_is_forbidden_alone_once_another_has_a_status() -> None:
+    evidence = watching(3)
+    hear(evidence, (2, OK), (1, FORBIDDEN))
+    assert evidence.of(1, now_s=0) == NOTHING_PROVEN
+    hear(evidence, (3, OK))
+    assert evidence.of(1, now_s=0) == Evidence(forbidden_alone=True)
+    hear(evidence, (1, OK))
+    assert evidence.of(1, now_s=0) == NOTHING_PROVEN
+
+
+def test_forbidden_tasks_that_are_left_alone_do_not_pause_the_account() -> None:
+    """The key worked for others while these were forbidden; a new one that is forbidden too is about the key."""
+    evidence = watching(3)
+    hear(evidence, (1, FORBIDDEN), (2, FORBIDDEN), (3, OK))
+    evidence.leave(3)
+    hear(evidence, (1, FORBIDDEN), (2, FORBIDDEN))
+    assert not evidence.key_refused
+    evidence.watch(1)
+    hear(evidence, (4, FORBIDDEN))
+    assert evidence.key_refused
+
+
+def test_a_task_that_leaves_takes_its_refusal_along() -> None:
+    evidence = watching(3)
+    hear(evidence, (1, FORBIDDEN))
+    evidence.leave(1)
+    hear(evidence, (2, FORBIDDEN))
+    assert not evidence.key_refused
+    hear(evidence, (3, FORBIDDEN))
+    assert evidence.key_refused
+
+
+@pytest.mark.parametrize("refusal", [Unknown("no such task"), Invalid("no UUID")])
+def test_a_known_task_is_gone_after_an_hour_of_404_and_statuses_for_others(refusal: Report) -> None:
+    evidence = watching(2)
+    hear(evidence, (1, refusal), at_s=0)
+    hear(evidence, (2, OK), at_s=GONE_AFTER_S - 1)
+    hear(evidence, (1, refusal), at_s=GONE_AFTER_S - 1)
+    assert not evidence.of(1, now_s=GONE_AFTER_S - 1).gone
+    assert evidence.of(1, now_s=GONE_AFTER_S).gone
+
+
+def test_the_hour_begins_again_with_a_status() -> None:
+    evidence = watching(2)
+    hear(evidence, (1, GONE), at_s=0)
+    hear(evidence, (1, OK), at_s=GONE_AFTER_S / 2)
+    hear(evidence, (1, GONE), at_s=GONE_AFTER_S / 2 + 1)
+    hear(evidence, (2, OK), at_s=GONE_AFTER_S)
+    assert not evidence.of(1, now_s=GONE_AFTER_S).gone
+
+
+@pytest.mark.parametrize(
+    ("heard", "gone"),
+    [
+        ([], False),
+        ([(2, Unavailable(Fault.FOREIGN)), (3, FORBIDDEN), (4, Pending("?"))], False),
+        ([(1, GONE)], False),
+        ([(2, OK)], True),
+    ],
+)
+def test_without_a_status_for_another_task_nothing_is_gone(heard: list[tuple[int, Report]], *, gone: bool) -> None:
+    evidence = watching(9)
+    hear(evidence, (1, GONE), at_s=0)
+    hear(evidence, *heard, at_s=GONE_AFTER_S)
+    assert evidence.of(1, now_s=GONE_AFTER_S).gone is gone
+    assert not evidence.of(1, now_s=GONE_AFTER_S + RECENT_S + 1).gone, "the status has to be recent"
+
+
+@pytest.mark.parametrize("together", [1, TOGETHER - 1, TOGETHER, 50])
+def test_many_known_tasks_that_turn_404_together_are_an_outage(together: int) -> None:
+    evidence = watching(100)
+    for task in range(together):
+        hear(evidence, (task, GONE), at_s=task * (TOGETHER_S / 50))
+    now_s = GONE_AFTER_S + TOGETHER_S
+    hear(evidence, (99, OK), at_s=now_s)
+    assert [evidence.of(task, now_s=now_s).gone for task in range(together)] == [together < TOGETHER] * together
+
+
+def test_tasks_that_turn_404_far_apart_are_each_gone() -> None:
+    evidence = watching(100)
+    for task in range(10):
+        hear(evidence, (task, GONE), at_s=task * (TOGETHER_S + 1))
+    now_s = GONE_AFTER_S + 10 * TOGETHER_S + 10
+    hear(evidence, (99, OK), at_s=now_s)
+    assert all(evidence.of(task, now_s=now_s).gone for task in range(10))
+
+
+def test_a_task_that_expires_does_not_make_the_others_gone() -> None:
+    """Of three that turned 404 together one leaves at its deadline; it was an outage all the same."""
+    evidence = watching(10)
+    hear(evidence, *((task, GONE) for task in range(TOGETHER)), at_s=0)
+    evidence.leave(0)
+    hear(evidence, (9, OK), at_s=GONE_AFTER_S)
+    assert not evidence.of(1, now_s=GONE_AFTER_S).gone
+
+
+def test_what_turned_404_long_ago_is_forgotten() -> None:
+    evidence = watching(10)
+    hear(evidence, *((task, GONE) for task in range(9)), at_s=0)
+    hear(evidence, (9, GONE), at_s=REMEMBERED_S + 1)
+    assert len(evidence._gone_since_s) == 1
+
+
+def test_a_task_that_was_never_known_needs_no_such_proof() -> None:
+    evidence = watching(2)
+    evidence.note(1, GONE, known=False, now_s=0)
+    hear(evidence, (2, OK), at_s=GONE_AFTER_S)
+    assert not evidence.of(1, now_s=GONE_AFTER_S).gone
+
+
+answers = st.sampled_from([OK, FORBIDDEN, Forbidden(401), GONE, Invalid(), Pending("?"), Unavailable(Fault.FOREIGN)])
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), answers, st.floats(0, 600)), max_size=60))
+def test_nothing_is_proven_against_a_key_that_just_worked(heard: list[tuple[int, Report, float]]) -> None:
+    evidence, now_s = watching(6), 0.0
+    for task, report, pause_s in heard:
+        now_s += pause_s
+        evidence.note(task, report, known=True, now_s=now_s)
+        if is_status(report):
+            assert evidence.of(task, now_s=now_s) == NOTHING_PROVEN
+    assert evidence._unproven == sum(at == evidence._statuses for at in evidence._forbidden.values())
