@@ -58,6 +58,7 @@ async def test_sessions_have_their_time_limits_in_session_mode(session_mode: str
     found = [await connection.fetchval(f"SHOW {name}") for name in ("lock_timeout", "jit", "client_encoding")]
     assert found == ["5s", "off", "UTF8"]
     assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "5s"
+    assert await connection.fetchval("SHOW application_name") == "cambwatch"
     await connection.close()
 
 

@@ -320,7 +320,8 @@ def test_environment_variables_of_libpq_stand_in() -> None:
     assert (found.tls.mode, found.tls.root, found.hosts, found.role) == (
         SslMode.VERIFY_FULL, "/ca.pem", (Host("db", 5433),), "primary",
     )  # fmt: skip
-    assert one("?sslmode=require", environ=environ).tls.mode is SslMode.REQUIRE
+    for query in ("?sslmode=require", "?ssl=require"):
+        assert one(query, environ=environ).tls.mode is SslMode.REQUIRE
     with pytest.raises(ValueError, match="PGSSLMODE=bogus: must be"):
         one(environ={"PGSSLMODE": "bogus"})
 

@@ -88,7 +88,8 @@ def parse(text: str, environ: Mapping[str, str]) -> PostgresUrl:
     split = _split(text)
     given = _parameters(split.query, mistakes)
     for name, parameter in PARAMETERS.items():
-        if parameter.variable and environ.get(parameter.variable) and name not in given:
+        said = name in given or (name == "sslmode" and "ssl" in given)
+        if parameter.variable and environ.get(parameter.variable) and not said:
             _add(given, name, environ[parameter.variable], mistakes, by=parameter.variable)
     hosts = _hosts(split, given, environ.get("PGPORT", ""), mistakes)
     database = given.get("dbname") or split.database

@@ -48,8 +48,7 @@ _OUT_OF_TIME = sa.select(nodes.c.id).where(
 )
 _SESSIONS = sa.table("pg_stat_activity", *map(sa.column, ("pid", "datname", "usename", "application_name")))
 _SEVER = sa.select(sa.func.pg_terminate_backend(_SESSIONS.c.pid)).where(
-    # pgbouncer may add " - host:port" to a name (application_name_add_host).
-    sa.func.split_part(_SESSIONS.c.application_name, " - ", 1).in_(sa.bindparam("names", expanding=True)),
+    _SESSIONS.c.application_name.in_(sa.bindparam("names", expanding=True)),
     _SESSIONS.c.datname == sa.func.current_database(),
     _SESSIONS.c.usename == sa.func.current_user(),  # others' may not be ended
 )

@@ -104,7 +104,7 @@ class PostgresServer:
                     **ssl,
                 )
                 try:
-                    await self._set_up(connection)
+                    await self._set_up(connection, name)
                 except BaseException:
                     connection.terminate()
                     raise
@@ -115,8 +115,9 @@ class PostgresServer:
             raise while_connecting(error) from error
         return connection
 
-    async def _set_up(self, connection: Any) -> None:
-        settings = {**self._url.settings, **_OURS}
+    async def _set_up(self, connection: Any, name: str) -> None:
+        # The name again, because a pooler may keep it, or add to it: nodes find each other's sessions by it.
+        settings = {**self._url.settings, **_OURS, "application_name": name}
         encoding, _ = await connection.fetchrow(_SET_UP, list(settings), list(settings.values()))
         if encoding != ENCODING:
             raise StoreMisconfiguredError(
