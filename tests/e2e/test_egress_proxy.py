@@ -12,7 +12,7 @@ from certificates import certified
 from events import HOOK, hear, hook, settings, shown, watch
 from processes import free_port
 from proxies import RealProxy, listening
-from wire import JSON, OK, SPEECHES, falling_silent, saying
+from wire import BROKEN, JSON, OK, SPEECHES, falling_silent, saying
 
 from cambwatch.adapters.webhook import Webhook
 from cambwatch.core.destinations import Destination
@@ -304,7 +304,7 @@ TUNNELS = {
 @pytest.mark.parametrize("scheme", ["https", "http"])
 async def test_no_answer_of_a_proxy_is_an_exception(scheme):
     """Nor a success: whatever it says or does not say is tried again, in words for people."""
-    speeches = SPEECHES | TUNNELS if scheme == "https" else SPEECHES
+    speeches = SPEECHES | BROKEN | TUNNELS if scheme == "https" else SPEECHES
 
     async def ask(name):
         async with listening(speeches[name]) as proxy:

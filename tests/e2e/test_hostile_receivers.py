@@ -10,10 +10,11 @@ import trustme
 from certificates import LONG_AGO, certified
 from events import ended, hear, hook, settings, shown, watch
 from receivers import Receivers
-from wire import ENDLESS, JSON, OK, SPEECHES, falling_silent, repeating, saying, speaking
+from wire import BROKEN, ENDLESS, JSON, OK, SPEECHES, falling_silent, repeating, saying, speaking
 
 from cambwatch.adapters.camb import Camb
-from cambwatch.adapters.webhook import LONGEST_ANSWER, Webhook
+from cambwatch.adapters.http.response_body import LONGEST_ANSWER
+from cambwatch.adapters.webhook import Webhook
 from cambwatch.core.accounts import Account
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
@@ -53,10 +54,11 @@ async def test_no_answer_is_an_attempt_that_failed():
 
 
 async def test_no_answer_of_camb_is_an_exception():
-    """Nor is it an end of a task, or a result."""
+    """Nor is it an end of a task, or a result; here a whole body counts."""
+    speeches = SPEECHES | BROKEN
 
     async def ask(name):
-        async with speaking(SPEECHES[name]) as port:
+        async with speaking(speeches[name]) as port:
             account = Account(name, Secret("key"), f"http://127.0.0.1:{port}", timeout=PATIENCE)
             async with Camb({name: account}, user_agent="test", now=now) as camb:
                 return name, [
@@ -64,7 +66,7 @@ async def test_no_answer_of_camb_is_an_exception():
                     await camb.result(name, ResultRequest("GET", "/dub-result/1")),
                 ]
 
-    for name, answers in await asyncio.gather(*map(ask, SPEECHES)):
+    for name, answers in await asyncio.gather(*map(ask, speeches)):
         assert all(isinstance(answer, Unavailable) and answer.detail for answer in answers), name
 
 
@@ -102,7 +104,7 @@ async def test_an_endless_answer_of_camb_says_nothing(name):
 
 async def test_a_slow_answer_is_cut_by_the_timeout():
     """Each byte comes in time, the whole does not."""
-    async with speaking(SPEECHES["slow-body"]) as port:
+    async with speaking(SPEECHES["slow-headers"]) as port:
         attempt = await post(f"http://127.0.0.1:{port}/")
     assert attempt.detail == "no complete answer within 0.1 s"
     assert attempt.took_ms >= 100
@@ -121,7 +123,7 @@ async def test_an_answer_that_is_longer_than_we_read_is_no_trouble():
     body = b"y" * (2 * LONGEST_ANSWER)
     async with speaking(saying(b"HTTP/1.1 400 No\r\ncontent-length: %d\r\n\r\n" % len(body) + body)) as port:
         attempt = await post(f"http://127.0.0.1:{port}/")
-    assert (attempt.outcome, attempt.detail) == (Outcome.PAYLOAD_REJECTED, "y" * 1000)
+    assert (attempt.outcome, attempt.detail) == (Outcome.PAYLOAD_REJECTED, "y" * 999 + "…")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,7 @@ async def test_https_to_a_plain_server_is_an_attempt_that_failed(receivers):
 
 async def test_the_lane_goes_on_past_every_hostile_answer(daemon, receivers, until):
     """One receiver that is hostile in a new way each time, and then healthy: it gets everything in the end."""
-    speeches = [*SPEECHES.values(), *ENDLESS.values()]
+    speeches = [*SPEECHES.values(), *BROKEN.values(), *ENDLESS.values()]
     calls = iter(speeches)
     healthy = saying(OK + JSON + b"content-length: 2\r\n\r\nok")
     happy = []
@@ -290,7 +292,8 @@ async def test_the_lane_goes_on_past_every_hostile_answer(daemon, receivers, unt
 
 async def test_a_receiver_that_answers_and_then_hangs_holds_its_own_place_alone(daemon, receivers, until):
     """A connection that stays open with half an answer costs its timeout, and the next post is made."""
-    async with Receivers().serve() as raw, speaking(falling_silent(OK + b"content-length: 5\r\n\r\no")) as port:
+    half = falling_silent(b"HTTP/1.1 503 Later\r\ncontent-length: 5\r\n\r\no")
+    async with Receivers().serve() as raw, speaking(half) as port:
         raw.otherwise = ended()
         stuck = hook(receivers, timeout="100ms", concurrency=1) | {"url": f"http://127.0.0.1:{port}/"}
         made = await daemon(

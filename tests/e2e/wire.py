@@ -84,6 +84,19 @@ def falling_silent(words: bytes) -> Speech:
     return speech
 
 
+def in_pieces(*pieces: bytes) -> Speech:
+    """Says each of *pieces* in a segment of its own, and keeps the connection open."""
+
+    async def speech(writer: asyncio.StreamWriter) -> None:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.02)  # so that the next is not read together with it
+        await asyncio.Event().wait()
+
+    return speech
+
+
 def resetting(words: bytes) -> Speech:
     """Says *words*, then resets the connection (RST)."""
 
@@ -116,15 +129,7 @@ SPEECHES: dict[str, Speech] = {
     "http-0.9": saying(b"ok"),
     "status-999": saying(b"HTTP/1.1 999 Odd\r\ncontent-length: 0\r\n\r\n"),
     "status-without-number": saying(b"HTTP/1.1 OK\r\n\r\n"),
-    "negative-length": saying(OK + b"content-length: -1\r\n\r\n"),
-    "two-lengths": saying(OK + b"content-length: 1\r\ncontent-length: 2\r\n\r\nab"),
-    "bad-chunk": saying(OK + b"transfer-encoding: chunked\r\n\r\nzz\r\nbody\r\n"),
-    "huge-chunk-size": falling_silent(OK + b"transfer-encoding: chunked\r\n\r\n" + b"f" * 100 + b"\r\n"),
-    "cut-chunk": saying(OK + b"transfer-encoding: chunked\r\n\r\n1000\r\nbody"),
-    "cut-body": saying(OK + b"content-length: 1000\r\n\r\nbody"),
-    "reset-in-the-body": resetting(OK + b"content-length: 1000\r\n\r\nbody"),
     "slow-headers": repeating(b"x-a: b\r\n", OK, pause_s=0.02),
-    "slow-body": repeating(b".", OK + b"content-length: 100000\r\n\r\n", pause_s=0.02),
     "endless-headers": repeating(b"x-a: " + b"b" * 1000 + b"\r\n", OK),
     "endless-header": repeating(b"b" * 65536, OK + b"x-a: "),
     "endless-status-line": repeating(b"b" * 65536, b"HTTP/1.1 200 "),
@@ -133,10 +138,34 @@ SPEECHES: dict[str, Speech] = {
     "switching-protocols": falling_silent(
         b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n"
     ),
+}
+"""What leaves a request without a whole answer of 2xx."""
+
+BROKEN: dict[str, Speech] = {
+    "negative-length": saying(OK + b"content-length: -1\r\n\r\n"),
+    "two-lengths": saying(OK + b"content-length: 1\r\ncontent-length: 2\r\n\r\nab"),
+    "bad-chunk": saying(OK + b"transfer-encoding: chunked\r\n\r\nzz\r\nbody\r\n"),
+    "huge-chunk-size": falling_silent(OK + b"transfer-encoding: chunked\r\n\r\n" + b"f" * 100 + b"\r\n"),
+    "cut-chunk": saying(OK + b"transfer-encoding: chunked\r\n\r\n1000\r\nbody"),
+    "cut-body": saying(OK + b"content-length: 1000\r\n\r\nbody"),
+    "reset-in-the-body": resetting(OK + b"content-length: 1000\r\n\r\nbody"),
+    "slow-body": repeating(b".", OK + b"content-length: 100000\r\n\r\n", pause_s=0.02),
     "broken-gzip": saying(OK + b"content-encoding: gzip\r\ncontent-length: 4\r\n\r\nnope"),
     "cut-gzip": saying(OK + b"content-encoding: gzip\r\ncontent-length: 100000\r\n\r\n" + bomb(1)[-500:]),
+    "hanging-body": falling_silent(OK + b"content-length: 5\r\n\r\no"),
+    "hanging-chunks": falling_silent(OK + b"transfer-encoding: chunked\r\n\r\n1\r\no\r\n"),
+    "bad-chunk-later": in_pieces(OK + b"transfer-encoding: chunked\r\n\r\n1\r\no\r\n", b"zz\r\n"),
+    "length-beside-chunks": saying(OK + b"content-length: 9\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"),
+    "length-overflow": saying(OK + b"content-length: 99999999999999999999\r\n\r\nbody"),
+    "empty-length": saying(OK + b"content-length:\r\n\r\nbody"),
+    "bad-field": saying(OK + b"bad name: x\r\n\r\nbody"),
+    "field-with-a-zero-byte": saying(OK + b"x-a: b\0\r\ncontent-length: 100\r\n\r\nbody"),
+    "http-2": falling_silent(b"HTTP/2 200 OK\r\n\r\n"),
+    "http-1.2": falling_silent(b"HTTP/1.2 200 OK\r\n\r\n"),
+    "reset-behind-the-head": resetting(OK + b"\r\n"),
 }
-"""What leaves a request without an answer."""
+"""A complete head of 200, and behind it what makes no sense of it, or never comes."""
+
 
 ENDLESS: dict[str, Speech] = {
     "endless-body": repeating(b"x" * 65536, OK + b"\r\n"),

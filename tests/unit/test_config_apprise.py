@@ -67,7 +67,7 @@ def test_a_destination_becomes_the_cores():
                 "tgram://CANARY": NOT_TAKEN,
                 "CANARY": NOT_TAKEN,
                 "https://example.com/CANARY": NOT_TAKEN,
-                "json://127.0.0.1/CANARY x": "a URL must not hold spaces, line breaks or control characters",
+                "json://127.0.0.1/CANARY x": "a URL must not hold spaces or control characters: write %20 for a space",
                 "json://a.b/CANARY?redirect=yes": "redirect=yes: redirects are not followed, leave it out",
                 "json://a.b/CANARY?verify=no": "verify=no: certificates are always verified, leave it out",
                 "json://a.b/CANARY?retry=2": (

@@ -7,6 +7,7 @@ WHEN = KEY + HOOK + "routes:\n  - notify: hook\n    when: "
 TASK = KEY + HOOK + "tasks:\n  - "
 POLLING = KEY + "polling: "
 HTTP = KEY + "http: "
+ASCII = "must have only ASCII behind the host: percent-encode the rest, such as %C3%A9 for é"
 PRIVATE = "an address of this machine or of a private network: needs allow_private: true"
 MAKE_ONE = "make one with: echo whsec_$(openssl rand -base64 32)"
 HEADERS = "3:53: destinations.hook.headers"
@@ -51,7 +52,7 @@ CASES = [
             "http://a.b:0": "this URL has no proper host",
             "http://:1": "this URL has no proper host",
             "http://127.1:1": "this URL has no proper host",
-            "http://u:p w@a.b:1": "a URL must not hold spaces, line breaks or control characters",
+            "http://u:p w@a.b:1": "a URL must not hold spaces or control characters: write %20 for a space",
             "http://u%3Av:p@a.b:1": (
                 "the user of a proxy must not hold a colon (%3A): nothing could tell it from the password"
             ),
@@ -212,7 +213,19 @@ CASES = [
     ),
     (
         BEHIND_DESTINATION + "{type: slack, url: 'https://a.b/#c'}",
-        "3:28: destinations.hook.url: must not have a fragment (#...): it is never sent",
+        "3:28: destinations.hook.url: must not have a fragment (#...): remove it, or write %23 for a # in the path",
+    ),
+    (
+        BEHIND_DESTINATION + "{type: slack, url: 'https://a.b/c#'}",
+        "3:28: destinations.hook.url: must not have a fragment (#...): remove it, or write %23 for a # in the path",
+    ),
+    *(
+        (
+            BEHIND_DESTINATION + f"{{type: {kind}, url: 'https://a.b{rest}'}}",
+            f"3:{column}: destinations.hook.url: {ASCII}",
+        )
+        for kind, column in (("slack", 28), ("webhook", 30))
+        for rest in ("/caf\u00e9", "/c?d=\u00e9", "?\u00e9", "/\U0001f600")
     ),
     (
         BEHIND_DESTINATION + "{type: slack, url: 'https://a.b:x'}",
@@ -224,7 +237,7 @@ CASES = [
     ),
     (
         BEHIND_DESTINATION + "{type: slack, url: 'https://a.b/c d'}",
-        "3:28: destinations.hook.url: a URL must not hold spaces, line breaks or control characters",
+        "3:28: destinations.hook.url: a URL must not hold spaces or control characters: write %20 for a space",
     ),
     (
         BEHIND_DESTINATION + f"{{type: slack, url: https://a.b, secret: {SECRET}}}",

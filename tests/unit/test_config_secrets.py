@@ -68,7 +68,10 @@ destinations:
         ),
         (
             KEY + "destinations: {a: {type: slack, url_file: lines}}",
-            "2:43: destinations.a.url_file: in the file: a URL must not hold spaces, line breaks or control characters",
+            (
+                "2:43: destinations.a.url_file: in the file: "
+                "a URL must not hold spaces or control characters: write %20 for a space"
+            ),
         ),
         (
             KEY + "destinations: {a: {type: slack, url_file: local}}",

@@ -12,18 +12,25 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
+from cambwatch.adapters.http.errors import describe, not_http, reason, too_large
+from cambwatch.adapters.http.response_body import decode, name_encoding, read_body
+from cambwatch.adapters.http.response_head import LARGEST_HEAD, MOST_FIELDS, ResponseHead, WatchedRequest
+from cambwatch.adapters.http.target_url import as_configured
 from cambwatch.core.addresses import is_public
 from cambwatch.core.classify import classify, classify_connect
 from cambwatch.core.cutting import cut
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
+from cambwatch.core.redirects import explain_redirect
 from cambwatch.core.retry import http_date, quiet_after, retry_after
 from cambwatch.core.secret import Secret
 from cambwatch.core.text import one_line
 
-LONGEST_ANSWER = 64 << 10  # bytes read of a receiver's answer
-EXCERPT = 1000  # characters of it that are kept
+EXCERPT = 1000  # characters that are kept of a receiver's answer
+GRACE_S = (
+    1.0  # for the body of an answer that has accepted the message already, so that its connection can be used again
+)
 
 _UNKNOWN_TO_PROXY = "the egress proxy does not take the user and password in egress_proxy, or wants some (HTTP 407)"
 
@@ -108,6 +115,11 @@ class Webhook:
                 headers={"user-agent": self._user_agent, "accept-encoding": "identity"},
                 timeout=aiohttp.ClientTimeout(total=destination.timeout.total_seconds()),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                request_class=WatchedRequest,
+                auto_decompress=False,  # an encoding that aiohttp does not know would cost the whole answer
+                max_line_size=LARGEST_HEAD,
+                max_field_size=LARGEST_HEAD,
+                max_headers=MOST_FIELDS,
             )
         return self
 
@@ -119,68 +131,92 @@ class Webhook:
         """
         Make attempt *number*, in at most the destination's timeout, body of the answer included.
 
-        Never raises for anything that the receiver or the network does.
+        A complete head decides for the type webhook, whatever becomes of the body; for a chat the body does too, as
+        far as it arrives. The attempt has the status of every complete head. Never raises for anything that the
+        receiver or the network does.
         """
         started = time.perf_counter()
 
         def attempt(outcome: Outcome, **more: Any) -> Attempt:
             return Attempt(number, outcome, took_ms=round((time.perf_counter() - started) * 1000), **more)
 
+        response = ResponseHead()
+        body = b""
+        trouble: str | None = "only the head of the answer could be read: the rest is no HTTP that we understand"
         try:
-            url = URL(destination.url.reveal())
+            url = as_configured(destination.url.reveal())
             way: dict[str, Any] = {"headers": message.headers}
             if self._proxy:
                 if not destination.allow_private:
                     _check_literal(url)
                 way = self._proxy.way(url, message.headers)
             async with self._sessions[destination.name].post(
-                url, data=message.body, allow_redirects=False, **way
-            ) as response:
-                body = await _read(response)
-                wish = response.headers.get("retry-after")
-                return attempt(
-                    classify(destination.type, response.status, body, has_retry_after=wish is not None),
-                    http_status=response.status,
-                    # By the receiver's own clock: a date in Retry-After means nothing by another.
-                    retry_after=retry_after(wish, now=http_date(response.headers.get("date")) or self._now()),
-                    detail=self._detail(url, response.status, body),
-                    quiet=quiet_after(response.headers),
-                )
-        except TimeoutError:
-            through = " through the egress proxy" if self._proxy else ""
-            return attempt(
-                Outcome.TRANSIENT,
-                detail=f"no complete answer{through} within {destination.timeout.total_seconds():g} s",
-            )
-        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            outcome, detail = self._failure(error, url)
-            return attempt(outcome, detail=detail)
-        except ValueError:  # yarl's word on a URL; its text would show the URL, which is a secret
-            return attempt(Outcome.POLICY, detail="the URL of this destination is not one that can be posted to")
+                url, data=message.body, allow_redirects=False, middlewares=(response.watch,), **way
+            ) as incoming:
+                enough = destination.type == "webhook" and 200 <= incoming.status < 300
+                body, trouble = await read_body(incoming, response, within_s=GRACE_S if enough else None)
+        except (TimeoutError, aiohttp.ClientError, OSError, asyncio.IncompleteReadError, ValueError) as error:
+            if response.status is None:
+                outcome, detail = self._failure(error, destination, response)
+                return attempt(outcome, detail=detail)
+        if response.status is None:  # aiohttp also takes a head that begins with RTSP/
+            return attempt(Outcome.TRANSIENT, detail=not_http(self._peer))
+        plain = decode(body, response.headers.get("content-encoding"))
+        words = body if plain is None else plain
+        wish = response.headers.get("retry-after")
+        return attempt(
+            classify(destination.type, response.status, words, has_retry_after=wish is not None),
+            http_status=response.status,
+            # By the receiver's own clock: a date in Retry-After means nothing by another.
+            retry_after=retry_after(wish, now=http_date(response.headers.get("date")) or self._now()),
+            detail=self._detail(destination, response, plain) or trouble,
+            quiet=quiet_after(response.headers),
+        )
 
-    def _detail(self, url: URL, http_status: int, body: bytes) -> str | None:
-        """The first words of an answer, which without a tunnel may be the proxy's own."""
-        if self._proxy is None or url.scheme == "https":
-            return _excerpt(body)
-        return _UNKNOWN_TO_PROXY if http_status == 407 else _excerpt(body, hidden=self._proxy.hidden)
+    def _detail(self, destination: Destination, response: ResponseHead, body: bytes | None) -> str | None:
+        """What an answer says: of a redirect where to, else the first words of its *body*; None: nothing."""
+        url, status = destination.url.reveal(), response.status or 0
+        if redirect := explain_redirect(status, response.headers.get("location"), url=url):
+            return redirect
+        hidden: Sequence[str] = ()
+        if self._proxy and url.lower().startswith("http:"):  # without a tunnel it may be the proxy that answers
+            if status == 407:
+                return _UNKNOWN_TO_PROXY
+            hidden = self._proxy.hidden
+        if body is None:
+            return name_encoding(response.headers.get("content-encoding"))
+        return _excerpt(body, hidden=hidden)
 
-    def _failure(self, error: Exception, url: URL) -> tuple[Outcome, str]:
-        """What it means that there was no answer to the request for *url*."""
+    @property
+    def _peer(self) -> str:
+        return "the egress proxy or the receiver" if self._proxy else "the receiver"
+
+    def _failure(self, error: Exception, destination: Destination, response: ResponseHead) -> tuple[Outcome, str]:
+        """What it means that *error* ended an attempt without the status of an answer."""
         refused = _cause(error, RefusedAddressError)
         if refused is not None:
             words = "is not a public address; set allow_private: true on this destination if that is meant"
             return Outcome.POLICY, f"{refused.address} {words}"
+        if response.too_large:
+            return Outcome.TRANSIENT, too_large(self._peer)
         match error:
+            case TimeoutError():
+                through = " through the egress proxy" if self._proxy else ""
+                within = f"{destination.timeout.total_seconds():g} s"
+                return Outcome.TRANSIENT, f"no complete answer{through} within {within}"
             case aiohttp.ClientConnectorDNSError() if self._proxy:  # only the proxy's own name is resolved here
                 return Outcome.OURS, f"{error.host}, the name of the egress proxy, cannot be resolved"
-            case aiohttp.ClientConnectorDNSError():
-                return Outcome.TRANSIENT, f"{error.host} cannot be resolved"
             case aiohttp.ClientProxyConnectionError():
-                return Outcome.OURS, f"cannot connect to the egress proxy at {error.host}:{error.port} ({_why(error)})"
+                why = reason(error.os_error)
+                return Outcome.OURS, f"cannot connect to the egress proxy at {error.host}:{error.port} ({why})"
             case aiohttp.ClientHttpProxyError():
+                url = as_configured(destination.url.reveal())
                 return _refusal(error.status, f"{url.host}:{url.port}")
-        peer = "the egress proxy or the receiver" if self._proxy else "the receiver"
-        return Outcome.TRANSIENT, _without_url(error, peer)
+            case aiohttp.ClientConnectorError():  # among them errors of certificates, which are ValueErrors too
+                return Outcome.TRANSIENT, describe(error, self._peer)
+            case ValueError() | aiohttp.NonHttpUrlClientError():
+                return Outcome.POLICY, describe(error, self._peer)
+        return Outcome.TRANSIENT, describe(error, self._peer)
 
 
 def _refusal(http_status: int, receiver: str) -> tuple[Outcome, str]:
@@ -216,18 +252,6 @@ def _public_socket(info: tuple[Any, ...]) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The first LONGEST_ANSWER bytes of the body; the connection is given up where there are more."""
-    chunks = []
-    size = 0
-    while size < LONGEST_ANSWER and (chunk := await response.content.read(LONGEST_ANSWER - size)):
-        chunks.append(chunk)
-        size += len(chunk)
-    if size >= LONGEST_ANSWER:
-        response.close()
-    return b"".join(chunks)
-
-
 def _excerpt(body: bytes, *, hidden: Sequence[str] = ()) -> str | None:
     words = one_line(body[: 4 * EXCERPT].decode("utf-8", "replace"))
     if words is None:
@@ -251,22 +275,3 @@ def _cause(error: BaseException | None, wanted: type[RefusedAddressError]) -> Re
         waiting += [one.__cause__, one.__context__, getattr(one, "os_error", None)]
         waiting += getattr(one, "exceptions", [])
     return None
-
-
-def _without_url(error: BaseException, peer: str) -> str:
-    """What went wrong between us and *peer*, in words that hold no URL: the path of a webhook is its secret."""
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"cannot connect to {error.host}:{error.port} ({_why(error)})"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return f"{peer} closed the connection without an answer"
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return f"the answer of {peer} was cut off"
-    if isinstance(error, aiohttp.ClientResponseError):
-        return f"the answer of {peer} is no HTTP that we understand"
-    return getattr(error, "strerror", None) or type(error).__name__
-
-
-def _why(error: aiohttp.ClientConnectorError) -> str:
-    cause = error.os_error
-    closed = isinstance(cause, ConnectionError)  # without a word, where a tunnel ends in the TLS handshake
-    return cause.strerror or str(cause) or ("the connection was closed" if closed else type(cause).__name__)

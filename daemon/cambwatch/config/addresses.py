@@ -145,8 +145,11 @@ def split_url(text: str) -> SplitResult:
     _check_host(parts)
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not hold a user or password: put them into a header (authorization)")
-    if parts.fragment or text.endswith("#"):
-        raise ValueError("must not have a fragment (#...): it is never sent")
+    if "#" in text:
+        raise ValueError("must not have a fragment (#...): remove it, or write %23 for a # in the path")
+    # Path and query are sent byte for byte, so they have to be what HTTP can send.
+    if not (parts.path + parts.query).isascii():
+        raise ValueError("must have only ASCII behind the host: percent-encode the rest, such as %C3%A9 for é")
     return parts
 
 
@@ -169,7 +172,7 @@ def split_proxy(text: str) -> SplitResult:
 def _split(text: str, *, hint: str = "") -> SplitResult:
     # urlsplit() drops line breaks and tabs without a word.
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("a URL must not hold spaces, line breaks or control characters")
+        raise ValueError("a URL must not hold spaces or control characters: write %20 for a space")
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - raises ValueError where it is none

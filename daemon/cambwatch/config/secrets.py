@@ -111,7 +111,7 @@ def check_url(text: str) -> None:
 def check_service_url(text: str) -> None:
     """The URL of an Apprise service, by its own parser where that is installed; checks.py asks whether it is."""
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("a URL must not hold spaces, line breaks or control characters")
+        raise ValueError("a URL must not hold spaces or control characters: write %20 for a space")
     if apprise.installed() and (why := apprise.why_refused(text)):
         raise ValueError(why)
 

@@ -11,16 +11,18 @@ from aiohttp.hdrs import DATE, RETRY_AFTER
 from yarl import URL
 
 from cambwatch.adapters.camb.timeouts import Timeout, Timeouts
+from cambwatch.adapters.http.errors import describe
+from cambwatch.adapters.http.response_head import LARGEST_HEAD
+from cambwatch.adapters.http.target_url import as_configured
 from cambwatch.core import replies
 from cambwatch.core.accounts import Account
 from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Fault, Json, Report, TaskKey, Unavailable
 from cambwatch.core.result_requests import ResultRequest
 from cambwatch.core.retry import http_date
-from cambwatch.core.text import one_line
 
 LONGEST_RESULT = 8 << 20  # bytes; a result may embed the transcript of a film
-
+MOST_FIELDS = 256  # of the head of an answer, each of LARGEST_HEAD bytes at most
 
 _OWN_TIMEOUT = aiohttp.ClientTimeout(total=None)  # aiohttp sets a timer for each request; we have one for all
 
@@ -69,9 +71,12 @@ class Camb:
                 },
                 timeout=_OWN_TIMEOUT,
                 cookie_jar=aiohttp.DummyCookieJar(),
+                max_line_size=LARGEST_HEAD,
+                max_field_size=LARGEST_HEAD,
+                max_headers=MOST_FIELDS,
             )
             timeouts = Timeouts(account.timeout.total_seconds())
-            base = URL(account.base_url, encoded=True)
+            base = as_configured(account.base_url)
             self._lines[name] = _Line(session, base, base.raw_path.rstrip("/"), timeouts)
         return self
 
@@ -135,14 +140,8 @@ class Camb:
             return _Answer(response.status, said, wish, at or self._now())
         except TimeoutError:
             return Unavailable(Fault.TIMEOUT, detail="no answer in time")
-        except aiohttp.ClientConnectorDNSError as error:
-            return Unavailable(Fault.DNS, detail=f"{error.host} cannot be resolved")
-        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
-            return Unavailable(Fault.TLS, detail=_words(error))
-        except aiohttp.ClientPayloadError:
-            return Unavailable(Fault.UNREADABLE, detail="the answer was cut off")
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError, ValueError) as error:
-            return Unavailable(Fault.CONNECTION, detail=_words(error))
+            return Unavailable(_fault(error), detail=describe(error, "Camb"))
 
 
 def _quoted(task_id: str) -> str:
@@ -171,5 +170,12 @@ async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
     return b"".join(chunks)
 
 
-def _words(error: BaseException) -> str:
-    return one_line(str(error)) or type(error).__name__
+def _fault(error: BaseException) -> Fault:
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return Fault.DNS
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
+            return Fault.TLS
+        case aiohttp.ClientPayloadError():
+            return Fault.UNREADABLE
+    return Fault.CONNECTION

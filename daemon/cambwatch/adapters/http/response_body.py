@@ -1,0 +1,84 @@
+"""The body of a receiver's response: as much of it as arrives and is worth reading."""
+
+import asyncio
+import re
+import zlib
+
+import aiohttp
+
+from cambwatch.adapters.http.response_head import ResponseHead
+
+LONGEST_ANSWER = 64 << 10  # bytes read of a body, and as many decoded at most
+
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+_WINDOWS = {"gzip": _GZIP_OR_ZLIB, "x-gzip": _GZIP_OR_ZLIB, "deflate": _GZIP_OR_ZLIB}
+_STEP = 1024  # bytes: of a broken encoding, what comes before the step that breaks stays
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,30}")
+
+
+async def read_body(
+    response: aiohttp.ClientResponse, head: ResponseHead, *, within_s: float | None
+) -> tuple[bytes, str | None]:
+    """
+    The first LONGEST_ANSWER bytes of the body, and why there is no more; None: that is all, or enough.
+
+    Waits *within_s*, and never longer than the session does. Closes the connection unless the body was complete.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    trouble = None
+    content = response.content
+    head.body = content
+    try:
+        async with asyncio.timeout(within_s):
+            if head.body_broken and not content.is_eof():  # before anybody waited for it
+                chunks.append(content.read_nowait())
+                raise aiohttp.ClientPayloadError
+            while size < LONGEST_ANSWER and (chunk := await content.read(LONGEST_ANSWER - size)):
+                chunks.append(chunk)
+                size += len(chunk)
+    except TimeoutError:
+        trouble = "the body of the answer did not end in time"
+    except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError):
+        trouble = "the body of the answer was cut off"
+    if trouble or size >= LONGEST_ANSWER:
+        response.close()
+    return b"".join(chunks), trouble
+
+
+def decode(body: bytes, content_encoding: str | None) -> bytes | None:
+    """
+    *body* without its encoding, up to LONGEST_ANSWER bytes of it; None for an encoding that is not known here.
+
+    cambwatch asks for no encoding, so one is the mistake of a receiver. A body that is not encoded as its head
+    says stays as it is.
+    """
+    name = (content_encoding or "identity").strip().lower()
+    if name in {"", "identity"}:
+        return body
+    window = _WINDOWS.get(name)
+    if window is None:
+        return None
+    return _inflate(body, window) or (_inflate(body, -zlib.MAX_WBITS) if name == "deflate" else b"") or body
+
+
+def name_encoding(content_encoding: str | None) -> str:
+    """What stands for a body with an encoding that is not known here."""
+    name = (content_encoding or "").strip()
+    return f"({name}-encoded body)" if _TOKEN.fullmatch(name) else "(encoded body)"
+
+
+def _inflate(body: bytes, window: int) -> bytes:
+    """The beginning of what *body* holds, as far as it can be decoded."""
+    machine = zlib.decompressobj(window)
+    plain = b""
+    for start in range(0, len(body), _STEP):
+        try:
+            plain += machine.decompress(
+                machine.unconsumed_tail + body[start : start + _STEP], LONGEST_ANSWER - len(plain)
+            )
+        except zlib.error:
+            break
+        if len(plain) >= LONGEST_ANSWER:
+            break
+    return plain

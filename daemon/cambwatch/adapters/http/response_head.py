@@ -1,0 +1,208 @@
+"""
+The head of a response, known even where aiohttp refuses it or what follows it.
+
+aiohttp 3.14 hands over a response only after its parser took the whole TCP segment. It drops a complete head when the
+same segment holds a bad chunk, or bytes after a 204. The parser (llhttp) also refuses a repeated Content-Length.
+A receiver that answered 2xx took the message, so an unknown status would post it again for days.
+
+A `HeadReader` therefore stands between the transport and aiohttp's protocol. It notes the status, hands the head over
+by itself, and then everything behind it as it arrives. It uses public interfaces only: `request_class`, middlewares,
+and `set_protocol` of asyncio's transports.
+"""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import aiohttp
+from multidict import CIMultiDict
+
+if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+
+LARGEST_HEAD = 66 << 10  # bytes: 64 KB of header fields, and a little for the status line
+MOST_FIELDS = LARGEST_HEAD // len("a:\r\n")  # as many as such a head can hold: its size is what bounds them
+
+_STATUS_LINE = re.compile(rb"HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?=[ \r\n])")
+_BLANK_LINE = re.compile(rb"\n\r?\n")
+_LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([^\r\n]*?)[ \t]*\r?\n")
+_CHUNKED = re.compile(rb"(?im)^transfer-encoding[ \t]*:[^\r\n]*chunked[ \t]*\r?\n")
+
+
+@dataclass
+class ResponseHead:
+    """
+    What arrived of the head of one response; *status* is None until the head is complete.
+
+    A response 1xx is not one, except 101, which ends the exchange. *too_large*: the head has more than LARGEST_HEAD
+    bytes. *body_broken*: what follows cannot be parsed.
+    """
+
+    status: int | None = None
+    too_large: bool = False
+    body_broken: bool = False
+    body: aiohttp.StreamReader | None = None
+    _raw: bytes = b""
+
+    @cached_property
+    def headers(self) -> CIMultiDict[str]:
+        """Its fields, also of a head that aiohttp refuses; empty before it is complete."""
+        lines = self._raw.decode("utf-8", "replace").splitlines()[1:]
+        fields = (line.partition(":") for line in lines if ":" in line)
+        return CIMultiDict((name.strip(), value.strip()) for name, _, value in fields)
+
+    def complete(self, raw: bytes, status: int) -> None:
+        """Take in the whole head."""
+        self._raw, self.status = raw, status
+
+    def break_body(self) -> None:
+        """End the wait for a body that cannot be parsed any further: aiohttp lets its readers wait for ever."""
+        self.body_broken = True
+        if self.body is not None and not self.body.is_eof():
+            self.body.set_exception(aiohttp.ClientPayloadError("the body breaks the rules of HTTP"))
+
+    async def watch(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Fill this head with the response to *request*: a middleware, for one request of WatchedRequest."""
+        if isinstance(request, WatchedRequest):
+            request.head = self
+        return await handler(request)
+
+
+class WatchedRequest(aiohttp.ClientRequest):
+    """A request whose response a HeadReader reads: the `request_class` of a session."""
+
+    head: ResponseHead | None = None
+
+    async def send(self, conn: "Connection") -> aiohttp.ClientResponse:
+        """Send it, after the HeadReader knows that a response is due."""
+        if self.head is not None and conn.transport is not None and conn.protocol is not None:
+            reader = conn.transport.get_protocol()
+            if not isinstance(reader, HeadReader):  # the first request on this connection
+                reader = HeadReader(conn.transport, conn.protocol)
+                conn.transport.set_protocol(reader)
+            reader.expect(self.head)
+        return await super().send(conn)
+
+
+class HeadReader(asyncio.Protocol):
+    """Passes on to *inner* what arrives at *transport*: the head of a response by itself, then what follows it."""
+
+    def __init__(self, transport: asyncio.Transport, inner: "ResponseHandler") -> None:
+        self._transport = transport
+        self._inner = inner
+        self._head: ResponseHead | None = None
+        self._begun = bytearray()  # of a head that is not complete
+        self._reading = False
+
+    def expect(self, head: ResponseHead) -> None:
+        """Fill *head* with the next response."""
+        self._head = head
+        self._begun.clear()
+        self._reading = True
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the transport."""
+        if not self._reading:
+            self._pass_on(data)
+            return
+        searched = max(0, len(self._begun) - 3)
+        self._begun += data
+        if not searched:
+            blank = len(self._begun) - len(self._begun.lstrip(b"\r\n"))  # llhttp skips them as well
+            del self._begun[:blank]
+        self._read(searched)
+
+    def _read(self, searched: int) -> None:
+        """Pass on the heads that are complete, up to and with a final one; search blank lines from *searched*."""
+        start = 0
+        while found := _BLANK_LINE.search(self._begun, max(start, searched)):
+            raw = bytes(self._begun[start : found.end()])
+            line = _STATUS_LINE.match(raw)
+            if line is None or line[1][:1] != b"1" or line[1] == b"101" or len(raw) > LARGEST_HEAD:
+                self._finish(raw, found.end(), line)
+                return
+            start = found.end()  # behind one that only informs
+        if start:
+            self._pass_on(bytes(self._begun[:start]))
+            del self._begun[:start]
+        if not b"HTTP/".startswith(self._begun[:5]):
+            self._stop_reading()
+        elif len(self._begun) > LARGEST_HEAD:
+            self._refuse()
+
+    def _finish(self, raw: bytes, end: int, line: re.Match[bytes] | None) -> None:
+        """Pass on what came before the final head *raw*, then that, then what came behind its *end*."""
+        if len(raw) > LARGEST_HEAD:
+            self._refuse()
+            return
+        before, after = bytes(self._begun[: end - len(raw)]), bytes(self._begun[end:])
+        self._stop_reading(keep=False)
+        mended = mend(raw)
+        if line is not None and self._head is not None:
+            self._head.complete(raw, int(line[1]))
+        if mended is not raw:
+            self._inner.force_close()  # whoever writes such a head may count the bytes behind it in another way
+        for part in (before, mended, after):
+            if part:
+                self._pass_on(part)
+
+    def _refuse(self) -> None:
+        """Give up the connection, because the head is too large."""
+        if self._head is not None:
+            self._head.too_large = True
+        self._stop_reading(keep=False)
+        self._transport.abort()
+
+    def _stop_reading(self, *, keep: bool = True) -> None:
+        """Leave everything to aiohttp from now on; it gets what was held back if *keep*."""
+        begun = bytes(self._begun)
+        self._begun.clear()
+        self._reading = False
+        if keep and begun:
+            self._pass_on(begun)
+
+    def _pass_on(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return
+        self._inner.data_received(data)
+        if self._inner.exception() is not None and self._head is not None:
+            self._head.break_body()
+
+    def eof_received(self) -> None:
+        """Called by the transport."""
+        self._stop_reading()
+        self._inner.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the transport."""
+        self._inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Called by the transport."""
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called by the transport."""
+        self._inner.resume_writing()
+
+
+def mend(head: bytes) -> bytes:
+    """
+    *head* with one Content-Length at most, where the standards say which one counts; else *head* itself.
+
+    The same length several times is one (RFC 9110, 8.6); beside `chunked` none counts (RFC 9112, 6.3).
+    """
+    lengths = [one.strip() for field in _LENGTH.findall(head) for one in field.split(b",")]
+    chunked = bool(lengths) and _CHUNKED.search(head) is not None
+    if len(lengths) < 2 and not chunked:
+        return head
+    without = _LENGTH.sub(b"", head)
+    if chunked:
+        return without
+    if len(set(lengths)) > 1 or not lengths[0].isdigit():
+        return head
+    line, _, rest = without.partition(b"\n")
+    return b"%s\ncontent-length: %s\r\n%s" % (line, lengths[0], rest)
