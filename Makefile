@@ -43,28 +43,28 @@ bench: $(VENV)/.dev
 	@$(BIN)/python benchmarks/operating.py
 	@$(BIN)/python benchmarks/slow_clients.py
 
-# What is installed is pinned, with hashes, in constraints.txt, with all extras in constraints-extras.txt, and with what
-# tests need in constraints-dev.txt; this makes them anew.
+# requirements/ pins what is installed, with hashes: runtime.txt, extras.txt (all extras besides) and dev.txt (what the
+# tests need besides). This writes the three files again.
 lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  pyproject.toml --group build --output-file constraints.txt
+	  pyproject.toml --group build --output-file requirements/runtime.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  pyproject.toml --all-extras --group build --constraints constraints.txt --output-file constraints-extras.txt
+	  pyproject.toml --all-extras --group build --constraints requirements/runtime.txt --output-file requirements/extras.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-	  pyproject.toml --group build --group dev --constraints constraints-extras.txt --output-file constraints-dev.txt
+	  pyproject.toml --group build --group dev --constraints requirements/extras.txt --output-file requirements/dev.txt
 
 clean:
 	rm -rf $(VENV)
 
-$(VENV)/.runtime: constraints.txt pyproject.toml | $(VENV)/.made
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(VENV)/.made
 	@echo "Setting up in $(VENV), once ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/runtime.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: constraints-dev.txt pyproject.toml | $(VENV)/.made
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/.made
 	@echo "Setting up in $(VENV), with what the tests need, once ..."
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints-dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@ $(VENV)/.runtime
 

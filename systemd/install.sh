@@ -34,7 +34,7 @@ clone=$(cd -- "$(dirname -- "$(readlink -f -- "$0")")/.." && pwd)
 
 main() {
     local api_key_file='' slack_url_file='' prefix='' uninstall=
-    pins=constraints.txt
+    pins=requirements/runtime.txt
     while [ $# -gt 0 ]; do
         case $1 in
         --api-key-file | --slack-url-file | --prefix)
@@ -47,7 +47,7 @@ main() {
             shift 2
             ;;
         --extras)
-            pins=constraints-extras.txt
+            pins=requirements/extras.txt
             shift
             ;;
         --uninstall)
@@ -71,7 +71,7 @@ main() {
         uninstall "$prefix"
         return
     fi
-    [ -f "$clone/constraints.txt" ] || fail "$clone holds no cambwatch: run this script out of a whole clone"
+    [ -f "$clone/requirements/runtime.txt" ] || fail "$clone holds no cambwatch: run this script out of a whole clone"
     check_command
 
     local python release
@@ -204,7 +204,7 @@ build() {
     say "Setting up the program in $2 ..."
     umask 022
     mkdir -p "${2%/*}"
-    ! compgen -G "${2%/*/*}/current/lib/python*/site-packages/asyncpg" >/dev/null || pins=constraints-extras.txt
+    ! compgen -G "${2%/*/*}/current/lib/python*/site-packages/asyncpg" >/dev/null || pins=requirements/extras.txt
     "$1" -m venv "$2" || fail "$1 could not make a venv in $2"
     "$2/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$clone/$pins" ||
         fail "pip could not install what is pinned in $pins: it needs PyPI, or PIP_INDEX_URL, or PIP_NO_INDEX=1 with PIP_FIND_LINKS"

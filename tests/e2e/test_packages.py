@@ -96,7 +96,7 @@ def test_the_sdist_is_enough_to_build_the_same_wheel(wheel, unpacked, tmp_path):
     """Byte for byte; and it holds what the README sends its readers to."""
     (again,) = build(unpacked, tmp_path, "-t", "wheel").glob("*.whl")
     assert again.read_bytes() == wheel.read_bytes()
-    for name in ("CHANGELOG.md", "config.example.yaml", "Makefile", "constraints.txt", "tests/conftest.py"):
+    for name in ("CHANGELOG.md", "config.example.yaml", "Makefile", "requirements/runtime.txt", "tests/conftest.py"):
         assert (unpacked / name).is_file(), name
     links = re.findall(r"\]\(((?!https?:|#)[^)#]+)", (unpacked / "README.md").read_text())
     assert [link for link in links if not (unpacked / link).exists() and not link.startswith("http")] == []

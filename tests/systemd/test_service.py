@@ -66,7 +66,7 @@ def _wheels(python):
         check=True,
         stdout=subprocess.PIPE,
     ).stdout.strip()
-    pins = CLONE / "constraints-extras.txt"
+    pins = CLONE / "requirements" / "extras.txt"
     folder = CLONE / ".venv/wheels" / f"{version}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}"
     if not (folder / "complete").exists():
         subprocess.run(
