@@ -89,6 +89,8 @@ alerts = st.builds(
 routed = st.one_of(tasks, groups)
 events = st.one_of(tasks, groups, alerts)
 
+COMMAND = "`cambwatch show dub 6a1f0c9e-58b5-4b8e`"  # prints the task of ended()
+
 
 def ended(
     status: Status = Status.SUCCESS, *, after: timedelta = timedelta(seconds=41.2), **fields: object

@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from event_samples import START, TERMINAL, complete, ended, events, receiver
+from event_samples import COMMAND, START, TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -145,7 +145,7 @@ def test_digest_reads_well() -> None:
             "description": (
                 "1 succeeded, 1 failed, 1 group complete\n"
                 '- 06:00 ✅ Dub "Pilot \\& friends" succeeded after 41 s'
-                " · [Video](https://a/1?x&y) · 1 more in the result\n"
+                f" · [Video](https://a/1?x&y) · 1 more in the result: {COMMAND}\n"
                 '- 07:35 ❌ Dub "\\*Second\\*" failed after 1 h 35 min\\: TOO\\_LONG. Contact support\n'
                 '- 06:03 ⚠️ Group "season-1" is complete\\: 1 succeeded, 1 failed'
             ),
@@ -210,7 +210,7 @@ def test_links_without_room_are_counted() -> None:
     links = (Link("A", "javascript:x"), *(Link(f"L{n}", f"https://a/{n}/" + "y" * 1000) for n in range(9)))
     lines = embed_of(ended(links=links))["description"].splitlines()
     assert [line[:5] for line in lines[1:4]] == ["- [L0", "- [L1", "- [L2"]
-    assert lines[4:] == ["- 7 more in the result"]
+    assert lines[4:] == [f"- 7 more in the result: {COMMAND} prints it"]
 
 
 def test_group_tells_its_counts() -> None:

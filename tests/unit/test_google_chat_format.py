@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from event_samples import START, TERMINAL, complete, ended, events, receiver
+from event_samples import COMMAND, START, TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -119,8 +119,8 @@ def test_plain_form_keeps_the_links_that_have_room() -> None:
     lines = text.splitlines()
     assert lines[0] == '✅ Dub "‹users/all›" succeeded after 41 s'
     assert lines[2] == "<https://a/1?x&y|A ‹b›>"
-    assert [line[-3:] for line in lines[3:]] == ["|C>", "ult"]
-    assert lines[-1] == "3 more in the result"
+    assert [line[-3:] for line in lines[3:]] == ["|C>", " it"]
+    assert lines[-1] == f"3 more in the result: {COMMAND} prints it"
 
 
 ORDINARY = [
@@ -156,7 +156,7 @@ def test_digest_reads_well() -> None:
                 "topLabel": "06:00",
                 "text": '✅ Dub "Pilot &amp; friends" succeeded after 41 s',
                 "wrapText": True,
-                "bottomLabel": "1 more in the result",
+                "bottomLabel": f"1 more in the result: {COMMAND}",
                 "button": {"text": "Video", "onClick": {"openLink": {"url": "https://a/1?x&y"}}},
             }
         },
@@ -229,13 +229,15 @@ def test_task_without_a_name_is_called_by_kind_and_id(status: Status) -> None:
 
 def test_links_without_room_are_counted() -> None:
     """Other schemes, endless URLs, and more buttons than anybody wants."""
-    bad = ["javascript:alert(1)", "https://exämple.com/a", "https://a/" + "é" * 600, "ftp://a", "https://a b"]
+    bad = ["javascript:alert(1)", "https://exämple.com/a", "https://a/" + "é" * 6000, "ftp://a", "https://a b"]
     lines = lines_of(ended(links=tuple(Link("X", url) for url in bad)))
-    assert "5 more in the result" in lines
+    assert f"5 more in the result: {COMMAND} prints it" in lines
     assert "X" not in lines
-    assert "10 more in the result" in lines_of(ended(links=tuple(Link("X", f"https://a/{n}") for n in range(50))))
+    assert f"10 more in the result: {COMMAND} prints it" in lines_of(
+        ended(links=tuple(Link("X", f"https://a/{n}") for n in range(50)))
+    )
     many = lines_of(ended(links=tuple(Link("X", f"https://a/{n:02}/" + "y" * 1900) for n in range(20))))
-    assert "6 more in the result" in many
+    assert f"6 more in the result: {COMMAND} prints it" in many
 
 
 def test_group_tells_its_counts() -> None:

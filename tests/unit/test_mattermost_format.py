@@ -5,7 +5,7 @@ import re
 from datetime import timedelta
 
 import pytest
-from event_samples import START, TERMINAL, complete, ended, events, receiver
+from event_samples import COMMAND, START, TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -90,7 +90,8 @@ def test_digest_reads_well() -> None:
     assert digest_of(ORDINARY) == (
         "**⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC**\n\n"
         "1 succeeded, 1 failed, 1 group complete\n\n"
-        '- 06:00 ✅ Dub "Pilot &amp; friends" succeeded after 41 s · [Video](https://a/1?x&y) · 1 more in the result\n'
+        '- 06:00 ✅ Dub "Pilot &amp; friends" succeeded after 41 s · [Video](https://a/1?x&y)'
+        f" · 1 more in the result: {COMMAND}\n"
         '- 07:35 ❌ Dub "\\*Second\\*" failed after 1 h 35 min:\u200b TOO\\_LONG. Contact support\n'
         '- 06:03 ⚠️ Group "season-1" is complete:\u200b 1 succeeded, 1 failed'
     )
@@ -106,7 +107,7 @@ def test_success_reads_well() -> None:
         "**Kind:** Text to voice · **Status:** SUCCESS · **Duration:** 41 s\n\n"
         "**What to do:** Listen to the previews and download the voice\n\n"
         "- [Preview 1](https://a/1?x&y)\n"
-        "- 1 more in the result\n\n"
+        "- 1 more in the result: `cambwatch show text-to-voice 6a1f0c9e-58b5-4b8e` prints it\n\n"
         "**Details:** Task 6a1f0c9e-58b5-4b8e"
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from event_samples import TERMINAL, complete, ended, events, receiver
+from event_samples import COMMAND, TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
 from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
@@ -144,7 +144,7 @@ def test_plain_form_keeps_the_links_that_have_room() -> None:
     lines = json.loads(rendered.body)["text"].splitlines()
     assert lines[:2] == ["✅ Dub 6a1f0c9e… succeeded after 41 s", "Download the result"]
     assert [line[-8:] for line in lines[2:5]] == ["|Part 0>", "|Part 1>", "|Part 2>"]
-    assert lines[5:] == ["6 more in the result"]
+    assert lines[5:] == [f"6 more in the result: {COMMAND} prints it"]
 
 
 ORDINARY = [
@@ -183,7 +183,7 @@ def test_digest_reads_well() -> None:
     assert [text["text"] for text in texts_in(message["blocks"])] == [
         "⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC",
         "1 succeeded, 1 failed, 1 group complete",
-        '06:00 ✅ Dub "Pilot &amp; friends" succeeded after 41 s · 1 more in the result',
+        f'06:00 ✅ Dub "Pilot &amp; friends" succeeded after 41 s · 1 more in the result: {COMMAND}',
         "Video",
         '07:35 ❌ Dub "*Second*" failed after 1 h 35 min: TOO_LONG. Contact support',
         '06:03 ⚠️ Group "season-1" is complete: 1 succeeded, 1 failed',
@@ -266,10 +266,10 @@ def test_links_without_room_are_counted() -> None:
     """Other schemes, hosts that Slack may refuse and endless URLs as well."""
     bad = ["javascript:alert(1)", "https://exämple.com/a", "https://a/" + "é" * 600, "ftp://a", "https://a b"]
     event = ended(links=tuple(Link("X", url) for url in bad))
-    assert "5 more in the result" in said(event)
+    assert f"5 more in the result: {COMMAND} prints it" in said(event)
     assert "X" not in said(event).replace("EXPIRED", "")
     many = said(ended(links=tuple(Link("X", f"https://a/{n}/" + "y" * 2900) for n in range(20))))
-    assert "17 more in the result" in many  # all blocks together have a limit, too
+    assert f"17 more in the result: {COMMAND} prints it" in many  # all blocks together have a limit, too
 
 
 def test_link_cannot_break_out_of_its_brackets() -> None:

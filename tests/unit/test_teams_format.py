@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from event_samples import START, TERMINAL, complete, ended, events, receiver
+from event_samples import COMMAND, START, TERMINAL, complete, ended, events, receiver
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -127,7 +127,7 @@ def test_digest_reads_well() -> None:
     assert list(lines_of(card)) == [
         "⚠️ 3 events on 2026-11-22 between 06:00 and 07:35 UTC",
         "1 succeeded, 1 failed, 1 group complete",
-        '06:00 ✅ Dub "Pilot & friends" succeeded after 41 s · Video · 1 more in the result',
+        f'06:00 ✅ Dub "Pilot & friends" succeeded after 41 s · Video · 1 more in the result: {COMMAND}',
         '07:35 ❌ Dub "*Second*" failed after 1 h 35 min: TOO_LONG. Contact support',
         '06:03 ⚠️ Group "season-1" is complete: 1 succeeded, 1 failed',
     ]
@@ -205,14 +205,14 @@ def test_first_five_links_are_buttons_and_the_rest_is_text() -> None:
 
 def test_links_without_room_are_counted() -> None:
     """Other schemes and endless URLs as well."""
-    bad = ["javascript:alert(1)", "https://exämple.com/a", "https://a/" + "é" * 600, "ftp://a", "https://a b"]
+    bad = ["javascript:alert(1)", "https://exämple.com/a", "https://a/" + "é" * 6000, "ftp://a", "https://a b"]
     lines = list(lines_of(card_of(ended(links=tuple(Link("X", url) for url in bad)))))
-    assert "5 more in the result" in lines
+    assert f"5 more in the result: {COMMAND} prints it" in lines
     assert "X" not in lines
     many = ended(links=tuple(Link("X", f"https://a/{n:02}/" + "y" * 1900) for n in range(20)))
     lines = list(lines_of(card_of(many)))
     assert lines.count("X") + lines[5].count("X") == 9
-    assert "11 more in the result" in lines
+    assert f"11 more in the result: {COMMAND} prints it" in lines
 
 
 def test_links_fill_the_card_to_its_limit_and_no_further() -> None:

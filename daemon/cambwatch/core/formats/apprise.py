@@ -16,12 +16,11 @@ from datetime import datetime
 from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
-from cambwatch.core.events import Event, GroupComplete, Link
+from cambwatch.core.events import Event, GroupComplete
 from cambwatch.core.formats.digests import Digest, Entry, digest_of
-from cambwatch.core.formats.fitting import Escapes, ascii_url, fit, within
-from cambwatch.core.formats.markdown import NOTHING
+from cambwatch.core.formats.fitting import NOTHING, Escapes, ascii_url, fit, within
 from cambwatch.core.formats.message import Message, compact
-from cambwatch.core.formats.telling import label_of, more, tell
+from cambwatch.core.formats.telling import Telling, label_of, more, tell
 
 # Our own, all of them: what one of a hundred services takes is known to Apprise alone.
 TITLE = 200
@@ -29,8 +28,8 @@ LINE = 700
 TOLD = 2000
 NOTES = 500
 LABEL = 100
-URL = 1000
-LINKS = 2000
+LINKS = 3000
+DIGEST_URL = 1000  # of an entry; three entries with a link of that size fit
 DIGEST = 3500  # most chats take it whole
 
 ESCAPES: Escapes = MappingProxyType({"@": f"@{NOTHING}", "<": f"<{NOTHING}"})  # @all, <!channel>, <@U123>
@@ -51,7 +50,7 @@ class Apprise:
             lines.append(_fit(telling.told, TOLD))
         if telling.advice is not None:
             lines.append(_fit(telling.advice, LINE))
-        lines += _links(telling.links)
+        lines += _links(telling)
         if telling.notes:
             lines.append(_fit(" · ".join(telling.notes), NOTES))
         trouble = "warning" if isinstance(event, GroupComplete) else "failure"
@@ -65,7 +64,7 @@ class Apprise:
         def fits(digest: Digest) -> bool:
             return sum(len(line) + 1 for line in _lines(digest)) <= DIGEST
 
-        digest = digest_of(events, late=late, longest_url=URL, fits=fits)
+        digest = digest_of(events, late=late, longest_url=DIGEST_URL, fits=fits)
         notify_type = "success" if digest.succeeded else "warning"
         message = _message(digest.title, _lines(digest), notify_type=notify_type, overflow="split")
         return message, len(digest.entries)
@@ -94,11 +93,11 @@ def _entry(entry: Entry, clock: str) -> str:
     return line if entry.rest is None else f"{line} · {entry.rest}"
 
 
-def _links(links: Sequence[Link]) -> list[str]:
-    urls = ((link, ascii_url(link.url, URL)) for link in links)
+def _links(telling: Telling) -> list[str]:
+    urls = ((link, ascii_url(link.url, LINKS)) for link in telling.links)
     told = (None if url is None else f"{_fit(label_of(link), LABEL)}: {_quiet(url)}" for link, url in urls)
     lines, left_out = within(told, LINKS, len)
-    return [*lines, more(left_out)] if left_out else lines
+    return [*lines, more(left_out, telling.where)] if left_out else lines
 
 
 def _quiet(url: str) -> str:

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
 from cambwatch.core.formats.fitting import ascii_url
-from cambwatch.core.formats.telling import label_of, more, tell
+from cambwatch.core.formats.telling import label_of, more, show_command, tell
 
 MOST_IN_DIGEST = 40
 """Events that one message tells of at most: nobody reads more to the end."""
@@ -40,7 +40,8 @@ class Entry:
     One event of a digest.
 
     *at* is in UTC; *line* is the summary. *link* is the first that the service lets people
-    open, with a URL in ASCII and a label that is not empty; *left_out* counts the others.
+    open, with a URL in ASCII and a label that is not empty; *left_out* counts the others,
+    and *command* prints them.
     *noun* and *counted* are words for one such event and for several: `task ended`, `succeeded`.
     """
 
@@ -49,6 +50,7 @@ class Entry:
     line: str
     link: Link | None
     left_out: int
+    command: str | None
     succeeded: bool
     noun: tuple[str, str]
     counted: tuple[str, str]
@@ -56,7 +58,7 @@ class Entry:
     @property
     def rest(self) -> str | None:
         """What to say of the links that are left out, if any."""
-        return more(self.left_out) if self.left_out else None
+        return more(self.left_out, self.command and f"`{self.command}`") if self.left_out else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ def _entry(event: Event, longest_url: int) -> Entry:
         line=telling.line,
         link=link,
         left_out=len(telling.links) - (link is not None),
+        command=show_command(event) if isinstance(event, TaskEnded) else None,
         succeeded=telling.succeeded,
         noun=noun,
         counted=counted,

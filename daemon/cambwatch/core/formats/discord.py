@@ -15,7 +15,7 @@ from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event
 from cambwatch.core.formats.digests import Digest, digest_of
 from cambwatch.core.formats.fitting import Escapes, fit, utf16
-from cambwatch.core.formats.markdown import MARKDOWN, digest_lines, link_lines
+from cambwatch.core.formats.markdown import MARKDOWN, at_line_start, digest_lines, link_lines
 from cambwatch.core.formats.message import Message, compact, headers_for
 from cambwatch.core.formats.telling import GREEN, RED, Telling, tell
 from cambwatch.core.instants import rfc3339
@@ -29,7 +29,7 @@ EMBEDS = 6000  # all texts of a message's embeds together
 TOLD = 1500
 VALUE = 200
 FOOTER = 500
-URL = 2048
+DIGEST_URL = 2048  # a digest has to hold one entry, whatever that holds
 
 # Discord lets every character but letters and digits be escaped; `<` begins mentions and times, `:` ends `https`.
 ESCAPES: Escapes = MappingProxyType({**MARKDOWN, "&": "\\&", "<": "\\<", ":": "\\:"})
@@ -53,7 +53,7 @@ class Discord:
         def fits(digest: Digest) -> bool:
             return utf16(_title(digest)) + sum(map(utf16, _descriptions(digest))) <= EMBEDS
 
-        digest = digest_of(events, late=late, longest_url=URL, fits=fits)
+        digest = digest_of(events, late=late, longest_url=DIGEST_URL, fits=fits)
         color = GREEN if digest.succeeded else RED
         embeds: list[dict[str, Json]] = [{"description": text, "color": color} for text in _descriptions(digest)]
         embeds[0]["title"] = _title(digest)
@@ -63,7 +63,7 @@ class Discord:
         """Text alone, with the links for which there is room."""
         telling = tell(event)
         words = fit(telling.words, CONTENT // 2, escapes=ESCAPES)
-        lines = link_lines(telling.links, CONTENT - utf16(words) - 1, escapes=ESCAPES, longest_url=URL, width=utf16)
+        lines = _links(telling, CONTENT - utf16(words) - 1)
         return _message({"content": "\n".join([words, *lines])}, destination)
 
 
@@ -99,15 +99,20 @@ def _embed(telling: Telling) -> dict[str, Json]:
     if telling.advice is not None:
         paragraphs.append(f"**What to do:** {fit(telling.advice, VALUE, escapes=ESCAPES)}")
     room = DESCRIPTION - sum(utf16(paragraph) + 1 for paragraph in paragraphs)
-    lines = link_lines(telling.links, room, escapes=ESCAPES, longest_url=URL, width=utf16)
+    lines = _links(telling, room)
     embed: dict[str, Json] = {
         "title": fit(telling.title, TITLE, escapes=ESCAPES),
         "description": "\n".join([*paragraphs, *lines]),
         "color": telling.color,
         "fields": [
-            {"name": name, "value": fit(value, VALUE, escapes=ESCAPES), "inline": True} for name, value in telling.facts
+            {"name": name, "value": fit(at_line_start(value), VALUE, escapes=ESCAPES), "inline": True}
+            for name, value in telling.facts
         ],
     }
     if telling.notes:
         embed["footer"] = {"text": fit(" · ".join(telling.notes), FOOTER)}  # no Markdown there
     return embed
+
+
+def _links(telling: Telling, room: int) -> list[str]:
+    return link_lines(telling.links, room, escapes=ESCAPES, longest_url=DESCRIPTION, width=utf16, where=telling.where)

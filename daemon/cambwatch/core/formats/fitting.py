@@ -1,5 +1,6 @@
 """Texts, lists and URLs in the sizes that a service takes."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TypeVar
@@ -14,6 +15,11 @@ Escapes = Mapping[str, str]
 """What stands for a character that a service gives a meaning to."""
 
 PLAIN: Escapes = MappingProxyType({})
+NOTHING = "\u200b"
+"""A space of no width: keeps two characters apart that mean something together."""
+
+_FORMATTING = re.compile(r"[*~`]|(?<![^\W_])_|_(?![^\W_])|:(?=[\w+'-]+:)")
+_LOOK_ALIKES = {"*": "∗", "~": "∼", "`": "ˋ", "_": "ˍ", ":": f":{NOTHING}"}
 _AS_IN_URL = "!#$%&'*+,/:;=?@[]~"  # kept as they are; what is not ASCII, and < > | " \ ( ), is percent-encoded
 
 
@@ -25,6 +31,11 @@ def utf16(words: str) -> int:
 def escape(words: str, escapes: Escapes) -> str:
     """*words* with each of *escapes* in its place."""
     return "".join(escapes.get(character, character) for character in words)
+
+
+def unformatted(words: str) -> str:
+    """*words* for text that knows `*bold*` and `:emoji:`, but no escapes: with look-alikes in their place."""
+    return _FORMATTING.sub(lambda found: _LOOK_ALIKES[found[0]], words)
 
 
 def fit(words: str, longest: int, *, escapes: Escapes = PLAIN, width: Callable[[str], int] = utf16) -> str:

@@ -1,15 +1,13 @@
 """What Discord and Mattermost have in common: Markdown in which what others have chosen is only characters."""
 
+import re
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from cambwatch.core.events import Link
 from cambwatch.core.formats.digests import Digest
-from cambwatch.core.formats.fitting import Escapes, ascii_url, escape, fit, within
+from cambwatch.core.formats.fitting import NOTHING, Escapes, ascii_url, escape, fit, within
 from cambwatch.core.formats.telling import label_of, more
-
-NOTHING = "\u200b"
-"""A space of no width: keeps two characters apart that mean something together."""
 
 MARKDOWN: Escapes = MappingProxyType({character: f"\\{character}" for character in r"\`*_[]#~|"} | {"@": f"@{NOTHING}"})
 """
@@ -21,24 +19,37 @@ when Markdown is gone.
 
 LABEL = 100  # our own: of a link
 
+_BLOCK = re.compile(r"[-+>=]|\d+[.)]\s")
+
+
+def at_line_start(words: str) -> str:
+    """*words* for the beginning of a line, where they would be a list, a quote or a heading."""
+    return NOTHING + words if _BLOCK.match(words) else words
+
 
 def link_lines(
-    links: Sequence[Link], room: int, *, escapes: Escapes, longest_url: int, width: Callable[[str], int]
+    links: Sequence[Link],
+    room: int,
+    *,
+    escapes: Escapes,
+    longest_url: int,
+    width: Callable[[str], int],
+    where: str | None = None,
 ) -> list[str]:
-    """*links* as a list in at most *room*, line breaks included, and a word about those that are left out."""
+    """*links* as a list in at most *room*, line breaks included, and a word about those left out: see more()."""
     lines, left_out = within(
         (_line(link, escapes=escapes, longest_url=longest_url) for link in links),
-        room - len(_left_out(len(links))) - 1,
+        room - len(_left_out(len(links), where)) - 1,
         lambda line: width(line) + 1,
     )
-    return [*lines, _left_out(left_out)] if left_out else lines
+    return [*lines, _left_out(left_out, where)] if left_out else lines
 
 
-def digest_lines(digest: Digest, *, escapes: Escapes) -> list[str]:
+def digest_lines(digest: Digest, *, escapes: Escapes, prepared: Callable[[str], str] = str) -> list[str]:
     """The entries of *digest* as a list, each whole."""
     lines = []
     for entry in digest.entries:
-        parts = [f"- {digest.clock(entry)} {entry.icon} {escape(entry.line, escapes)}"]
+        parts = [f"- {digest.clock(entry)} {entry.icon} {escape(prepared(entry.line), escapes)}"]
         if entry.link is not None:
             parts.append(_link(entry.link.label, entry.link.url, escapes=escapes))
         if entry.rest is not None:
@@ -56,5 +67,5 @@ def _link(label: str, url: str, *, escapes: Escapes) -> str:
     return f"[{fit(label, LABEL, escapes=escapes)}]({url})"
 
 
-def _left_out(count: int) -> str:
-    return f"- {more(count)}"
+def _left_out(count: int, where: str | None) -> str:
+    return f"- {more(count, where)}"

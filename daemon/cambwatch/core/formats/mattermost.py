@@ -6,6 +6,7 @@ counted after their own escaping. Lengths are counted in characters, as the serv
 a longer text would be split, in the middle of a link if need be.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,10 +15,10 @@ from types import MappingProxyType
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event
 from cambwatch.core.formats.digests import Digest, digest_of
-from cambwatch.core.formats.fitting import Escapes, fit
-from cambwatch.core.formats.markdown import MARKDOWN, NOTHING, digest_lines, link_lines
+from cambwatch.core.formats.fitting import NOTHING, Escapes, fit
+from cambwatch.core.formats.markdown import MARKDOWN, digest_lines, link_lines
 from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.formats.telling import tell
+from cambwatch.core.formats.telling import more, tell
 
 TEXT = 16_383
 # Our own: what nobody reads to the end.
@@ -25,12 +26,23 @@ TITLE = 300
 VALUE = 300
 TOLD = 4000
 NOTES = 1000
-URL = 4096
+PLAIN = 1200
+DIGEST_URL = 4096  # a digest has to hold one entry, whatever that holds
 
 ESCAPES: Escapes = MappingProxyType(
-    # Entities, because the server takes `<a|b>` for a link of Slack's before it looks for escapes.
-    {**MARKDOWN, "&": "&amp;", "<": "&lt;", ">": "&gt;", ":": f":{NOTHING}"}  # `:` begins an emoji, and ends `https`
+    {
+        **MARKDOWN,
+        # Entities, because the server takes `<a|b>` for a link of Slack's before it looks for escapes.
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+        # Entities, because its reader of Markdown knows no `\$`, and `\\` not before a letter.
+        "$": "&#36;",
+        "\\": "&#92;",
+        ":": f":{NOTHING}",  # begins an emoji, and ends `https`
+    }
 )
+_EMOTICON = re.compile(r"<(?=/?3)|;(?=-?\))|x-(?=d)", re.IGNORECASE)  # those without a colon
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +63,7 @@ class Mattermost:
             paragraphs.append(f"**What to do:** {_fit(telling.advice, VALUE)}")
         notes = [f"**Details:** {_fit(' · '.join(telling.notes), NOTES)}"] if telling.notes else []
         room = TEXT - sum(len(paragraph) + 2 for paragraph in (*paragraphs, *notes))
-        lines = link_lines(telling.links, room, escapes=ESCAPES, longest_url=URL, width=len)
+        lines = link_lines(telling.links, room, escapes=ESCAPES, longest_url=TEXT, width=len, where=telling.where)
         links = ["\n".join(lines)] if lines else []
         return Message(compact({"text": "\n\n".join([*paragraphs, *links, *notes])}), headers_for(destination))
 
@@ -61,21 +73,28 @@ class Mattermost:
         def fits(digest: Digest) -> bool:
             return len(_text(digest)) <= TEXT
 
-        digest = digest_of(events, late=late, longest_url=URL, fits=fits)
+        digest = digest_of(events, late=late, longest_url=DIGEST_URL, fits=fits)
         return Message(compact({"text": _text(digest)}), headers_for(destination)), len(digest.entries)
 
     def plain(self, event: Event, destination: Destination) -> Message | None:
-        """The shortest words there are."""
-        return Message(compact({"text": _fit(tell(event).words, VALUE * 4)}), headers_for(destination))
+        """The shortest words there are, and where the links are."""
+        telling = tell(event)
+        links = f" · {more(len(telling.links), telling.where)}" if telling.links else ""
+        text = _fit(telling.words, PLAIN - len(links)) + links
+        return Message(compact({"text": text}), headers_for(destination))
 
 
 FORMAT = Mattermost()
 
 
 def _text(digest: Digest) -> str:
-    lines = "\n".join(digest_lines(digest, escapes=ESCAPES))
+    lines = "\n".join(digest_lines(digest, escapes=ESCAPES, prepared=_without_emoticons))
     return f"**{digest.title}**\n\n{digest.lead}\n\n{lines}"
 
 
 def _fit(words: str, longest: int) -> str:
-    return fit(words, longest, escapes=ESCAPES, width=len)
+    return fit(_without_emoticons(words), longest, escapes=ESCAPES, width=len)
+
+
+def _without_emoticons(words: str) -> str:
+    return _EMOTICON.sub(lambda found: found[0] + NOTHING, words)

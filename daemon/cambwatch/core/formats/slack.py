@@ -18,19 +18,19 @@ from types import MappingProxyType
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats.digests import Digest, digest_of
-from cambwatch.core.formats.fitting import Escapes, ascii_url, escape, fit, utf16, within
+from cambwatch.core.formats.fitting import Escapes, ascii_url, escape, fit, unformatted, utf16, within
 from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.formats.telling import label_of, more, tell
+from cambwatch.core.formats.telling import Telling, label_of, more, tell
 from cambwatch.core.model import Json
 
 HEADER = 150
 TEXT = 3000  # of a section, of the fallback, of a URL
-FIELD = 2000
+FIELD = 300  # our own: 2000 are allowed, but all blocks together have a limit
 BUTTON = 75
 BUTTONS = 5
 CONTEXT = 10  # elements
 CONTEXT_TEXT = 150  # our own: ten longer ones are no footnote
-AROUND_LINKS = 400  # characters of the blocks that links stand in, and of a word about those left out
+AROUND = 100  # characters of a block besides its content
 BLOCKS = 12_000
 """
 Characters of all blocks together, as JSON.
@@ -59,8 +59,8 @@ class Slack:
         if telling.advice is not None:
             blocks.append({"type": "section", "text": _mrkdwn(f"*What to do:* {_fit(telling.advice, TEXT - 20)}")})
         notes = [_context(telling.notes)] if telling.notes else []
-        links = _links(telling.links, BLOCKS - _size([*blocks, *notes]) - AROUND_LINKS)
-        message = {"text": _fit(telling.words, TEXT), "blocks": [*blocks, *links, *notes]}
+        links = _links(telling, BLOCKS - _size([*blocks, *notes]))
+        message = {"text": _formatted(telling.words, TEXT), "blocks": [*blocks, *links, *notes]}
         return Message(compact(message), headers_for(destination))
 
     def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
@@ -70,15 +70,17 @@ class Slack:
             return _size(_digest(digest)) <= BLOCKS
 
         digest = digest_of(events, late=late, longest_url=TEXT, fits=fits)
-        message = {"text": _fit(digest.words, TEXT), "blocks": _digest(digest)}
+        message = {"text": _formatted(digest.words, TEXT), "blocks": _digest(digest)}
         return Message(compact(message), headers_for(destination)), len(digest.entries)
 
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """Text alone, with the links for which there is room."""
         telling = tell(event)
-        words = _fit(telling.words, TEXT // 2)
-        lines, left_out = within(map(_link, telling.links), TEXT - utf16(words) - 40, lambda line: utf16(line) + 1)
-        text = "\n".join([words, *lines, *([more(left_out)] if left_out else [])])
+        words = _formatted(telling.words, TEXT // 2)
+        rest = _fit(more(len(telling.links), telling.where), TEXT)
+        room = TEXT - utf16(words) - utf16(rest) - 1
+        lines, left_out = within(map(_link, telling.links), room, lambda line: utf16(line) + 1)
+        text = "\n".join([words, *lines, *([_fit(more(left_out, telling.where), TEXT)] if left_out else [])])
         return Message(compact({"text": text}), headers_for(destination))
 
 
@@ -99,7 +101,7 @@ def _digest(digest: Digest) -> list[Json]:
 
 
 def _facts(facts: Sequence[tuple[str, str]]) -> Json:
-    fields = [_mrkdwn(f"*{name}*\n{_fit(value, FIELD - 20)}") for name, value in facts]
+    fields = [_mrkdwn(f"*{name}*\n{_formatted(value, FIELD)}") for name, value in facts]
     return {"type": "section", "fields": fields}
 
 
@@ -109,30 +111,42 @@ def _context(notes: Sequence[str]) -> Json:
     return {"type": "context", "elements": [_plain(note, CONTEXT_TEXT) for note in notes]}
 
 
-def _links(links: Sequence[Link], room: int) -> Iterator[Json]:
-    """The first links as buttons, further ones as text, and a word about those that have no room."""
+def _links(telling: Telling, room: int) -> Iterator[Json]:
+    """The first links as buttons, further ones as text where they fit, and a word about those that have no room."""
+    room -= _size(_left_out(telling, len(telling.links))) + 1
     buttons: list[Json] = []
-    lines: list[str] = []
-    left_out = 0
-    for link in links:
+    sections: list[str] = []
+    shown = 0
+    for link in telling.links:
         url = ascii_url(link.url, TEXT)
-        line = _link(link)
-        piece = None if url is None or len(buttons) == BUTTONS else _button(label_of(link), url)
-        cost = _size(piece if piece is not None else line) + 1
-        if url is None or line is None or cost > room or (piece is None and len("\n".join([*lines, line])) > TEXT):
-            left_out += 1
+        if url is None:
+            continue
+        line = _line(label_of(link), url)
+        as_text = len(buttons) >= BUTTONS and utf16(line) <= TEXT
+        section_is_full = not sections or utf16(sections[-1]) + 1 + utf16(line) > TEXT
+        opens = section_is_full if as_text else len(buttons) % BUTTONS == 0
+        button = _button(label_of(link), url)
+        cost = _size(line if as_text else button) + 1 + (AROUND if opens else 0)
+        if cost > room:
             continue
         room -= cost
-        if piece is not None:
-            buttons.append(piece)
+        shown += 1
+        if not as_text:
+            buttons.append(button)
+        elif opens:
+            sections.append(line)
         else:
-            lines.append(line)
-    if buttons:
-        yield {"type": "actions", "elements": buttons}
-    if lines:
-        yield {"type": "section", "text": _mrkdwn("\n".join(lines))}
-    if left_out:
-        yield {"type": "section", "text": _plain(more(left_out), TEXT)}
+            sections[-1] += f"\n{line}"
+    rows = [buttons[first : first + BUTTONS] for first in range(0, len(buttons), BUTTONS)]
+    yield from ({"type": "actions", "elements": row} for row in rows[:1])
+    yield from ({"type": "section", "text": _mrkdwn(text)} for text in sections)
+    yield from ({"type": "actions", "elements": row} for row in rows[1:])
+    if shown < len(telling.links):
+        yield _left_out(telling, len(telling.links) - shown)
+
+
+def _left_out(telling: Telling, count: int) -> Json:
+    return {"type": "section", "text": _plain(more(count, telling.where), TEXT)}
 
 
 def _size(part: Json) -> int:
@@ -145,7 +159,11 @@ def _button(label: str, url: str) -> Json:
 
 def _link(link: Link) -> str | None:
     url = ascii_url(link.url, TEXT)
-    return None if url is None else f"<{escape(url, ESCAPES)}|{_fit(label_of(link), BUTTON)}>"
+    return None if url is None else _line(label_of(link), url)
+
+
+def _line(label: str, url: str) -> str:
+    return f"<{escape(url, ESCAPES)}|{_formatted(label, BUTTON)}>"
 
 
 def _plain(words: str, longest: int) -> Json:
@@ -154,6 +172,11 @@ def _plain(words: str, longest: int) -> Json:
 
 def _mrkdwn(escaped: str) -> Json:
     return {"type": "mrkdwn", "text": escaped, "verbatim": True}
+
+
+def _formatted(words: str, longest: int) -> str:
+    """For mrkdwn, which has no escapes for its formatting."""
+    return _fit(unformatted(words), longest)
 
 
 def _fit(words: str, longest: int) -> str:

@@ -6,6 +6,7 @@ so everything is counted in bytes as they are sent, and kept well below that.
 What others have chosen stands in text runs, which know no Markdown and make no mentions.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from datetime import datetime
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats.digests import Digest, Entry, digest_of
-from cambwatch.core.formats.fitting import ascii_url, fit, within
+from cambwatch.core.formats.fitting import NOTHING, ascii_url, fit, within
 from cambwatch.core.formats.message import Message, compact, headers_for
 from cambwatch.core.formats.telling import Telling, label_of, more, tell
 from cambwatch.core.model import Json
@@ -25,9 +26,11 @@ TOLD = 3000
 NOTES = 1500
 LINE = 1000
 LABEL = 100
-URL = 2048
+DIGEST_URL = 2048  # a digest has to hold one entry, whatever that holds
 BUTTONS = 5  # a reader of cards takes no more in one set, unless its host allows it
 VERSION = "1.4"
+
+_FUNCTION = re.compile(r"\{(?=\{)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Teams:
         )
         room = CARD - _size(_envelope(telling.words, [*body, *notes]))
         return Message(
-            compact(_envelope(telling.words, [*body, *_links(telling.links, room), *notes])), headers_for(destination)
+            compact(_envelope(telling.words, [*body, *_links(telling, room), *notes])), headers_for(destination)
         )
 
     def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
@@ -59,13 +62,16 @@ class Teams:
         def fits(digest: Digest) -> bool:
             return _size(_digest(digest)) <= CARD
 
-        digest = digest_of(events, late=late, longest_url=URL, fits=fits)
+        digest = digest_of(events, late=late, longest_url=DIGEST_URL, fits=fits)
         return Message(compact(_digest(digest)), headers_for(destination)), len(digest.entries)
 
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """A card all the same, for a workflow posts nothing else: with nothing in it that a card could have wrong."""
         telling = tell(event)
-        body = [_paragraph(_run(line, LINE)) for line in telling.words.splitlines()]
+        *lines, last = ([_run(line, LINE)] for line in telling.words.splitlines())
+        if telling.links:
+            last.append(_run(f" · {more(len(telling.links), telling.where)}", LINE))
+        body = [_paragraph(*runs) for runs in (*lines, last)]
         return Message(compact(_envelope(telling.words, body)), headers_for(destination))
 
 
@@ -120,18 +126,21 @@ def _body(telling: Telling) -> list[Json]:
     return body
 
 
-def _links(links: Sequence[Link], room: int) -> list[Json]:
+def _links(telling: Telling, room: int) -> list[Json]:
     """The first links as buttons, further ones as text, and a word about those that have no room."""
-    rest = _paragraph(_run(more(len(links)), LINE))
-    around = _size({"type": "ActionSet", "actions": []}) + _size(rest) + 10
-    actions, left_out = within(map(_open, links), room - around, lambda action: _size(_line(action)) + 1)
+    around = _size({"type": "ActionSet", "actions": []}) + _size(_left_out(telling, len(telling.links))) + 10
+    actions, left_out = within(map(_open, telling.links), room - around, lambda action: _size(_line(action)) + 1)
     elements: list[Json] = [{"type": "ActionSet", "actions": actions[:BUTTONS]}] if actions else []
     elements += map(_line, actions[BUTTONS:])
-    return [*elements, _paragraph(_run(more(left_out), LINE))] if left_out else elements
+    return [*elements, _left_out(telling, left_out)] if left_out else elements
+
+
+def _left_out(telling: Telling, count: int) -> Json:
+    return _paragraph(_run(more(count, telling.where), LINE))
 
 
 def _open(link: Link) -> dict[str, Json] | None:
-    url = ascii_url(link.url, URL)
+    url = ascii_url(link.url, CARD)
     return None if url is None else {"type": "Action.OpenUrl", "title": _fit(label_of(link), LABEL), "url": url}
 
 
@@ -149,7 +158,8 @@ def _run(words: str, longest: int, **style: Json) -> dict[str, Json]:
 
 
 def _fit(words: str, longest: int) -> str:
-    return fit(words, longest, width=_bytes)
+    # Text runs know no Markdown, but `{{DATE(...)}}` and `{{TIME(...)}}`.
+    return fit(_FUNCTION.sub(f"{{{NOTHING}", words), longest, width=_bytes)
 
 
 def _bytes(words: str) -> int:

@@ -1,5 +1,7 @@
 """What a chat message says of an event, before any service's own form; every text is one line, and none is escaped."""
 
+import re
+import shlex
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -21,6 +23,11 @@ from cambwatch.core.text import one_line
 GREEN = 0x2EB67D
 RED = 0xE01E5A
 
+LONGEST_COMMAND = 300  # characters; longer ids than Camb's would take the room of the message
+LONGEST_ENDPOINT = 400  # characters
+# What every format shows as it is, so that it can be copied: no escapes, no mentions.
+_COPIED = re.compile(r"[A-Za-z0-9 '\"._,:/%+=?&-]+")
+
 
 @dataclass(frozen=True, slots=True)
 class Telling:
@@ -29,7 +36,8 @@ class Telling:
 
     *facts* are names and values. *told* is what happened where the facts do not say
     it. *advice* is what to do, in our own words. *notes* are for those who look
-    twice. *line* says it all in one.
+    twice. *line* says it all in one. *where* says how to get at the links; formats do
+    not escape it, so that it can be copied.
     """
 
     icon: str
@@ -41,6 +49,7 @@ class Telling:
     links: tuple[Link, ...]
     notes: tuple[str, ...]
     succeeded: bool
+    where: str | None = None
 
     @property
     def title(self) -> str:
@@ -77,9 +86,36 @@ def label_of(link: Link) -> str:
     return one_line(link.label) or "Download"
 
 
-def more(left_out: int) -> str:
-    """What to say where *left_out* links have no room."""
-    return f"{left_out} more in the result"
+def more(left_out: int, where: str | None = None) -> str:
+    """What to say of *left_out* links that have no room; *where* says how to get at them."""
+    words = f"{left_out} more in the result"
+    return words if where is None else f"{words}: {where}"
+
+
+def where_to_get(event: TaskEnded) -> str | None:
+    """
+    How to read the result of the task that *event* is about, without a link: by cambwatch, or at Camb.
+
+    At most LONGEST_COMMAND + LONGEST_ENDPOINT + 30 characters of ASCII, with the command in
+    backticks; None where neither the task nor its endpoint can be written so.
+    """
+    command = show_command(event)
+    endpoint = event.result_endpoint
+    known = endpoint is not None and len(endpoint) <= LONGEST_ENDPOINT and _COPIED.fullmatch(endpoint)
+    ways = [f"`{command}` prints it"] if command is not None else []
+    ways += [f"GET {endpoint}"] if known else []
+    return ", or ".join(ways) or None
+
+
+def show_command(event: TaskEnded) -> str | None:
+    """The command that prints the task of *event* with its result; None where a message cannot hold it as it is."""
+    if not event.kind or not event.task_id or event.task_id.startswith("-"):
+        return None
+    words = ["cambwatch", "show", event.kind, event.task_id]
+    if event.account != "default":
+        words += ["--account", event.account]
+    command = shlex.join(words)
+    return command if len(command) <= LONGEST_COMMAND and _COPIED.fullmatch(command) else None
 
 
 def _tell_task(event: TaskEnded) -> Telling:
@@ -107,6 +143,7 @@ def _tell_task(event: TaskEnded) -> Telling:
         links=event.links,
         notes=tuple(one_line(note) or "?" for note in notes),
         succeeded=succeeded,
+        where=where_to_get(event),
     )
 
 
