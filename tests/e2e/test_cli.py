@@ -34,7 +34,7 @@ def cli(tmp_path) -> Callable:
 async def test_a_task_is_watched_shown_listed_and_left_alone(daemon, camb, cli):
     """With a task_id and a name that mean something to URLs and to terminals."""
     made = await daemon('destinations: {hook: {type: webhook, url: "http://127.0.0.1:9/", allow_private: true}}')
-    odd = "../odd id/🎬"
+    odd = "../odd-id/🎬"
     camb.add("dub", odd, after_seconds=HOUR_S)
     words = ("--name", "[bold]Pilot[/] :warning:", "--label", "show=a=b", "--label", "team=", "--group", "g")
     watched = await cli(made, "watch", "dub", odd, *words, "--notify", "hook", "--json")
@@ -61,7 +61,7 @@ async def test_a_task_is_watched_shown_listed_and_left_alone(daemon, camb, cli):
 
 async def test_listings_have_json_and_cut_no_id_in_a_pipe(daemon, camb, cli):
     made = await daemon("polling: {kinds: {dub: {interval: 15s, deadline: 3d}}}")
-    wish = {"kind": "dub", "task_id": "x" * 200, "name": "n" * 200}
+    wish = {"kind": "dub", "task_id": "x1" * 100, "name": "n" * 200}
     await made.api.post(wish)
     tasks, as_json, kinds, kinds_as_json = await asyncio.gather(
         *(cli(made, *words) for words in (["tasks"], ["tasks", "--json"], ["kinds"], ["kinds", "--json"]))

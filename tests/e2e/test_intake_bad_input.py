@@ -50,6 +50,10 @@ FIELD_MISTAKES = {
     "task_id delete": (DUB | {"task_id": "a\x7f"}, "#/task_id", "control"),
     "task_id dot": (DUB | {"task_id": "."}, "#/task_id", "another path"),
     "task_id two dots": (DUB | {"task_id": ".."}, "#/task_id", "another path"),
+    "task_id null as a text": (DUB | {"task_id": "null"}, "#/task_id", "there is no value: give the task_id that Camb"),
+    "task_id unfilled": (DUB | {"task_id": "{{task_id}}"}, "#/task_id", "give the task_id that Camb answered with"),
+    "task_id in quotes": (DUB | {"task_id": '"a1"'}, "#/task_id", "a quote: leave that out"),
+    "task_id with a line break behind it": (DUB | {"task_id": "a1\n"}, "#/task_id", "white space"),
     "task_id number": (DUB | {"task_id": 12}, "#/task_id", "string"),
     "task_id list": (DUB | {"task_id": ["a"]}, "#/task_id", "string"),
     "name number": (DUB | {"name": 3}, "#/name", "string"),
@@ -142,8 +146,8 @@ NOT_JSON = {
     "lone surrogate": b'{"kind": "dub", "task_id": "a\\ud800b"}',
     "lone low surrogate in a name": b'{"kind": "dub", "task_id": "a", "name": "\\udc00"}',
     "not UTF-8": b'{"kind": "dub", "task_id": "\xff\xfe"}',
-    "UTF-16": '{"kind": "dub", "task_id": "a"}'.encode("utf-16"),
-    "byte order mark": b'\xef\xbb\xbf{"kind": "dub", "task_id": "a"}',
+    "two byte order marks": b'\xef\xbb\xbf\xef\xbb\xbf{"kind": "dub", "task_id": "a"}',
+    "byte order mark alone": b"\xef\xbb\xbf",
     "raw control character": b'{"kind": "dub", "task_id": "a\x00b"}',
     "deep arrays": b"[" * 100_000,
     "deep objects": b'{"extra":' * 50_000 + b"1" + b"}" * 50_000,
@@ -154,6 +158,14 @@ NOT_JSON = {
 async def test_what_is_no_json_is_refused_as_a_whole(shared, body):
     problem = await refused(shared, await shared.api.post(None, body=body), 400, "#")
     assert problem["detail"].startswith("the body is not JSON: ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+async def test_another_encoding_than_utf_8_is_refused_with_what_to_send(shared, encoding):
+    body = '{"kind": "dub", "task_id": "a"}'.encode(encoding)
+    problem = await refused(shared, await shared.api.post(None, body=body), 400, "#")
+    assert problem["detail"].startswith(f"the body is not JSON: it is encoded as {encoding[:6].upper()}")
+    assert problem["detail"].endswith("; send it as UTF-8")
 
 
 REPEATED = {

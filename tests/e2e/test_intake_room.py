@@ -119,9 +119,9 @@ async def cut_off(reader):
 async def test_heads_that_stall_do_not_fill_the_memory(daemon, until, ahead):
     """Who finds no room is cut off; small requests are served all the same; who has gone leaves the room to others."""
     made = await daemon("polling: {interval: 1h, max_interval: 1h}")
-    await made.api.ask("POST", "/v1/tasks", {"kind": "dub", "task_id": "waited for"})
+    await made.api.ask("POST", "/v1/tasks", {"kind": "dub", "task_id": "waited-for"})
     get = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
-    wait = "GET /v1/tasks/dub/waited%20for?wait=60s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    wait = "GET /v1/tasks/dub/waited-for?wait=60s HTTP/1.1\r\nHost: localhost\r\n\r\n"
     text = wait + get + LINES + "\r\n" if ahead else get + LINES
     async with sent(made.url, HEADS, text) as kept, sent(made.url, 5, text) as late:
 

@@ -1,12 +1,15 @@
 """A task_id is opaque: whatever it holds, it stays one step of one path, towards Camb and in our own addresses."""
 
 import random
+import sqlite3
+from contextlib import closing
 from urllib.parse import quote, unquote
 
 import pytest
 from receivers import Reply
 
 from cambwatch.core.kinds import KINDS
+from cambwatch.core.placeholders import why_not_a_value
 
 PENDING = Reply(body=b'{"status": "PENDING"}')
 ODD = [
@@ -22,22 +25,37 @@ ODD = [
     "a#b",
     "a/b",
     "//evil.example/",
-    "http://evil.example/",
-    "a b+c",
+    "a/http:/evil.example/",
+    "a%20b+c",
     "\\..\\",
     ";x=1",
     "a&b",
-    "...",
+    "..a",
     "-",
-    "'\"<>`{}|^[]",
+    "a'\">`}|^]<{[b",
     "é",
     "e\u0301",  # the same letter, written otherwise: another task
     "任务",
     "👩‍👩‍👧",
-    "\ufeff",
-    "\u202eabc",
-    "x" * 200,
+    "\u0645\u06cc\u200c\u0631\u0648\u0645",  # a joiner inside a word spells it
+    "x1" * 100,
     "🎬" * 200,
+]
+
+NOT_IDS = [
+    *("null", "undefined", "None", "[object Object]", "string", "task_id", "...", "xxxxxxxx", "\ufeff", " ", "a b"),
+    *(
+        '"a1"',
+        "\u201ca1\u201d",
+        "a1 ",
+        "\u200ba1",
+        "{{task_id}}",
+        "<a1>",
+        "$TASK_ID",
+        "Bearer a1",
+        "http://a/",
+        '{"a": 1}',
+    ),
 ]
 
 
@@ -68,9 +86,10 @@ async def test_an_odd_task_id_is_asked_for_encoded_and_found_again(made, receive
 async def test_no_task_id_ever_names_another_path(made, receivers):
     """Five hundred made of the characters that mean something in a URL."""
     dice = random.Random(1)
-    alphabet = "./%?#\\;:@&=+ 2eEfF\u00e9\U0001f3ac"
+    alphabet = "./%?#\\;:@&=+2eEfF\u00e9\U0001f3ac"
     ids = {"".join(dice.choices(alphabet, k=dice.randint(1, 12))) for _ in range(500)} - {".", ".."}
-    ids = {task_id for task_id in ids if task_id.strip()}
+    ids = {task_id for task_id in ids if why_not_a_value(task_id) is None}
+    assert len(ids) > 400
     answer = await made.api.post([{"kind": "tts", "task_id": task_id} for task_id in ids])
     assert answer.status == 201, answer.body[:500]
     await receivers.until(lambda: len(asked(receivers)) >= len(ids))
@@ -88,3 +107,44 @@ async def test_the_id_is_a_step_below_the_path_of_its_kind(made, receivers):
     paths = {f"/apis{kind.status_path.format(task_id='a%2F..%2Fb')}" for kind in KINDS.values()}
     await receivers.until(lambda: asked(receivers) >= paths)
     assert asked(receivers) == paths
+
+
+async def test_what_is_clearly_not_an_id_is_refused_and_never_asked_for(made, receivers):
+    """Of an array each is named, and nothing of it is stored."""
+    answer = await made.api.post({"kind": "dub", "task_id": "${TASK_ID}"})
+    assert (answer.status, answer.pointers) == (422, ["#/task_id"])
+    wishes = [{"kind": "dub", "task_id": task_id} for task_id in ("a1", *NOT_IDS)]
+    answer = await made.api.post(wishes)
+    assert answer.status == 422
+    assert answer.pointers == [f"#/{number}/task_id" for number in range(1, len(wishes))]
+    for mistake in answer.document["errors"]:
+        assert "give the task_id that Camb answered with" in mistake["detail"] or "leave that out" in mistake["detail"]
+    assert (await made.api.get("/v1/tasks")).document["items"] == []
+    assert asked(receivers) == set()
+
+
+async def test_a_lookup_by_what_is_clearly_not_an_id_says_so(made):
+    answer = await made.api.get("/v1/tasks/dub/%22a1%22")
+    assert answer.status == 404
+    assert answer.document["detail"].endswith("; its task_id begins or ends with a quote: leave that out")
+
+
+async def test_a_task_that_an_older_version_registered_is_polled_shown_and_removed(made, receivers, daemon, tmp_path):
+    """An upgrade takes no task away, whatever its id is."""
+    stand_ins = [f"stand-in-{number}" for number in range(len(NOT_IDS))]
+    assert (await made.api.post([{"kind": "dub", "task_id": one} for one in stand_ins])).status == 201
+    await made.stop()
+    with closing(sqlite3.connect(tmp_path / "cambwatch.db")) as database, database:
+        changed = database.executemany(
+            "UPDATE tasks SET task_id = ? WHERE task_id = ?", zip(NOT_IDS, stand_ins, strict=True)
+        )
+        assert changed.rowcount == len(NOT_IDS)
+    newer = await daemon(f'camb: {{base_url: "{receivers.url}/apis"}}')
+    paths = {f"/apis/dub/{quote(task_id, safe='')}" for task_id in NOT_IDS}
+    await receivers.until(lambda: asked(receivers) >= paths)
+    assert {task["task_id"] for task in (await newer.api.get("/v1/tasks")).document["items"]} == set(NOT_IDS)
+    for task_id in NOT_IDS:
+        where = f"/v1/tasks/dub/{quote(task_id, safe='')}"
+        assert (await newer.api.get(where)).document["task_id"] == task_id
+        assert (await newer.api.ask("POST", f"{where}/poll", {})).status == 202
+        assert (await newer.api.ask("DELETE", where)).status == 204

@@ -100,6 +100,13 @@ async def test_a_body_of_1_mib_is_taken_and_so_is_a_charset_beside_the_content_t
     assert answer.status == 201
 
 
+async def test_a_byte_order_mark_in_front_of_the_body_does_no_harm(daemon):
+    made = await daemon()
+    body = b'\xef\xbb\xbf{"kind": "dub", "task_id": "a1"}'
+    answer = await made.api.post(None, body=body)
+    assert (answer.status, answer.document["task_id"]) == (201, "a1")
+
+
 async def test_an_alias_names_the_same_task(daemon, camb):
     made = await daemon()
     task_id = camb.add("transcription", after_seconds=HOUR_S)

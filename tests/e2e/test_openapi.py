@@ -85,7 +85,7 @@ async def test_the_limits_of_the_description_are_those_of_the_intake(made, descr
     """A longest value by the description is taken, one more is not."""
     fields = described["components"]["schemas"]["Wish"]["properties"]
     longest = {
-        "task_id": "x" * fields["task_id"]["maxLength"],
+        "task_id": "1" * fields["task_id"]["maxLength"],
         "name": "x" * fields["name"]["anyOf"][0]["maxLength"],
         "group": "x" * fields["group"]["anyOf"][0]["maxLength"],
         "group_size": fields["group_size"]["anyOf"][0]["maximum"],

@@ -41,7 +41,7 @@ def bomb(levels: int, *, shape: str) -> str:
         (b"camb:\n  x: \x00", "2:6: the control character U+0000 is not allowed: is this the right file?"),
         (b"\x89PNG\r\n\x1a\n\xff", "1:1: not a text in UTF-8: is this the right file?"),
         (b"a: 1\nb: \xe4\n", "2:4: not a text in UTF-8: is this the right file?"),
-        ("a: 1".encode("utf-16"), "1:1: not a text in UTF-8: is this the right file?"),
+        ("a: 1".encode("utf-16"), "1:1: not a text in UTF-8 but in UTF-16: save it as UTF-8"),
         (b"#" * (10 << 20), " larger than 1 MiB: this is no configuration"),
         (b"a: 1\n---\nb: 1\n", "2:1: a second YAML document begins here: one file has one"),
         (b"!!python/object:os.system {}", TAGS),
@@ -136,8 +136,8 @@ def test_a_mistake_that_was_merged_in_is_told_where_it_is_written():
 def test_variables_are_replaced_once(written, value):
     """As in a shell, but what a variable holds is not replaced again."""
     environ = {"A": "one", "B": "two", "EMPTY": "", "NESTED": "${A}"}
-    [task] = config(f"tasks: [{{kind: dub, task_id: '{written}'}}]\n", environ).registrations
-    assert task.key.task_id == value
+    [task] = config(f"tasks: [{{kind: dub, task_id: a, name: '{written}'}}]\n", environ).registrations
+    assert task.name == value
 
 
 @pytest.mark.parametrize("value", ["a, level: debug", "x\ny: z", "{a: b}", "*a", "!!int 3", "null", "yes", "# a", "'"])

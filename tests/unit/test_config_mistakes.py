@@ -324,7 +324,18 @@ CASES = [
         )
         for word in ("yes", "No", "TRUE", "off")
     ),
-    (TASK + "{kind: dub, task_id: null}", "4:26: tasks[0].task_id: has no value (the word null needs quotes)"),
+    (
+        TASK + "{kind: dub, task_id: 'null'}",
+        (
+            "4:26: tasks[0].task_id: is how a program prints that there is no value: give the task_id that Camb "
+            "answered with, such as c8b8e3cd-ad17-4458-83ad-349432da117b"
+        ),
+    ),
+    (TASK + "{kind: dub, task_id: '\"a1\"'}", "4:26: tasks[0].task_id: begins or ends with a quote: leave that out"),
+    (
+        TASK + "{kind: dub, task_id: null}",
+        "4:26: tasks[0].task_id: has no value: give the task_id that Camb answered with",
+    ),
     (
         TASK + "{kind: dub, task_id: a, notify: hok}",
         "4:37: tasks[0].notify: unknown destination 'hok' (did you mean hook?)",

@@ -25,10 +25,10 @@ def texts(secrets):
 
 
 def test_every_secret_can_be_in_a_file(tmp_path):
-    """Relative to the folder of the configuration, and without the line break at the end."""
+    """Relative to the folder of the configuration, without byte order mark and without the line break at the end."""
     secret_file(tmp_path, "key", b"abc\n")
-    secret_file(tmp_path, "studio", b"def\r\n")
-    secret_file(tmp_path, "token", b"ghi")
+    secret_file(tmp_path, "studio", b"\xef\xbb\xbfdef\r\n")
+    secret_file(tmp_path, "token", b"\xef\xbb\xbfghi")
     secret_file(tmp_path, "url", b"https://example.com/jkl\n")
     secret_file(tmp_path, "sign", SECRET.encode())
     secret_file(tmp_path, "sign2", OTHER_SECRET.encode())
@@ -61,6 +61,10 @@ destinations:
         ("camb: {api_key_file: .}", "1:22: camb.api_key_file: the file cannot be read: Is a directory"),
         ("camb: {api_key_file: empty}", "1:22: camb.api_key_file: the file is empty"),
         ("camb: {api_key_file: binary}", "1:22: camb.api_key_file: the file is not a text in UTF-8"),
+        (
+            "camb: {api_key_file: wide}",
+            "1:22: camb.api_key_file: the file is not a text in UTF-8 but in UTF-16: save it as UTF-8",
+        ),
         ("camb: {api_key_file: large}", "1:22: camb.api_key_file: the file is larger than 64 KiB: it holds no secret"),
         (
             "camb: {api_key_file: lines}",
@@ -105,7 +109,8 @@ def test_a_file_that_holds_no_secret_is_a_mistake(tmp_path, text, line):
     """The place is that of the file's name, and what is in the file stays out of the message."""
     secret_file(tmp_path, "key", b"abc")
     secret_file(tmp_path, "empty", b"\n")
-    secret_file(tmp_path, "binary", b"\xff\xfe")
+    secret_file(tmp_path, "binary", b"\xff\xff")
+    secret_file(tmp_path, "wide", "abc".encode("utf-16"))
     secret_file(tmp_path, "large", b"x" * 70_000)
     secret_file(tmp_path, "lines", b"https://a\nb\n")
     secret_file(tmp_path, "proxy", b"http://u:p@a.b\n")

@@ -190,7 +190,7 @@ def test_a_template_can_be_in_a_file(tmp_path) -> None:
 def test_a_file_that_holds_no_template_is_a_mistake(tmp_path, key: str, words: str) -> None:
     """Told like one that is written in place."""
     files = {
-        "binary": b"\xff\xfe",
+        "binary": b"\xff\xff",
         "empty": b" \n",
         "large": b"x" * 70_000,
         "broken": b"\n{{ oops }}",

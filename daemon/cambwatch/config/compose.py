@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from cambwatch.config.problems import Place
+from cambwatch.config.problems import Place, not_utf8
 
 MOST_BYTES = 1 << 20
 MOST_NODES = 100_000  # with every alias unfolded
@@ -53,7 +53,8 @@ def _decode(raw: bytes) -> str:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8", "replace")
-        raise UnreadableError("not a text in UTF-8: is this the right file?", _end_of(before)) from None
+        why = not_utf8(raw)
+        raise UnreadableError(why if ":" in why else f"{why}: is this the right file?", _end_of(before)) from None
     if odd := _FORBIDDEN.search(text):
         message = f"the control character U+{ord(odd.group()):04X} is not allowed: is this the right file?"
         raise UnreadableError(message, _end_of(text[: odd.start()]))

@@ -1,5 +1,6 @@
 """What is wrong with a configuration, said so that it can be put right at once."""
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -72,6 +73,13 @@ def is_name(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def not_utf8(raw: bytes) -> str:
+    """What to say of *raw*, the beginning of a file, where it is not UTF-8."""
+    if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):  # of PowerShell's > and of Notepad's "Unicode"
+        return "not a text in UTF-8 but in UTF-16: save it as UTF-8"
+    return "not a text in UTF-8"
 
 
 def path_text(path: KeyPath) -> str:

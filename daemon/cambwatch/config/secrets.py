@@ -11,6 +11,7 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSc
 
 from cambwatch.adapters import apprise
 from cambwatch.config.addresses import read_store_url, split_proxy, split_url
+from cambwatch.config.problems import not_utf8
 from cambwatch.config.readers import or_none, read_text
 from cambwatch.core.postgres_url import is_postgres
 from cambwatch.core.secret import Secret
@@ -75,9 +76,9 @@ def read_secret_file(value: object, check: Callable[[str], None], surroundings: 
     if len(raw) > LARGEST_FILE:
         raise ValueError(f"{what} is larger than {LARGEST_FILE >> 10} KiB: it holds no secret")
     try:
-        text = raw.decode().rstrip("\r\n")
+        text = raw.decode("utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise ValueError(f"{what} is not a text in UTF-8") from None
+        raise ValueError(f"{what} is {not_utf8(raw)}") from None
     if not text:
         raise ValueError(f"{what} is empty")
     try:

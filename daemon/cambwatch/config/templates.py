@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from cambwatch.config.nodes import Scalar
+from cambwatch.config.problems import not_utf8
 from cambwatch.config.readers import TOLD, read_text
 from cambwatch.config.secrets import Surroundings
 from cambwatch.core.documents import body
@@ -51,7 +52,7 @@ def _read_template_file(value: object, info: ValidationInfo) -> BodyTemplate | N
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError("the file is not a text in UTF-8") from None
+        raise ValueError(f"the file is {not_utf8(raw)}") from None
     return _compiled(text, shown=True)
 
 

@@ -2,18 +2,41 @@
 
 import re
 
+from cambwatch.core.placeholders import why_not_a_value
+
 LONGEST_TASK_ID = 200  # characters
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")  # lone surrogates too: they have no encoding
+_GIVE_ONE = "give the task_id that Camb answered with, such as c8b8e3cd-ad17-4458-83ad-349432da117b"
 
 
 def check_task_id(text: str) -> str:
     """
-    *text* itself, if it can be a task_id; raises ValueError with what is wrong.
+    *text* itself, if a task can be registered by it; raises ValueError with what is wrong and what to give instead.
 
-    Camb's are UUIDs, but that is promised nowhere: any text goes that keeps its
-    meaning inside a URL's path once it is percent-encoded.
+    Camb's ids are UUIDs, but no documentation promises that. So any text passes that
+    keeps its meaning inside a URL's path once it is percent-encoded, and that is not
+    clearly something else than an id.
+    """
+    if hint := hint_at_task_id(text):
+        raise ValueError(hint)
+    return check_known_task_id(text)
+
+
+def hint_at_task_id(text: str) -> str | None:
+    """What to say of *text* where it is clearly not a task_id; None where it may be one."""
+    why = why_not_a_value(text) if len(text) <= LONGEST_TASK_ID else None
+    if why is None:
+        return None
+    return f"{why}: {'leave that out' if why.removable else _GIVE_ONE}"
+
+
+def check_known_task_id(text: str) -> str:
+    """
+    *text* itself, if a task may be stored under it; raises ValueError with what is wrong.
+
+    For looking tasks up: an older version registered ids that check_task_id refuses.
     """
     if not text:
         raise ValueError("is empty: give the task_id that Camb answered with")

@@ -61,7 +61,10 @@ class Wish(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, title="Registration")
 
     kind: KindWord = Field(description="what Camb was asked to do; see GET /v1/kinds", examples=["text-to-voice"])
-    task_id: TaskId = Field(description="as Camb answered it", examples=["c8b8e3cd-ad17-4458-83ad-349432da117b"])
+    task_id: TaskId = Field(
+        description="as Camb answered it; placeholders and values in quotes are refused",
+        examples=["c8b8e3cd-ad17-4458-83ad-349432da117b"],
+    )
     name: Line | None = Field(None, description="what people call it", examples=["Narrator"])
     labels: dict[Label, LabelValue] = Field(default_factory=dict, description="for routes and listings", max_length=32)
     notify: list[str] | None = Field(

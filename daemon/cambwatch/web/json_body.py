@@ -1,6 +1,7 @@
 """JSON as the intake takes it: nothing that two programs could read differently, or that cannot be written again."""
 
 import json
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -18,10 +19,14 @@ def read_json(body: bytes) -> Json:
     """
     The document in *body*: UTF-8, no lone surrogates, at most 200 levels deep, no number that becomes infinite.
 
-    Raises ProblemError; where a name stands twice in an object, and the RFC leaves
+    A byte order mark in front is ignored, as RFC 8259, 8.1 allows: some editors and .NET
+    write one. Raises ProblemError; where a name stands twice in an object, and the RFC leaves
     open which of them counts, with a pointer to it.
     """
+    body = body.removeprefix(BOM_UTF8)
     try:
+        if not (encoding := json.detect_encoding(body)).startswith("utf-8"):
+            raise ValueError(f"it is encoded as {encoding.upper()}; send it as UTF-8")  # noqa: TRY301 - as the others
         document = from_json(body, allow_inf_nan=False)
         repeats: list[_Repeating] = []
         # The first reader is the stricter one, only the second one is told of every member.

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from cambwatch.core import kinds
 from cambwatch.core.events import GroupComplete
 from cambwatch.core.model import Delivery, GroupState, Registered, Registration, Status, Task, TaskFilter, TaskKey
-from cambwatch.core.naming import check_task_id
+from cambwatch.core.naming import check_known_task_id, hint_at_task_id
 from cambwatch.web.bodies import Registrar
 from cambwatch.web.connections import read_body
 from cambwatch.web.problems import Mistake, ProblemError, unprocessable
@@ -216,16 +216,17 @@ def _key(request: web.Request) -> TaskKey:
         hint = f" (did you mean {close}?)" if close else ""
         raise unprocessable([Mistake(parameter="kind", detail=f"{word[:40]!r} is no kind of task{hint}")])
     try:
-        task_id = check_task_id(request.match_info["task_id"])
+        task_id = check_known_task_id(request.match_info["task_id"])
     except ValueError as error:
         raise unprocessable([Mistake(parameter="task_id", detail=str(error))]) from None
     return TaskKey(request.query.get("account", "default"), kind.name, task_id)
 
 
 def _unknown(key: TaskKey) -> ProblemError:
-    return ProblemError(
-        HTTPStatus.NOT_FOUND, f"nobody registered this task of kind {key.kind} for account {key.account[:64]}"
-    )
+    detail = f"nobody registered this task of kind {key.kind} for account {key.account[:64]}"
+    if hint := hint_at_task_id(key.task_id):
+        detail += f"; its task_id {hint}"
+    return ProblemError(HTTPStatus.NOT_FOUND, detail)
 
 
 def _location(key: TaskKey) -> str:

@@ -1,0 +1,123 @@
+"""
+Texts that stand where an id or a key was meant: `null`, `${TASK_ID}`, `your_api_key`, a value in quotes.
+
+A program that lost a variable, a form that nobody filled in and a careless copy all
+send a text that looks like a value. Camb answers it with 404 or 401, and the reason is
+found hours later. So cambwatch looks at the text first.
+"""
+
+import re
+from enum import StrEnum
+
+
+class NotAValue(StrEnum):
+    """Why a text is not the value that was meant, in words that follow the name of the value."""
+
+    ANSWER = "is a whole answer, an assignment or a printed object"
+    HEADER = "is a whole header"
+    URL = "is a URL"
+    TEMPLATE = "is a template that nobody filled in"
+    NOTHING = "is how a program prints that there is no value"
+    EXAMPLE = "is a placeholder from an example"
+    CUT = "was cut off: it ends in dots"
+    BLANKS_AROUND = "begins or ends with white space or an invisible character"
+    QUOTES = "begins or ends with a quote"
+    BRACKETS = "is in brackets"
+    ESCAPED = "holds an escape sequence or an HTML entity"
+    BLANKS = "has white space or an invisible character in it"
+
+    @property
+    def removable(self) -> bool:
+        """Whether the value is there, and only something around or in it is too much."""
+        return self in _REMOVABLE
+
+
+_REMOVABLE = frozenset({NotAValue.BLANKS_AROUND, NotAValue.QUOTES, NotAValue.BRACKETS, NotAValue.BLANKS})
+
+
+def _characters(*ranges: tuple[int, int]) -> str:
+    return "".join(chr(code) for first, last in ranges for code in range(first, last + 1))
+
+
+# White space of Unicode, letters that look like it (Hangul fillers, blank Braille), and what has no width at all.
+_BLANKS = _characters(
+    *((0x09, 0x0D), (0x1C, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C)),
+    *((0x115F, 0x1160), (0x1680, 0x1680), (0x17B4, 0x17B5), (0x180E, 0x180E), (0x2000, 0x200B), (0x200E, 0x200F)),
+    *((0x2028, 0x202F), (0x205F, 0x206F), (0x2800, 0x2800), (0x3000, 0x3000), (0x3164, 0x3164), (0xFEFF, 0xFEFF)),
+    *((0xFFA0, 0xFFA0), (0xE0000, 0xE007F)),
+)
+_JOINERS = "\u200c\u200d"  # Persian and emoji are spelled with them: too much only at an end
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"  # naming.py says what is wrong with one inside an id
+_QUOTES = "\"'`\u00b4\u00ab\u00bb\u2018-\u201f\u2032-\u2037\u2039\u203a\u300c-\u300f\u301d-\u301f\uff02\uff07"
+
+_NULL = r"(?:null|undefined|undef|none|nil|nan|nat|nothing|nullptr|dbnull|void|true|false|n/?a)"
+_NIL_UUID = r"0{8}-0{4}-0{4}-0{4}-0{12}"  # RFC 9562, 5.9
+
+# task_id, YOUR-TASK-ID, yourApiKey, <key>, string: placeholders are made of such words, however they are joined.
+_QUALIFIERS = (
+    "insert|enter|put|paste|add|replace|with|your|my|our|the|some|this|actual|real|example|sample|dummy|camb|ai"
+    "|task|job|run|api|access|auth|authorization|bearer|http|webhook|slack|discord|signing"
+)
+_NOUNS = "id|uuid|guid|key|token|secret|password|string|value|placeholder"
+_EXAMPLE = rf"[\W_]*+(?:(?:{_QUALIFIERS})[\W_]*+)*(?:{_NOUNS})[\W_]*+(?:(?:here|goes|from|camb|ai)[\W_]*+)*"
+
+_WHOLE = (
+    # <c8b8e3cd-…>, [c8b8e3cd-…]
+    (NotAValue.BRACKETS, r"[<\[{(]+[0-9a-f-]{16,}[>\]})]+"),
+    # {"task_id": "…"}, [object Object], UUID('…'), Optional("…")
+    (NotAValue.ANSWER, r"\{(?=.*[:\"']).*\}|\[object \w+\]|[a-z_][\w.]*\(.*\)"),
+    # Bearer …, x-api-key: …
+    (NotAValue.HEADER, r"(?:bearer|basic)(?:[\s:=]|%20).*|(?:(?:proxy-)?authorization|x-api-key)\s*:.*"),
+    (NotAValue.URL, r"[a-z][a-z0-9+.-]*://.*"),
+    # $1, %TASK_ID%, %s, !TASK_ID!, :task_id, @task_id, __TASK_ID__
+    (
+        NotAValue.TEMPLATE,
+        r"\$[0-9@*#?!]+|%[a-z_]\w{2,}%|%(?:[0-9]\$)?[sdiu@]|![a-z_]\w*!|[:@][a-z_]\w*|__[a-z]\w*__",
+    ),
+    # null, (null), None, undefined/undefined, #N/A, 00000000-0000-0000-0000-000000000000
+    (NotAValue.NOTHING, rf"[\W_]*+{_NULL}(?:[\W_]++{_NULL})*(?:[\W_]*+|[/?#:].*)|{_NIL_UUID}"),
+    # your-task-id, changeme, xxx, XXXXXXXX-XXXX, ..., ***
+    (NotAValue.EXAMPLE, _EXAMPLE),
+    (NotAValue.EXAMPLE, r"[\W_]*+(?:(?:change|replace|fix)[\W_]?me|to[\W_]?do|tbd|redacted)[\W_]*+"),
+    (NotAValue.EXAMPLE, r"x(?:[-_.]?x){2,}|…|(?!\.\.\Z)[-–—_*?•·#.…]{2,}"),
+    # c8b8e3cd…
+    (NotAValue.CUT, r".+(?:…|\.\.\.)"),
+)
+"""What a text is that matches as a whole, without the blanks around it."""
+
+_PART = (
+    # task_id=…, CAMB_API_KEY=…, 'api_key': …
+    (NotAValue.ANSWER, r"(?:\A|[\W_])(?:task[_-]?id|api[_-]?key|token|secret)[\"'\\]*\s*[=:]\s*[\"'\\]*\w"),
+    # {{ task_id }}, ${TASK_ID}, #{task_id}, $(id), {task_id}, dub-{}, {% … %}, <%= … %>, <task_id>
+    (NotAValue.TEMPLATE, r"\{\{[^}]*\}\}|[$#@]\{[^}]*\}|\$\([^)]*\)|\{[\w\s.$-]*\}|\{%|<%|<[\w\s.:-]+>"),
+    # $TASK_ID, $env:TASK_ID, %(task_id)s, \(taskId)
+    (NotAValue.TEMPLATE, r"\$[a-z_]\w*|%\([\w.]*\)[sdr]|\\\(\w+\)"),
+    (NotAValue.BLANKS_AROUND, rf"(?-i:\A[{_BLANKS}{_JOINERS}]|[{_BLANKS}{_JOINERS}]\Z)"),
+    (NotAValue.QUOTES, rf"\A[{_QUOTES}]|[{_QUOTES}]\Z"),
+    (NotAValue.BRACKETS, r"\A(?:\[.*\]|\{.*\}|<.*>|\(.*\))\Z"),
+    # c8b8e3cd\n as these two characters, &quot;c8b8e3cd&quot;
+    (NotAValue.ESCAPED, r"\\[nrt\"'`]|\\u[0-9a-f]{4}|&(?:quot|apos|lt|gt|amp|nbsp|#x?[0-9a-f]{2,6});"),
+    (NotAValue.BLANKS, rf"(?-i:\A(?!.*[{_CONTROLS}]).*[{_BLANKS}])"),
+)
+"""What a text is of which some part matches; asked after the rows above."""
+
+# What any id or key may look like: none of the rows matches it.
+_TOKEN = re.compile(r"(?=.*[1-9])[A-Za-z0-9](?:[A-Za-z0-9._~+-]*[A-Za-z0-9])?")
+
+_FLAGS = re.IGNORECASE | re.DOTALL
+_WHOLE_TABLE = tuple((why, re.compile(pattern, _FLAGS).fullmatch) for why, pattern in _WHOLE)
+_PART_TABLE = tuple((why, re.compile(pattern, _FLAGS).search) for why, pattern in _PART)
+
+
+def why_not_a_value(text: str) -> NotAValue | None:
+    """
+    Why *text*, of a few hundred characters at most, is clearly neither an id nor a key; None where it may be one.
+
+    It may always be one where it consists of letters, digits and `-_.~+`, begins and
+    ends with a letter or digit, and holds a digit other than 0.
+    """
+    if _TOKEN.fullmatch(text):
+        return None
+    bare = text.strip(_BLANKS + _JOINERS)
+    found = (why for why, matches in _WHOLE_TABLE if matches(bare))
+    return next(found, None) or next((why for why, matches in _PART_TABLE if matches(text)), None)
