@@ -1,12 +1,13 @@
 """Where a webhook may lead."""
 
 from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from socket import inet_aton, inet_ntoa
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.addresses import is_public
+from cambwatch.core.addresses import is_loopback, is_public, literal_address, private_host
 
 # What `ipaddress.is_global` lets through, in some release of Python or in all of them.
 SLIPS = [
@@ -142,3 +143,94 @@ def test_public_addresses_are_global(address: IPv4Address | IPv6Address) -> None
 def test_every_text_has_an_answer(text: str) -> None:
     """And none raises."""
     assert is_public(text) in {True, False}
+
+
+LITERALS = {
+    "127.0.0.1": "127.0.0.1",
+    "127.0.0.1.": "127.0.0.1",
+    "127.1": "127.0.0.1",
+    "0x7f.1": "127.0.0.1",
+    "0X7F.0.0.1": "127.0.0.1",
+    "0x7f000001": "127.0.0.1",
+    "2130706433": "127.0.0.1",
+    "017700000001": "127.0.0.1",
+    "0177.0.0.1": "127.0.0.1",
+    "10.1": "10.0.0.1",
+    "0": "0.0.0.0",
+    "134744072": "8.8.8.8",
+    "0x08.8.010.8": "8.8.8.8",
+    "::1": "::1",
+    "::ffff:10.0.0.1": "::ffff:10.0.0.1",
+    "fe80::1%eth0": "fe80::1%eth0",
+    "fe80::1%25eth0": "fe80::1%25eth0",
+}
+NAMES = [
+    "",
+    ".",
+    "a",
+    "cafe",
+    "0xcafe.x",
+    "example.com",
+    "127.0.0.1.example.com",
+    "1.1.1.1.1",
+    "256.1.1.1",
+    "08.1",
+    "1e3",
+    "1.1.1.1 x",
+]
+
+
+@pytest.mark.parametrize(("host", "address"), LITERALS.items())
+def test_an_address_is_found_in_every_form_that_a_resolver_takes(host: str, address: str) -> None:
+    assert literal_address(host) == address
+    assert private_host(host) == (None if is_public(address) else address)
+
+
+@given(st.lists(st.from_regex(r"\A(0x[0-9a-fA-F]{1,9}|[0-9]{1,11}|[a-f0-9x]{0,3})\Z"), min_size=1, max_size=5))
+def test_addresses_are_read_as_the_resolver_reads_them(parts: list[str]) -> None:
+    """The C library's own reader is the witness."""
+    host = ".".join(parts)
+    try:
+        expected = inet_ntoa(inet_aton(host))
+    except OSError:
+        expected = None
+    assert literal_address(host) == expected or host.endswith(".")
+
+
+@pytest.mark.parametrize("host", NAMES)
+def test_a_name_is_no_address(host: str) -> None:
+    assert literal_address(host) is None
+    assert private_host(host) is None
+
+
+@given(st.ip_addresses(v=4), st.sampled_from(["{}", "{:#x}", "0{:o}"]), st.integers(1, 4))
+def test_every_odd_form_of_an_address_is_that_address(address: IPv4Address, form: str, parts: int) -> None:
+    packed = address.packed
+    numbers = [*packed[: parts - 1], int.from_bytes(packed[parts - 1 :])]
+    assert literal_address(".".join(form.format(number) for number in numbers)) == str(address)
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost", "localhost.", "a.localhost", "A.b.LOCALHOST."])
+def test_localhost_and_the_names_below_it_are_private(host: str) -> None:
+    assert private_host(host) == host
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.255.0.1", "::1", "::ffff:127.0.0.1", "127.1", "0x7f000001", "127.0.0.1."]
+)
+def test_this_machine_is_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "10.0.0.1", "128.0.0.1", "::ffff:10.0.0.1", "localhost.example", "xlocalhost", "", "cafe"]
+)
+def test_other_machines_and_every_interface_are_not_loopback(host: str) -> None:
+    assert not is_loopback(host)
+
+
+@given(st.text())
+def test_every_host_has_an_answer(text: str) -> None:
+    assert is_loopback(text) in {True, False}
+    assert private_host(text) is None or literal_address(text) or text.lower().rstrip(".").endswith("localhost")

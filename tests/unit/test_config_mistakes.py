@@ -205,6 +205,7 @@ CASES = [
             "https://10.1.2.3",
             "https://localhost/a",
             "https://169.254.1.1/",
+            "https://0x7f000001/",
         )
     ),
     (

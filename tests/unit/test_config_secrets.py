@@ -138,7 +138,7 @@ def test_a_secret_that_others_may_read_is_a_warning(tmp_path, mode, warned):
         (KEY_BY_VARIABLE + "http: {token: ghijkl}", True),
         (KEY_BY_VARIABLE + "egress_proxy: http://bob:secret@a.b:1", True),
         (KEY_BY_VARIABLE + f"destinations: {{a: {{type: webhook, url: https://a.b, secret: {SECRET}}}}}", True),
-        (KEY_BY_VARIABLE + "destinations: {a: {type: slack, url: https://a.b/c}}", True),
+        (KEY_BY_VARIABLE + "destinations: {a: {type: slack, url: https://hooks.slack.com/services/T1/B1/c1}}", True),
         (
             KEY_BY_VARIABLE + "destinations: {a: {type: webhook, url: https://a, headers: {authorization: Basic b}}}",
             True,
@@ -162,14 +162,14 @@ def test_a_configuration_that_others_may_read_and_that_holds_a_secret_is_a_warni
 def test_systemd_credentials_serve_where_nothing_is_written(tmp_path):
     """A key that is written wins, one that is null does not; their mode is systemd's business."""
     secret_file(tmp_path, "camb_api_key", b"from systemd".replace(b" ", b"-"), mode=0o440)
-    secret_file(tmp_path, "http_token", b"token\n", mode=0o444)
+    secret_file(tmp_path, "http_token", b"ghi789\n", mode=0o444)
     environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
     for text in ("log: {}", "camb:\nhttp:\n", "camb: {timeout: 5s}\nhttp: {token: null}"):
         loaded = read(text, environ)
         assert loaded.config.accounts["default"].api_key.reveal() == "from-systemd"
-        assert loaded.config.http.bearer.reveal() == "token"
+        assert loaded.config.http.bearer.reveal() == "ghi789"
         assert loaded.warnings == ()
-        assert set(texts(loaded.secrets)) == {"from-systemd", "token"}
+        assert set(texts(loaded.secrets)) == {"from-systemd", "ghi789"}
     loaded = read("camb: {api_key: mine}\nhttp: {token: own}", environ)
     assert texts(loaded.secrets) == ["mine", "own"]
 

@@ -3,10 +3,10 @@
 import os
 import socket
 from collections.abc import MutableMapping, Sequence
-from contextlib import suppress
-from ipaddress import ip_address
 
 import structlog
+
+from cambwatch.core.addresses import is_loopback
 
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 NOTIFY_S = 1.0  # systemd takes a datagram at once, unless it is itself in trouble
@@ -88,9 +88,7 @@ def exposed(sockets: Sequence[socket.socket]) -> str | None:
     for one in sockets:
         if one.family == socket.AF_UNIX:
             continue
-        with suppress(ValueError):  # not an IP address at all: then it is no loopback either
-            at = ip_address(one.getsockname()[0].partition("%")[0])
-            if (getattr(at, "ipv4_mapped", None) or at).is_loopback:
-                continue
+        if is_loopback(one.getsockname()[0].partition("%")[0]):
+            continue
         return address(one)
     return None

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Any, Self
 
 import aiohttp
@@ -16,7 +15,7 @@ from cambwatch.adapters.http.errors import describe, not_http, reason, too_large
 from cambwatch.adapters.http.response_body import decode, name_encoding, read_body
 from cambwatch.adapters.http.response_head import LARGEST_HEAD, MOST_FIELDS, ResponseHead, WatchedRequest
 from cambwatch.adapters.http.target_url import as_configured
-from cambwatch.core.addresses import is_public
+from cambwatch.core.addresses import is_public, private_host
 from cambwatch.core.classify import classify, classify_connect
 from cambwatch.core.cutting import cut
 from cambwatch.core.destinations import Destination
@@ -231,17 +230,9 @@ def _refusal(http_status: int, receiver: str) -> tuple[Outcome, str]:
 
 
 def _check_literal(url: URL) -> None:
-    """Raise RefusedAddressError where the host of *url* is an address, however it is written, and not a public one."""
-    host = (url.raw_host or "").rstrip(".")
-    try:
-        host = socket.inet_ntoa(socket.inet_aton(host))  # 127.1, 0x7f000001, 2130706433: what a resolver takes as well
-    except OSError:
-        try:
-            ip_address(host)
-        except ValueError:
-            return  # a name: what it leads to is known to the proxy alone
-    if not is_public(host):
-        raise RefusedAddressError(host)
+    """Raise RefusedAddressError where the host of *url* is private by its text; other names only the proxy resolves."""
+    if (private := private_host(url.raw_host or "")) is not None:
+        raise RefusedAddressError(private)
 
 
 def _public_socket(info: tuple[Any, ...]) -> socket.socket:

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from cambwatch.adapters.store import postgres_tls
 from cambwatch.config.readers import read_text, shown
+from cambwatch.core.addresses import is_loopback, private_host
 from cambwatch.core.postgres_parameters import SslMode
 from cambwatch.core.postgres_url import is_postgres, parse
 
@@ -190,18 +191,9 @@ def _check_host(parts: SplitResult) -> None:
 def why_private(url: str) -> str | None:
     """What makes *url* need allow_private, as far as its text tells; None where nothing does."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    address = _address(host)
-    if is_loopback(host) or (address is not None and not address.is_global):
+    if private_host(_ascii(parts.hostname or "")) is not None:
         return "an address of this machine or of a private network"
     return "plain http" if parts.scheme != "https" else None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether *host* names this machine: 127.0.0.0/8, ::1, localhost and the names under it."""
-    address = _address(host)
-    name = host.lower().rstrip(".")
-    return address.is_loopback if address else name == "localhost" or name.endswith(".localhost")
 
 
 def _address(host: str) -> IPv4Address | IPv6Address | None:
@@ -211,11 +203,16 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
         return None
 
 
-def _is_host(text: str) -> bool:
+def _ascii(host: str) -> str:
+    """*host* as it is sent and resolved, empty where it has no such form."""
     try:
-        ascii_name = text if text.isascii() else text.encode("idna").decode()
+        return host if host.isascii() else host.encode("idna").decode()
     except UnicodeError:
-        return False
-    # A last part of digits is an odd way to write an IPv4 address (127.1, 2130706433), which nobody means well.
+        return ""
+
+
+def _is_host(text: str) -> bool:
+    ascii_name = _ascii(text)
+    # A last part of digits is an odd way to write an IPv4 address (127.1, 2130706433), which HTTP clients refuse.
     last = ascii_name.rstrip(".").rpartition(".")[2]
     return len(ascii_name) <= 253 and _HOST.fullmatch(ascii_name) is not None and not last.isdigit()

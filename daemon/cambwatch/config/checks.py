@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 from cambwatch.adapters import apprise
-from cambwatch.config.addresses import is_loopback, why_private
+from cambwatch.config.addresses import why_private
 from cambwatch.config.entries import GIVE_UP_AFTER, DestinationEntry, RouteEntry, TaskEntry, When
 from cambwatch.config.model import Camb, Http, Polling
 from cambwatch.config.nodes import Document
@@ -17,7 +16,6 @@ from cambwatch.config.templates import is_json, why_no_alert, why_no_json
 from cambwatch.core import kinds
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.model import TaskKey
-from cambwatch.core.postgres_url import is_postgres, parse
 from cambwatch.core.secret import Secret
 
 
@@ -71,21 +69,6 @@ def check(parts: Parts) -> Iterator[Finding]:
         if before != ("tasks", index):
             line = document.place(before).line
             yield Finding(("tasks", index, "task_id"), f"is watched already by {path_text(before)} (line {line})")
-
-
-def warn(parts: Parts) -> Iterator[Finding]:
-    """What works and is probably not meant."""
-    if parts.store and is_postgres(parts.store.where):
-        at: KeyPath = ("store", "url_file" if parts.store.url_file else "url")
-        yield from (Finding(at, note) for note in parse(parts.store.where, {}).notes)
-    if parts.camb:
-        urls: dict[KeyPath, str | None] = {("camb", "base_url"): parts.camb.base_url}
-        urls |= {("camb", "accounts", name, "base_url"): entry.base_url for name, entry in parts.camb.accounts.items()}
-        for path, url in urls.items():
-            if url and url.startswith("http:") and not is_loopback(urlsplit(url).hostname or ""):
-                yield Finding(path, "the API key goes over the network unencrypted: use https")
-            if url and urlsplit(url).hostname == "client.camb.ai" and urlsplit(url).path != "/apis":
-                yield Finding(path, "Camb's API is at https://client.camb.ai/apis: elsewhere it knows no task")
 
 
 def _check_camb(camb: Camb) -> Iterator[Finding]:

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cambwatch.config.checks import check, warn
+from cambwatch.config.checks import check
 from cambwatch.config.compose import UnreadableError
+from cambwatch.config.doubts import warn
 from cambwatch.config.files import BEGIN, absent, failed, read_bytes
 from cambwatch.config.model import Config
 from cambwatch.config.nodes import Document, read_document

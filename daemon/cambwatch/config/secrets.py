@@ -13,11 +13,13 @@ from cambwatch.adapters import apprise
 from cambwatch.config.addresses import read_store_url, split_proxy, split_url
 from cambwatch.config.problems import not_utf8
 from cambwatch.config.readers import or_none, read_text
+from cambwatch.core.placeholders import NotAValue, why_not_a_value
 from cambwatch.core.postgres_url import is_postgres
 from cambwatch.core.secret import Secret
 from cambwatch.core.signature import check_secret
 
 LARGEST_FILE = 65_536  # bytes
+LONGEST_KEY = 1000  # characters of a key that are looked at; no placeholder is that long
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
@@ -94,6 +96,8 @@ def read_secret_file(value: object, check: Callable[[str], None], surroundings: 
 
 def check_token(text: str) -> None:
     """An API key or a bearer token: goes into a header as it is."""
+    if why_not_a_value(text[:LONGEST_KEY]) is NotAValue.HEADER:
+        raise ValueError("is a whole header: give the key or token alone")
     if not _VISIBLE.fullmatch(text):
         raise ValueError("must be visible ASCII characters without spaces or line breaks")
 

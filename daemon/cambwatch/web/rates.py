@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from cambwatch.core.addresses import is_loopback
 from cambwatch.web.problems import ProblemError
 
 USUAL_PER_SECOND = 200.0  # for clients of other machines
@@ -54,10 +55,10 @@ def machine_of(peer: object) -> str | None:
             address = ip_address(host.partition("%")[0])
         case _:  # a Unix socket
             return None
+    if is_loopback(str(address)):
+        return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    if address.is_loopback:
-        return None
     if isinstance(address, IPv4Address):
         return str(address)
     return str(IPv6Network((address, 64), strict=False))

@@ -1,0 +1,86 @@
+"""What works and is probably not meant: warnings of `check`, and `config.doubtful` in the log."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from cambwatch.config.entries import DestinationEntry
+from cambwatch.config.model import AccountEntry, Camb, Http
+from cambwatch.config.parts import Parts
+from cambwatch.config.problems import Finding, KeyPath
+from cambwatch.config.secrets import LONGEST_KEY
+from cambwatch.core.addresses import is_loopback
+from cambwatch.core.placeholders import NotAValue, why_not_a_value
+from cambwatch.core.postgres_url import is_postgres, parse
+from cambwatch.core.secret import Secret
+from cambwatch.core.service_urls import doubt_about_camb, doubt_about_destination
+
+_FILE = re.compile(r"(~|\.{1,2})/.+|/(etc|home|mnt|opt|root|run|secrets?|srv|tmp|usr|var)/.+|[A-Za-z]:\\.+")
+_SIGNING = "whsec_"
+
+
+def warn(parts: Parts) -> Iterator[Finding]:
+    """The doubts about *parts*, each by itself right; no message shows a secret."""
+    if parts.store and is_postgres(parts.store.where):
+        at: KeyPath = ("store", "url_file" if parts.store.url_file else "url")
+        yield from (Finding(at, note) for note in parse(parts.store.where, {}).notes)
+    if parts.camb:
+        yield from _doubt_camb(parts.camb)
+    if parts.http:
+        yield from _doubt_http(parts.http)
+    for name, destination in parts.destinations.items():
+        yield from _doubt_destination(("destinations", name), destination)
+
+
+def _doubt_camb(camb: Camb) -> Iterator[Finding]:
+    sections: dict[KeyPath, Camb | AccountEntry] = {("camb",): camb}
+    sections |= {("camb", "accounts", name): account for name, account in camb.accounts.items()}
+    for path, section in sections.items():
+        yield from _doubt_key(path, "api_key", section.api_key, section.api_key_file, "the API key that Camb shows")
+        url = section.base_url
+        if url and urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname or ""):
+            yield Finding((*path, "base_url"), "the API key goes over the network unencrypted: use https")
+        if url and (why := doubt_about_camb(url)):
+            yield Finding((*path, "base_url"), why)
+
+
+def _doubt_http(http: Http) -> Iterator[Finding]:
+    meant = "a long random text, such as: openssl rand -hex 32"
+    yield from _doubt_key(("http",), "token", http.token, http.token_file, meant)
+
+
+def _doubt_key(
+    section: KeyPath, name: str, in_place: Secret | None, in_file: Secret | None, meant: str
+) -> Iterator[Finding]:
+    key = in_place or in_file
+    if key is None:
+        return
+    at = (*section, name if in_place else f"{name}_file")
+    text = key.reveal()
+    if _FILE.fullmatch(text):
+        yield Finding(at, f"is the name of a file: write it behind {name}_file")
+    elif text.startswith(_SIGNING):
+        yield Finding(at, f"is a signing secret: give {meant}")
+    elif why := _why_not_a_key(text):
+        yield Finding(at, f"{why}: {'leave that out' if why.removable else f'give {meant}'}")
+
+
+def _doubt_destination(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
+    url = destination.url or destination.url_file
+    if url and destination.type != "apprise":
+        own_body = destination.body_template is not None
+        if why := doubt_about_destination(destination.type, url.reveal(), own_body=own_body):
+            yield Finding((*base, "url" if destination.url else "url_file"), why)
+    for key, secrets in (("secret", destination.secret), ("secret_file", destination.secret_file)):
+        for index, secret in enumerate(secrets):
+            if why := _why_not_a_key(secret.reveal().removeprefix(_SIGNING)):
+                yield Finding((*base, key, index), f"{why}: make one with: echo whsec_$(openssl rand -base64 32)")
+    for name, value in destination.headers.items():
+        if name.removesuffix("_file") == "authorization":
+            _, _, credentials = value.reveal().rpartition(" ")
+            if why := _why_not_a_key(credentials):
+                yield Finding((*base, "headers", name), f"its credentials: {why}; give those of the receiver")
+
+
+def _why_not_a_key(text: str) -> NotAValue | None:
+    return why_not_a_value(text) if len(text) <= LONGEST_KEY else None

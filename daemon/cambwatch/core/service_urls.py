@@ -1,0 +1,157 @@
+"""
+Where Camb and the chat services are, and what is doubtful about a URL that should lead there.
+
+The hosts are those of the services' own documentation: Slack, "Sending messages using
+incoming webhooks"; Discord, "Webhook Resource"; Google Chat, "Build an app as a
+webhook"; Microsoft Teams, "Create incoming webhooks with Workflows".
+"""
+
+import re
+from typing import NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from cambwatch.core.kinds import KINDS
+from cambwatch.core.placeholders import NotAValue, why_not_a_value
+
+CAMB = "https://client.camb.ai/apis"
+
+
+class _Service(NamedTuple):
+    """
+    A chat service, whose webhooks are at *hosts* with a path that is *path*.
+
+    In *hosts* `*.` stands for one or more names. *usual* is the form of a URL, for people.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    path: str
+    usual: str
+
+
+_DISCORD = tuple(f"{build}{name}" for name in ("discord.com", "discordapp.com") for build in ("", "canary.", "ptb."))
+_CONNECTORS = ("*.webhook.office.com", "outlook.office.com")
+_WORKFLOWS = ("*.logic.azure.com", "*.logic.azure.us", "*.api.powerplatform.com")
+
+# By the type of the destination.
+SERVICES = {
+    "slack": _Service(
+        "Slack",
+        ("hooks.slack.com", "hooks.slack-gov.com"),
+        r"/(services|triggers|workflows)/.+",
+        "https://hooks.slack.com/services/...",
+    ),
+    "discord": _Service(
+        "Discord", _DISCORD, r"/api/(v[0-9]+/)?webhooks/[^/]+/.+", "https://discord.com/api/webhooks/..."
+    ),
+    "google_chat": _Service(
+        "Google Chat",
+        ("chat.googleapis.com",),
+        r"/v1/spaces/[^/]+/messages",
+        "https://chat.googleapis.com/v1/spaces/.../messages?...",
+    ),
+    "teams": _Service(
+        "Microsoft Teams",
+        (*_WORKFLOWS, *_CONNECTORS),
+        r"/.+",
+        "the URL that the workflow shows, at logic.azure.com or api.powerplatform.com",
+    ),
+}
+
+# Hosts, path, and why a URL with both is doubtful although they are the service's own.
+_SPECIAL = (
+    (
+        SERVICES["slack"].hosts,
+        r"/(triggers|workflows)/.*",
+        (
+            "starts a workflow in Slack: it expects variables of its own, and cambwatch cannot verify its answer; "
+            "use an incoming webhook (https://hooks.slack.com/services/...), or type: webhook with a template for them"
+        ),
+    ),
+    (
+        _DISCORD,
+        r".*/slack/?",
+        "ends with /slack, where Discord expects the form of Slack: leave /slack out, or use type: slack",
+    ),
+    (_DISCORD, r".*/github/?", "ends with /github, where Discord expects the form of GitHub: leave /github out"),
+    (
+        _CONNECTORS,
+        r".*",
+        (
+            "is an Office 365 connector, which Microsoft has retired: create a workflow in Teams "
+            '("Send webhook alerts to a channel") and use its URL'
+        ),
+    ),
+)
+_UNFILLED = frozenset({NotAValue.TEMPLATE, NotAValue.EXAMPLE, NotAValue.CUT, NotAValue.NOTHING})
+
+# What stands at the end of a URL that somebody copied out of an example request.
+_ENDPOINTS = frozenset(kind.status_path.partition("/{")[0].strip("/").rpartition("/")[2] for kind in KINDS.values()) | {
+    "tts-stream",
+    "list-voices",
+    "create-custom-voice",
+    "source-languages",
+    "target-languages",
+}
+
+
+def doubt_about_camb(url: str) -> str | None:
+    """
+    Why *url*, an http or https URL, is hardly the base URL of Camb's API or of a stand-in for it; None where it may be.
+
+    A stand-in, such as a gateway or the simulator, may be anywhere below any path.
+    """
+    parts = urlsplit(url)
+    host, path = _host(parts), parts.path.rstrip("/")
+    before, _, last = path.rpartition("/")
+    ours = host == "camb.ai" or host.endswith(".camb.ai")
+    if last in _ENDPOINTS and (ours or "/apis" in before):
+        return f"ends with /{last}, which cambwatch adds itself: leave it out"
+    if not ours:
+        return None
+    if host != "client.camb.ai":
+        return f"is not where Camb's API is: did you mean {CAMB}?"
+    if path != "/apis" or not _usual_port(parts):
+        return f"is not where Camb's API is, so that every task would seem unknown: did you mean {CAMB}?"
+    return None
+
+
+def doubt_about_destination(kind: str, url: str, *, own_body: bool) -> str | None:
+    """
+    Why *url*, an http or https URL, is hardly right for a destination of type *kind*; None where it may be.
+
+    *own_body*: the operator's template makes the body, which may well be in a chat's form.
+    """
+    parts = urlsplit(url)
+    owner = next((name for name, service in SERVICES.items() if _usual_port(parts) and _at(parts, service.hosts)), None)
+    if owner != kind and owner is not None:
+        return None if own_body else f"is a URL of {SERVICES[owner].name}: did you mean type: {owner}?"
+    service = SERVICES.get(kind)
+    if service is None:
+        return None
+    if owner is None:
+        return (
+            f"is not a URL of {service.name} ({service.usual}): cambwatch cannot verify what another server answers; "
+            "for another service use its own type, for a program use type: webhook"
+        )
+    for hosts, path, why in _SPECIAL:
+        if _at(parts, hosts) and re.fullmatch(path, parts.path):
+            return why
+    if not re.fullmatch(service.path, parts.path):
+        return f"has not the path of an incoming webhook of {service.name} ({service.usual})"
+    if any(why_not_a_value(step) in _UNFILLED for step in parts.path.split("/") if step):
+        return f"holds a placeholder from an example: copy the whole URL that {service.name} shows"
+    return None
+
+
+def _host(parts: SplitResult) -> str:
+    return (parts.hostname or "").rstrip(".")
+
+
+def _usual_port(parts: SplitResult) -> bool:
+    return parts.port in {None, 443}
+
+
+def _at(parts: SplitResult, patterns: tuple[str, ...]) -> bool:
+    host = _host(parts)
+    return any(host.endswith(one[1:]) and host != one[2:] if one.startswith("*.") else host == one for one in patterns)

@@ -1,0 +1,124 @@
+"""Doubts: what loads, works and is probably not meant, each with its place and without a secret."""
+
+import pytest
+from config_samples import KEY, SECRET, read
+
+GIVE_KEY = "give the API key that Camb shows"
+GIVE_TOKEN = "give a long random text, such as: openssl rand -hex 32"
+MAKE_SECRET = "make one with: echo whsec_$(openssl rand -base64 32)"
+EXAMPLE = "is a placeholder from an example"
+TEMPLATE = "is a template that nobody filled in"
+
+
+def doubts(text, environ=None, **more):
+    """The warnings of *text*, without the name of the file."""
+    return [warning.removeprefix("c.yaml:") for warning in read(text, environ, **more).warnings]
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("your_api_key", f"{EXAMPLE}: {GIVE_KEY}"),
+        ("YOUR-API-KEY", f"{EXAMPLE}: {GIVE_KEY}"),
+        ("changeme", f"{EXAMPLE}: {GIVE_KEY}"),
+        ("xxxxxxxx", f"{EXAMPLE}: {GIVE_KEY}"),
+        ("<key>", f"{EXAMPLE}: {GIVE_KEY}"),
+        ("$CAMB_KEY_1", f"{TEMPLATE}: {GIVE_KEY}"),
+        ("{{camb.key1}}", f"{TEMPLATE}: {GIVE_KEY}"),
+        ("%CAMB_KEY_1%", f"{TEMPLATE}: {GIVE_KEY}"),
+        ("null", f"is how a program prints that there is no value: {GIVE_KEY}"),
+        ("undefined", f"is how a program prints that there is no value: {GIVE_KEY}"),
+        ('"abc123"', "begins or ends with a quote: leave that out"),
+        ("abc123'", "begins or ends with a quote: leave that out"),
+        ("<abc123-abc123-abc123>", "is in brackets: leave that out"),
+        ("https://studio.camb.ai/keys", f"is a URL: {GIVE_KEY}"),
+        ("CAMB_API_KEY=abc123", f"is a whole answer, an assignment or a printed object: {GIVE_KEY}"),
+        ("abc123...", f"was cut off: it ends in dots: {GIVE_KEY}"),
+        ("/run/secrets/camb_key", "is the name of a file: write it behind api_key_file"),
+        ("~/camb.key", "is the name of a file: write it behind api_key_file"),
+        (SECRET, f"is a signing secret: {GIVE_KEY}"),
+    ],
+)
+def test_an_api_key_that_is_hardly_one_is_doubted(key, words):
+    """Wherever it comes from: a variable here."""
+    text = "camb:\n  api_key: ${KEY}\n  accounts:\n    b: {api_key: '${KEY}'}\n"
+    assert doubts(text, {"KEY": key}) == [
+        f"2:12: camb.api_key: {words}",
+        f"4:18: camb.accounts.b.api_key: {words}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "key", ["a", "abcdef", "key-of-ada", "5b3c0f9e", "c8b8e3cd-ad17-4458-83ad-349432da117b", "aGk=", "a/b+c=="]
+)
+def test_a_key_that_may_be_one_is_not_doubted(key):
+    assert doubts("camb: {api_key: '${KEY}'}\nhttp: {token: '${KEY}'}\n", {"KEY": key}) == []
+
+
+def test_a_key_in_a_file_is_doubted_at_the_name_of_the_file(tmp_path):
+    """No variable is replaced in a file."""
+    for name, content in (("key", "${CAMB_API_KEY}\n"), ("token", "'abc123'\r\n")):
+        (tmp_path / name).write_text(content)
+        (tmp_path / name).chmod(0o600)
+    text = "camb: {api_key_file: key}\nhttp: {token_file: token}\n"
+    assert doubts(text, folder=tmp_path) == [
+        f"1:22: camb.api_key_file: {EXAMPLE}: {GIVE_KEY}",
+        "2:20: http.token_file: begins or ends with a quote: leave that out",
+    ]
+
+
+def test_a_token_a_signing_secret_and_an_authorization_that_are_hardly_ones_are_doubted():
+    text = KEY + "http: {token: YOUR_TOKEN}\n"
+    secrets = f"[{SECRET}, whsec_{'x' * 40}]"
+    headers = "{x-team: your-token, authorization: Bearer <token>}"
+    text += f"destinations: {{a: {{type: webhook, url: https://a.b, secret: {secrets}, headers: {headers}}}}}\n"
+    assert doubts(text) == [
+        f"2:15: http.token: {EXAMPLE}: {GIVE_TOKEN}",
+        f"3:102: destinations.a.secret[1]: {EXAMPLE}: {MAKE_SECRET}",
+        f"3:196: destinations.a.headers.authorization: its credentials: {EXAMPLE}; give those of the receiver",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://api.camb.ai", "is not where Camb's API is: did you mean https://client.camb.ai/apis?"),
+        ("https://client.camb.ai/apis/dub", "ends with /dub, which cambwatch adds itself: leave it out"),
+        ("http://client.camb.ai/apis", "the API key goes over the network unencrypted: use https"),
+        ("http://10.0.0.1/apis", "the API key goes over the network unencrypted: use https"),
+    ],
+)
+def test_a_base_url_that_is_hardly_cambs_is_doubted_at_its_place(url, words):
+    text = f"camb:\n  api_key: abcdef\n  base_url: {url}\n  accounts:\n    b: {{api_key: abcdef, base_url: {url}}}\n"
+    assert doubts(text) == [f"3:13: camb.base_url: {words}", f"5:36: camb.accounts.b.base_url: {words}"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8788/apis", "http://localhost:1", "http://[::1]:1/x", "http://[::ffff:127.0.0.1]:1"]
+)
+def test_a_key_that_stays_on_this_machine_needs_no_encryption(url):
+    assert doubts(f"camb: {{api_key: abcdef, base_url: '{url}'}}") == []
+
+
+def test_a_url_that_leads_elsewhere_than_its_type_is_doubted_at_its_place(tmp_path):
+    """Also one in a file, and a program at the address of a chat."""
+    (tmp_path / "url").write_text("https://discord.com/api/webhooks/1/a\n")
+    (tmp_path / "url").chmod(0o600)
+    text = (
+        KEY
+        + """
+destinations:
+  a: {type: slack, url: https://hooks.slack.com.evil.example/services/canary4711}
+  b: {type: webhook, url_file: url}
+  c: {type: webhook, url_file: url, template: '{{ {"content": type} | tojson }}'}
+  d: {type: slack, url: "http://127.0.0.1:9/canary4711", allow_private: true}
+  e: {type: mattermost, url: https://chat.example/hooks/a1}
+"""
+    )
+    found = doubts(text, folder=tmp_path)
+    assert [one.partition(" (")[0] for one in found] == [
+        "4:25: destinations.a.url: is not a URL of Slack",
+        "5:32: destinations.b.url_file: is a URL of Discord: did you mean type: discord?",
+        "7:25: destinations.d.url: is not a URL of Slack",
+    ]
+    assert "canary4711" not in "".join(found)
