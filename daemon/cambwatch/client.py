@@ -50,6 +50,8 @@ class Intake:
         *wait_s* is how much longer than usual the answer may take. Raises
         UnreachableError or RefusedError.
         """
+        if not all(path):
+            raise RefusedError(422, "an argument is empty, perhaps a variable was not set: give the id or name")
         # Not joinpath: it would take a task_id like ../x for steps of its own. A locale other than UTF-8 hands over the
         # bytes of arguments as surrogates: they go out as the bytes that they were.
         steps = "".join(f"/{quote(step, safe='', errors='surrogateescape')}" for step in path)

@@ -103,6 +103,16 @@ async def test_wait_tells_by_its_exit_status_how_it_went(daemon, camb, cli):
     assert "no duration" in usage.err
 
 
+async def test_an_id_that_is_empty_or_none_is_a_mistake_of_usage(daemon, cli):
+    made = await daemon()
+    empty = await asyncio.gather(*(cli(made, word, "dub", "") for word in ("watch", "show", "wait", "unwatch")))
+    unfilled = await asyncio.gather(*(cli(made, word, "dub", "{{x}}") for word in ("watch", "show", "wait", "unwatch")))
+    for ended in (*empty, *unfilled):
+        assert (ended.status, ended.out) == (2, "")
+    assert all("empty" in ended.err for ended in empty)
+    assert all("is a template that nobody filled in: give the task_id" in ended.err for ended in unfilled)
+
+
 async def test_watch_can_wait_for_the_end_as_well(daemon, camb, cli):
     made = await daemon()
     task_id = camb.add("tts", status="TIMEOUT", after_seconds=0.3)

@@ -111,6 +111,7 @@ CASES = [
     ),
     ("camb: {api_key: ''}", "1:17: camb.api_key: is empty"),
     ("camb: {api_key: a b}", "1:17: camb.api_key: must be visible ASCII characters without spaces or line breaks"),
+    ("camb: {api_key: Bearer abc}", "1:17: camb.api_key: is a whole header: give the key or token alone"),
     ("camb: {api_key: yes}", "1:17: camb.api_key: reads as true or false, not as a text: put quotes around it"),
     ("camb: {accounts: {b: {timeout: 5s}}}", "1:19: camb.accounts.b.api_key: is missing (or api_key_file)"),
     (
