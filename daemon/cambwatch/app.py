@@ -52,6 +52,7 @@ async def run(
     ready: Callable[[str], None] = lambda _address: None,
     changes: "asyncio.Queue[Change] | None" = None,
     heard: Callable[[], None] = lambda: None,
+    log_lines_dropped: Callable[[], int] = lambda: 0,
 ) -> None:
     """
     Watch, poll and deliver until *stop* is set; then finish what is in flight, in at most GRACE_S.
@@ -60,7 +61,8 @@ async def run(
     *changes* takes the place of the one before, whole: what is in flight is finished,
     everything is made anew out of the database, and callers wait meanwhile. It has the
     http.listen and store.url of the first, see config.reloading. *heard* is called when
-    another node that shares the database had its configuration changed.
+    another node that shares the database had its configuration changed. /metrics shows
+    what *log_lines_dropped* returns.
 
     Raises StoreBusyError, StoreTooNewError or StoreUnavailableError when the database
     cannot be had at the start, OSError when the address cannot; then nothing was polled.
@@ -106,6 +108,7 @@ async def run(
                 begun=at_work,
                 change=change,
                 heard=heard,
+                log_lines_dropped=log_lines_dropped,
             )
             while following is not None:
                 try:

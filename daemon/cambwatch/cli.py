@@ -1,12 +1,14 @@
 """The command line: the daemon itself and its configuration; what is asked of a daemon that runs is in cli_client."""
 
+import atexit
 import gc
 import json
 import os
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO, cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,6 +18,7 @@ import cambwatch
 from cambwatch import cli_client
 from cambwatch import config as configuration
 from cambwatch.adapters import logs
+from cambwatch.adapters.log_writer import LineWriter
 from cambwatch.adapters.terminal import say, say_json
 from cambwatch.cli_backup import backup
 from cambwatch.cli_client import Account, AsJson, ConfigPath, Exit, Kind, end, labels, print_table
@@ -79,6 +82,10 @@ def run(config: ConfigPath = None) -> None:
     gc.enable()
     loaded = _load(config)
     settings = loaded.config
+    # From here on nothing waits for the reader of the log: what libraries print goes the same way.
+    lines = LineWriter(sys.stderr, report=logs.report_dropped)
+    atexit.register(lines.finish)
+    sys.stderr = cast("TextIO", lines)
     logs.configure(level=settings.log.level, format=settings.log.format, secrets=loaded.secrets)
     for warning in loaded.warnings:
         log.warning("config.doubtful", hint=warning)
@@ -86,7 +93,13 @@ def run(config: ConfigPath = None) -> None:
     try:
         uvloop.run(
             until_signal(
-                lambda stop: daemon.run(settings, stop=stop, changes=reloading.changes, heard=reloading.heard),
+                lambda stop: daemon.run(
+                    settings,
+                    stop=stop,
+                    changes=reloading.changes,
+                    heard=reloading.heard,
+                    log_lines_dropped=lambda: lines.dropped,
+                ),
                 hung_up=reloading.hung_up,
             )
         )

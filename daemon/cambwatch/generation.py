@@ -49,6 +49,7 @@ class Around:
     *begun* hears that all is at work, with the number of tasks that are watched.
     *change* gives the configuration that is to take the place of this one, None
     when the process is to end. *heard* is called when another node was given another one.
+    *log_lines_dropped* is how many lines of the log were not written so far.
     """
 
     store: Store
@@ -61,6 +62,7 @@ class Around:
     begun: Callable[[int], None]
     change: Callable[[], Awaitable[Change | None]]
     heard: Callable[[], None]
+    log_lines_dropped: Callable[[], int]
 
 
 async def generation(begun: Change, around: Around) -> Change | None:
@@ -83,7 +85,18 @@ async def generation(begun: Change, around: Around) -> Change | None:
         concealment = Concealment(config.secrets())
         source = DiscreetSource(camb, concealment)
         sender = DiscreetSender(ByType(webhook, own={"apprise": apprise}), concealment)
-        outside = Outside(config, database, peers, scheduler, source, sender, metrics, clock, around.started_at)
+        outside = Outside(
+            config,
+            database,
+            peers,
+            scheduler,
+            source,
+            sender,
+            metrics,
+            clock,
+            around.started_at,
+            around.log_lines_dropped,
+        )
         parts = await assemble(
             outside, around.store, sockets=around.sockets, watchdog_s=around.watchdog_s, reloaded=around.heard
         )

@@ -70,6 +70,7 @@ class Outside:
     metrics: Metrics
     clock: Clock
     started_at: datetime
+    log_lines_dropped: Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +250,7 @@ def _endpoints(
         trouble=lambda: database.trouble,
         census=CensusTaker(database).take,
         room=store.room,
+        log_lines_dropped=outside.log_lines_dropped,
     )
     return server.endpoints(
         endpoints,

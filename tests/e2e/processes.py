@@ -63,19 +63,19 @@ class Process:
         *,
         ready: int | None = 200,
         environ: Mapping[str, str] = {},
-        shell: str = "exec {run}",
+        script: str = "exec {run}",
         stderr: int | None = None,
     ) -> None:
         """
         Start it and wait until /readyz answers *ready* (None: do not wait).
 
-        *shell* is how a shell starts it, for example with redirections (`exec {run} 2>&-`)
+        *script* is how a shell starts it, for example with redirections (`exec {run} 2>&-`)
         or limits (`ulimit -n 256; exec {run}`). *stderr* is a descriptor to write to instead of the log.
         """
         run = shlex.join([sys.executable, "-m", "cambwatch", "run", "--config", str(self.config)])
         with self.log.open("ab") as log:
             self._child = await asyncio.create_subprocess_exec(
-                *("sh", "-c", shell.format(run=run)),
+                *("sh", "-c", script.format(run=run)),
                 env=environment(**environ),
                 cwd=self.config.parent,
                 stdin=asyncio.subprocess.DEVNULL,

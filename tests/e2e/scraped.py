@@ -33,6 +33,7 @@ FAMILIES = {
     "cambwatch_detection_delay_seconds": "histogram",
     "cambwatch_filesystem_free_bytes": "gauge",
     "cambwatch_filesystem_size_bytes": "gauge",
+    "cambwatch_log_lines_dropped": "counter",
     "cambwatch_loop_lag_seconds": "histogram",
     "cambwatch_poll_duration_seconds": "histogram",
     "cambwatch_poll_lateness_seconds": "histogram",

@@ -45,6 +45,7 @@ EVENTS = {
     "delivery.broken": "error",
     "garbage.collected": "debug",
     "lease.lost": "warning",
+    "log.dropped": "warning",
     "nodes.changed": "info",
     "peers.disconnected": "warning",
     "tasks.taken": "info",

@@ -13,7 +13,7 @@ COMBINATIONS = [missing for count in (1, 2, 3) for missing in combinations(CLOSE
 @pytest.mark.parametrize("missing", COMBINATIONS, ids=lambda missing: "".join(map(str, missing)))
 async def test_run_without_standard_streams_polls_and_delivers(process, camb, receivers, missing):
     made = await process(settings(destinations={"hook": hook(receivers, "/hook")}), ready=None)
-    await made.start(shell="exec {run} " + " ".join(CLOSED[number] for number in missing))
+    await made.start(script="exec {run} " + " ".join(CLOSED[number] for number in missing))
     for number in range(3):
         leads_to = str(Path(f"/proc/{made.pid}/fd/{number}").readlink())
         assert leads_to == ("/dev/null" if number in {0, *missing} else str(made.log))

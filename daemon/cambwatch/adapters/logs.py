@@ -9,8 +9,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable
-from contextlib import suppress
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -25,6 +24,9 @@ _URL = (
     r"(?P<host>\[[^\s\]]*\](?::[0-9]+)?|[^\s/?#\"'<>()\[\]{},\\]*)"
     r"(?P<rest>[/?#\\](?:[^\s\"'<>]|'(?![\s,:)\]}]|$))*)?"
 )
+
+
+log = structlog.get_logger()
 
 
 class Redaction:
@@ -61,34 +63,25 @@ def _cut(found: re.Match[str]) -> str:
     return f"{found['origin']}{found['host']}{'' if found['rest'] in {None, '/'} else '/…'}"
 
 
-class _Lines:
-    """Writes to *stream* what can be written: a log on a full disk loses lines, and must not stop the work."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> None:
-        with suppress(OSError):
-            self._stream.write(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._stream.flush()
-
-
 def _in_reading_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """When, how grave, what, and then its story."""
     first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
     return first | dict(event)
 
 
-def configure(*, level: str, format: str, secrets: Iterable[Secret], stream: TextIO = sys.stderr) -> None:  # noqa: A002
+def report_dropped(lines: int) -> None:
+    """Log that so many lines were not written."""
+    log.warning("log.dropped", lines=lines, hint="the reader of the log was too slow or away, or its disk was full")
+
+
+def configure(*, level: str, format: str, secrets: Iterable[Secret], stream: TextIO | None = None) -> None:  # noqa: A002
     """
-    Send all logs of this process, ours and the libraries', to *stream*.
+    Send all logs of this process, ours and the libraries', to *stream*; None: to what sys.stderr is now.
 
     *level* is debug, info, warning or error; *format* console, json or auto, which
     is console where *stream* is a terminal.
     """
+    stream = stream or sys.stderr
     number = logging.getLevelNamesMapping()[level.upper()]
     console = format == "console" or (format == "auto" and stream.isatty())
     shared: list[structlog.typing.Processor] = [
@@ -109,10 +102,10 @@ def configure(*, level: str, format: str, secrets: Iterable[Secret], stream: Tex
     structlog.configure(
         processors=[*shared, *ending],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Lines(stream))),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(_Lines(stream))
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -61,6 +61,7 @@ class Subjects:
     trouble: Callable[[], str | None]
     census: Callable[[], Awaitable[Census]]
     room: Callable[[], Room | None]  # called in a thread; None: that is another machine's
+    log_lines_dropped: Callable[[], int] = lambda: 0
 
 
 class MetricsEndpoint:
@@ -117,4 +118,5 @@ class MetricsEndpoint:
             trouble=subjects.trouble() is not None or self._census is None,
             census=self._census,
             room=self._room,
+            log_lines_dropped=subjects.log_lines_dropped(),
         )

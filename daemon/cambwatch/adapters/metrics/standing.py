@@ -49,6 +49,7 @@ class Standing:
     trouble: bool  # the database cannot be read, or did not take the last write
     census: Census | None
     room: Room | None
+    log_lines_dropped: int
 
 
 _OF_ACCOUNT: Sequence[tuple[str, str, Callable[[AccountStanding], float]]] = (
@@ -105,6 +106,9 @@ def families(standing: Standing, *, now: datetime) -> Iterator[Metric]:
         yield _gauge("database_size_bytes", "The database and its log.", standing.room.database)
         yield _gauge("filesystem_size_bytes", "The file system of the database.", standing.room.size)
         yield _gauge("filesystem_free_bytes", "What is left of that for us.", standing.room.free)
+    yield CounterMetricFamily(
+        "cambwatch_log_lines_dropped", "Lines of the log that were not written.", value=standing.log_lines_dropped
+    )
     yield from _of_process(standing.started_at)
 
 
