@@ -92,7 +92,7 @@ async def test_no_secret_is_ever_logged(process, receivers, until):
             "/dub/failed", says({"status": "ERROR", "message": f"cannot read {PRESIGNED}", "exception_reason": "X"})
         )
         raw.script("/dub/gone", says({"detail": f"no such task, {API_KEY}"}, status=404))
-        raw.script("/dub/refused", says({"error": f"bad key {API_KEY}"}, status=401))
+        raw.script("/dub/refused", says({"detail": f"bad key {API_KEY}"}, status=401))
         headers = {"authorization": HEADER, "x-other": "CANARY-other"}
         common = {"headers": headers, "secret": SIGNING}
         destinations = {
