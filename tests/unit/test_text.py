@@ -100,13 +100,21 @@ def test_a_line_stays_as_it_is(written: str) -> None:
     assert clean(clean(written)) == clean(written)
 
 
+# Letters and symbols that show nothing, and what Unicode reserves for characters that will show nothing.
+BLANK = {*"\u115f\u1160\u3164\uffa0\u2800\u2065", *map(chr, range(0xFFF0, 0xFFF9)), *map(chr, range(0xE0000, 0xE1000))}
+
+
 @given(st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs", "Mn", "Zs", "Zl", "Zp"]), min_size=1))
 def test_no_visible_character_is_lost(written: str) -> None:
     """Assigned or not."""
-    seen = "".join(one for one in written if not is_noncharacter(one) and one not in "\u115f\u1160\u3164\uffa0\u2800")
     kept = clean(written)
-    assert "".join(one for one in kept if one not in "\u115f\u1160\u3164\uffa0\u2800") == seen
+    visible = [one for one in written if one not in BLANK and not is_noncharacter(one)]
+    assert [one for one in kept if one not in BLANK] == visible
     assert is_unbroken(kept)
+
+
+def test_what_shows_nothing_is_nothing() -> None:
+    assert [character for character in sorted(BLANK) if one_line(character * 3) is not None] == []
 
 
 @pytest.mark.parametrize("code", range(0x2060, 0x2070))
