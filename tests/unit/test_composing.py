@@ -126,5 +126,5 @@ def test_a_bug_is_trouble_of_our_own() -> None:
         attempt = compose(owed(attempts=2), broken(), SLACK, LATER)
     assert isinstance(attempt, Attempt)
     assert (attempt.number, attempt.outcome, attempt.http_status) == (3, Outcome.OURS, None)
-    assert (attempt.detail or "").startswith("TypeError: ")
+    assert (attempt.detail or "").startswith("a bug in cambwatch (TypeError): ")
     assert [line["event"] for line in logs] == ["delivery.broken"]

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from cambwatch.core.concealment import hidden_forms
+from cambwatch.core.concealment import CUT, Hidden
 from cambwatch.core.secret import Secret
 
 # What may belong to a URL is cut with it: a bracket or a quote too many is better than the end of a signature too few.
@@ -24,6 +24,7 @@ _URL = (
     r"(?P<host>\[[^\s\]]*\](?::[0-9]+)?|[^\s/?#\"'<>()\[\]{},\\]*)"
     r"(?P<rest>[/?#\\](?:[^\s\"'<>]|'(?![\s,:)\]}]|$))*)?"
 )
+_ANY_URL = re.compile(_URL)
 
 
 log = structlog.get_logger()
@@ -33,8 +34,7 @@ class Redaction:
     """Cuts *secrets*, and of every URL all but scheme and host, out of the texts of an event."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        # In one pass, so that neither hides from the other: a secret may hold a URL, and a URL a secret.
-        self._hidden = re.compile("|".join([*map(re.escape, hidden_forms(secrets)), _URL]))
+        self._hidden = Hidden(secrets)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """A structlog processor."""
@@ -42,7 +42,12 @@ class Redaction:
 
     def text(self, words: str) -> str:
         """*words* without what must not be seen."""
-        return self._hidden.sub(_cut, words)
+        expression = self._hidden.expression(words)
+        if not expression:
+            return _ANY_URL.sub(_cut, words) if "://" in words or ":\\/" in words else words
+        # In one pass, so that neither hides from the other: a secret may hold a URL, and a URL a secret.
+        clean = re.sub(f"{expression}|{_URL}", _cut, words)
+        return CUT if self._hidden.stand_in(clean.replace(CUT, "\0")) else clean
 
     def _clean(self, value: Any) -> Any:
         match value:
@@ -59,7 +64,7 @@ class Redaction:
 
 def _cut(found: re.Match[str]) -> str:
     if found["origin"] is None:
-        return "<secret>"
+        return CUT
     return f"{found['origin']}{found['host']}{'' if found['rest'] in {None, '/'} else '/…'}"
 
 

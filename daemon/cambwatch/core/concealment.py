@@ -4,62 +4,115 @@ Cuts secrets out of words that others say: some servers show what they were sent
 Such words are kept, shown and told to others, so they are clean before anybody gets them.
 """
 
-import json
 import re
-from collections.abc import Iterable, Iterator
-from html import escape
-from urllib.parse import unquote, urlsplit
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
 
-from cambwatch.core.cutting import ELLIPSIS
 from cambwatch.core.secret import Secret
+from cambwatch.core.secret_forms import parts, plain, writings
 
 SHORTEST_SECRET = 6  # characters; a shorter one would be found in half of all words
-SHORTEST_CUT = 1000  # characters; shorter words were not cut to size, in the middle of what they said
+SHORTEST_CUT = 1000  # characters; shorter words without an ellipsis were not cut to size
+CUT = "<secret>"
+
 _QUERY = re.compile(r"([a-zA-Z]{2,10}:\\?/\\?/[^\s\"'<>?]*)\?[^\s\"'<>]+")
+_MARK = "\ufdd0"  # a character that no text has
+_EVERYTHING = r"(?s:.+)"
 _SHORTEST_REST = 8  # characters of a secret, of which the end was cut off
+_ELLIPSIS = "…"
+_HALF_ESCAPE = re.compile(r"(?:%(?:25)*[0-9A-Fa-f]?|\\+(?:u[0-9A-Fa-f]{0,3})?|&[#A-Za-z0-9]{0,31})\Z")
 
 
-def hidden_forms(secrets: Iterable[Secret]) -> list[str]:
-    """All ways in which others show *secrets*, the longest first, so that no part of a form is left of it."""
-    forms = {form for secret in secrets for form in _forms(secret.reveal()) if len(form) >= SHORTEST_SECRET}
-    return sorted(forms, key=len, reverse=True)
+class _Form(NamedTuple):
+    """A part of a secret as it was configured, and without its encodings."""
+
+    written: str
+    plain: str
+
+
+class Hidden:
+    """Finds *secrets* in words, in every form of core/secret_forms.py."""
+
+    def __init__(self, secrets: Iterable[Secret]) -> None:
+        texts = {part for secret in secrets for part in parts(secret.reveal()) if len(part) >= SHORTEST_SECRET}
+        # The longest first, so that no part of a form is left of it.
+        longest_first = sorted(texts, key=lambda text: (-len(text), text))
+        self._forms = [_Form(text, plain(text)) for text in longest_first]
+        self._needles = {text for form in self._forms for text in form if len(text) >= SHORTEST_SECRET}
+        self._shortest = min(map(len, self._needles), default=0)
+
+    def cut(self, words: str) -> str:
+        """*words* with CUT where a secret stands; nothing but CUT if it cannot be told from the rest."""
+        cut, found = self._find(words)
+        return cut.replace(_MARK, CUT) if found else words
+
+    def expression(self, words: str) -> str:
+        """A regular expression for the secrets in *words*; empty if there are none, which is nearly always so."""
+        return "|".join(self._find(words)[1])
+
+    def _find(self, words: str) -> tuple[str, list[str]]:
+        """*words* with _MARK where a secret stands, and the regular expressions that found one."""
+        found: list[str] = []
+        clear = plain(words)
+        if not self._stand_in(words, clear):
+            return words, found
+        for form in self._forms:
+            for needle, write in ((form.plain, writings), (form.written, re.escape)):
+                if len(needle) >= SHORTEST_SECRET and (needle in clear or needle in words):
+                    found.append(re.escape(needle) if clear == words else write(needle))
+                    words = _compiled(found[-1]).sub(_MARK, words)
+                    clear = plain(words)
+                    if needle in clear or needle in words:  # in a writing that no table has
+                        return _MARK, [_EVERYTHING]
+        return words, found
+
+    def stand_in(self, words: str) -> bool:
+        """Whether one of the secrets stands in *words*."""
+        return self._stand_in(words, plain(words))
+
+    def _stand_in(self, words: str, clear: str) -> bool:
+        return len(words) >= self._shortest and any(
+            needle in clear or (clear is not words and needle in words) for needle in self._needles
+        )
+
+    def rest_in(self, words: str) -> str:
+        """A regular expression for the beginning of a secret at the end of *words*; empty if there is none."""
+        half = _HALF_ESCAPE.search(words)
+        clear = plain(words[: half.start()] if half else words)
+        for needle in sorted(self._needles, key=len, reverse=True):
+            at = clear.find(needle[:_SHORTEST_REST], max(0, len(clear) - len(needle)))
+            while at >= 0:
+                if len(clear) - at >= _SHORTEST_REST and needle.startswith(clear[at:]):
+                    return f"{writings(clear[at:])}{re.escape(half[0]) if half else ''}\\Z"
+                at = clear.find(needle[:_SHORTEST_REST], at + 1)
+        return ""
 
 
 class Concealment:
     """Puts `<secret>` where one of *secrets* stands."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        self._forms = hidden_forms(secrets)
-        self._pattern = re.compile("|".join(map(re.escape, self._forms)))
+        self._hidden = Hidden(secrets)
 
     def text(self, words: str) -> str:
         """*words* without the secrets, nor the beginning of one at the end of words that were cut to size."""
-        clean = words
-        if any(form in words for form in self._forms):  # much faster than the pattern, and nearly always enough
-            clean = self._pattern.sub("<secret>", words)
-        return self._without_rest(clean) if words.endswith(ELLIPSIS) or len(words) >= SHORTEST_CUT else clean
+        clean = self._hidden.cut(words)
+        return self._without_rest(clean) if len(words) >= SHORTEST_CUT or words.endswith(_ELLIPSIS) else clean
 
     def answer(self, words: str) -> str:
         """The same of a receiver's *words*, and of URLs without the query: it may be one of the links that we sent."""
         return _QUERY.sub(r"\1?…", self.text(words))
 
     def _without_rest(self, words: str) -> str:
-        said = words.removesuffix(ELLIPSIS)
-        for form in self._forms:
-            for length in range(min(len(form), len(said)), _SHORTEST_REST - 1, -1):
-                if said.endswith(form[:length]):
-                    return said[:-length] + "<secret>"
-        return words
+        said = words.removesuffix(_ELLIPSIS)
+        expression = self._hidden.rest_in(said)
+        if not expression:
+            return words
+        found = _compiled(expression).search(said)
+        return CUT if found is None else said[: found.start()] + CUT
 
 
-def _forms(secret: str) -> Iterator[str]:
-    """*secret*, of a URL also its path and its query, and each as JSON and HTML have it."""
-    plain = [secret]
-    if "://" in secret:
-        parts = urlsplit(secret)
-        plain += [parts.path, unquote(parts.path), parts.query, unquote(parts.query)]
-        if parts.query:
-            plain.append(f"{parts.path}?{parts.query}")
-    for form in plain:
-        yield from (form, json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1], escape(form))
-        yield form.replace("/", "\\/")  # as many write it in JSON
+@lru_cache(maxsize=256)
+def _compiled(expression: str) -> re.Pattern[str]:
+    return re.compile(expression)

@@ -16,6 +16,11 @@ from cambwatch.core.templates import TemplateError
 log = structlog.get_logger()
 
 
+def bug(error: Exception) -> str:
+    """Words on a bug of ours that are kept and shown: not the text of *error*, which may hold a secret."""
+    return f"a bug in cambwatch ({type(error).__name__}): the log says more at delivery.broken; please report it"
+
+
 def joins(delivery: Delivery, destination: Destination, now: datetime) -> bool:
     """Whether *delivery* goes into one message with others: it is late, or its chat wants digests of all."""
     if destination.type == "webhook" or in_plain_words(delivery):
@@ -45,4 +50,4 @@ def compose(delivery: Delivery, event: Event, destination: Destination, now: dat
         return Attempt(number, Outcome.PAYLOAD_REJECTED, took_ms=0, detail=f"the template: {error}")
     except Exception as error:  # a bug with one event must not take the others' lane with it
         log.exception("delivery.broken", destination=destination.name, delivery_id=delivery.id)
-        return Attempt(number, Outcome.OURS, took_ms=0, detail=f"{type(error).__name__}: {error}")
+        return Attempt(number, Outcome.OURS, took_ms=0, detail=bug(error))

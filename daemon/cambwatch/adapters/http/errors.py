@@ -53,11 +53,12 @@ def reason(error: BaseException) -> str:
     """Why a connection could not be made or kept."""
     match error:
         case ssl.SSLCertVerificationError():
-            return f"certificate verify failed: {error.verify_message or 'it is not trusted'}"
+            return f"certificate verify failed: {getattr(error, 'verify_message', None) or 'it is not trusted'}"
         case ssl.CertificateError():
             return "certificate verify failed"
         case ssl.SSLError():
-            return f"TLS: {(error.reason or 'handshake failed').replace('_', ' ').lower()}"
+            why = getattr(error, "reason", None) or "handshake failed"
+            return f"TLS: {why.replace('_', ' ').lower()}"
         case OSError(errno=int(number)) if number > 0:
             return os.strerror(number)
         case ConnectionError():  # without a word, where a tunnel ends in the TLS handshake
