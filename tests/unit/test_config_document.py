@@ -61,6 +61,12 @@ def test_what_is_no_configuration_is_told_in_one_line(raw, line):
     assert mistakes(raw) == [line]
 
 
+def test_a_byte_order_mark_does_no_harm():
+    """Places are counted without it."""
+    assert read(b"\xef\xbb\xbf" + (KEY + HOOK).encode()) == read(KEY + HOOK)
+    assert mistakes(b"\xef\xbb\xbfcamb2: 1\n" + KEY.encode()) == ["1:1: camb2: unknown key (did you mean camb?)"]
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("shape", ["list", "mapping"])
 @pytest.mark.parametrize("levels", [5, 12, 49])

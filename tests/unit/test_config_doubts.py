@@ -33,7 +33,7 @@ def doubts(text, environ=None, **more):
         ("<abc123-abc123-abc123>", "is in brackets: leave that out"),
         ("https://studio.camb.ai/keys", f"is a URL: {GIVE_KEY}"),
         ("CAMB_API_KEY=abc123", f"is a whole answer, an assignment or a printed object: {GIVE_KEY}"),
-        ("abc123...", f"was cut off: it ends in dots: {GIVE_KEY}"),
+        ("abc123...", f"ends in dots, so it was cut off: {GIVE_KEY}"),
         ("/run/secrets/camb_key", "is the name of a file: write it behind api_key_file"),
         ("~/camb.key", "is the name of a file: write it behind api_key_file"),
         (SECRET, f"is a signing secret: {GIVE_KEY}"),

@@ -7,6 +7,7 @@ found hours later. So cambwatch looks at the text first.
 """
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 
 
@@ -19,7 +20,7 @@ class NotAValue(StrEnum):
     TEMPLATE = "is a template that nobody filled in"
     NOTHING = "is how a program prints that there is no value"
     EXAMPLE = "is a placeholder from an example"
-    CUT = "was cut off: it ends in dots"
+    CUT = "ends in dots, so it was cut off"
     BLANKS_AROUND = "begins or ends with white space or an invisible character"
     QUOTES = "begins or ends with a quote"
     BRACKETS = "is in brackets"
@@ -46,8 +47,9 @@ _BLANKS = _characters(
     *((0x2028, 0x202F), (0x205F, 0x206F), (0x2800, 0x2800), (0x3000, 0x3000), (0x3164, 0x3164), (0xFEFF, 0xFEFF)),
     *((0xFFA0, 0xFFA0), (0xE0000, 0xE007F)),
 )
-_JOINERS = "\u200c\u200d"  # Persian and emoji are spelled with them: too much only at an end
-_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"  # naming.py says what is wrong with one inside an id
+_BLANK_CHARACTERS = frozenset(_BLANKS)
+_AROUND = _BLANKS + "\u200c\u200d"  # of these two, the joiners, Persian and emoji are spelled: too much only at an end
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _QUOTES = "\"'`\u00b4\u00ab\u00bb\u2018-\u201f\u2032-\u2037\u2039\u203a\u300c-\u300f\u301d-\u301f\uff02\uff07"
 
 _NULL = r"(?:null|undefined|undef|none|nil|nan|nat|nothing|nullptr|dbnull|void|true|false|n/?a)"
@@ -61,52 +63,68 @@ _QUALIFIERS = (
 _NOUNS = "id|uuid|guid|key|token|secret|password|string|value|placeholder"
 _EXAMPLE = rf"[\W_]*+(?:(?:{_QUALIFIERS})[\W_]*+)*(?:{_NOUNS})[\W_]*+(?:(?:here|goes|from|camb|ai)[\W_]*+)*"
 
+
+def _has_blanks_around(text: str) -> bool:
+    return text != text.strip(_AROUND)
+
+
+def _has_blanks_inside(text: str) -> bool:
+    # What is wrong with control characters, naming.py says.
+    return not _BLANK_CHARACTERS.isdisjoint(text) and _CONTROL.search(text) is None
+
+
+def _is(pattern: str) -> Callable[[str], object]:
+    """Whether the text as a whole matches."""
+    return re.compile(pattern, re.IGNORECASE | re.DOTALL).fullmatch
+
+
+def _has(pattern: str) -> Callable[[str], object]:
+    """Whether some part of the text matches."""
+    return re.compile(pattern, re.IGNORECASE | re.DOTALL).search
+
+
 _WHOLE = (
     # <c8b8e3cd-…>, [c8b8e3cd-…]
-    (NotAValue.BRACKETS, r"[<\[{(]+[0-9a-f-]{16,}[>\]})]+"),
+    (NotAValue.BRACKETS, _is(r"[<\[{(]+[0-9a-f-]{16,}[>\]})]+")),
     # {"task_id": "…"}, [object Object], UUID('…'), Optional("…")
-    (NotAValue.ANSWER, r"\{(?=.*[:\"']).*\}|\[object \w+\]|[a-z_][\w.]*\(.*\)"),
+    (NotAValue.ANSWER, _is(r"\{(?=.*[:\"']).*\}|\[object \w+\]|[a-z_][\w.]*\(.*\)")),
     # Bearer …, x-api-key: …
-    (NotAValue.HEADER, r"(?:bearer|basic)(?:[\s:=]|%20).*|(?:(?:proxy-)?authorization|x-api-key)\s*:.*"),
-    (NotAValue.URL, r"[a-z][a-z0-9+.-]*://.*"),
+    (NotAValue.HEADER, _is(r"(?:bearer|basic)(?:[\s:=]|%20).*|(?:(?:proxy-)?authorization|x-api-key)\s*:.*")),
+    (NotAValue.URL, _is(r"[a-z][a-z0-9+.-]*://.*")),
     # $1, %TASK_ID%, %s, !TASK_ID!, :task_id, @task_id, __TASK_ID__
     (
         NotAValue.TEMPLATE,
-        r"\$[0-9@*#?!]+|%[a-z_]\w{2,}%|%(?:[0-9]\$)?[sdiu@]|![a-z_]\w*!|[:@][a-z_]\w*|__[a-z]\w*__",
+        _is(r"\$[0-9@*#?!]+|%[a-z_]\w{2,}%|%(?:[0-9]\$)?[sdiu@]|![a-z_]\w*!|[:@][a-z_]\w*|__[a-z]\w*__"),
     ),
     # null, (null), None, undefined/undefined, #N/A, 00000000-0000-0000-0000-000000000000
-    (NotAValue.NOTHING, rf"[\W_]*+{_NULL}(?:[\W_]++{_NULL})*(?:[\W_]*+|[/?#:].*)|{_NIL_UUID}"),
+    (NotAValue.NOTHING, _is(rf"[\W_]*+{_NULL}(?:[\W_]++{_NULL})*(?:[\W_]*+|[/?#:].*)|{_NIL_UUID}")),
     # your-task-id, changeme, xxx, XXXXXXXX-XXXX, ..., ***
-    (NotAValue.EXAMPLE, _EXAMPLE),
-    (NotAValue.EXAMPLE, r"[\W_]*+(?:(?:change|replace|fix)[\W_]?me|to[\W_]?do|tbd|redacted)[\W_]*+"),
-    (NotAValue.EXAMPLE, r"x(?:[-_.]?x){2,}|…|(?!\.\.\Z)[-–—_*?•·#.…]{2,}"),
+    (NotAValue.EXAMPLE, _is(_EXAMPLE)),
+    (NotAValue.EXAMPLE, _is(r"[\W_]*+(?:(?:change|replace|fix)[\W_]?me|to[\W_]?do|tbd|redacted)[\W_]*+")),
+    (NotAValue.EXAMPLE, _is(r"x(?:[-_.]?x){2,}|…|(?!\.\.\Z)[-–—_*?•·#.…]{2,}")),
     # c8b8e3cd…
-    (NotAValue.CUT, r".+(?:…|\.\.\.)"),
+    (NotAValue.CUT, _is(r".+(?:…|\.\.\.)")),
 )
-"""What a text is that matches as a whole, without the blanks around it."""
+"""What a text is, by what it is without the blanks around it."""
 
 _PART = (
     # task_id=…, CAMB_API_KEY=…, 'api_key': …
-    (NotAValue.ANSWER, r"(?:\A|[\W_])(?:task[_-]?id|api[_-]?key|token|secret)[\"'\\]*\s*[=:]\s*[\"'\\]*\w"),
+    (NotAValue.ANSWER, _has(r"(?:\A|[\W_])(?:task[_-]?id|api[_-]?key|token|secret)[\"'\\]*\s*[=:]\s*[^\s=]")),
     # {{ task_id }}, ${TASK_ID}, #{task_id}, $(id), {task_id}, dub-{}, {% … %}, <%= … %>, <task_id>
-    (NotAValue.TEMPLATE, r"\{\{[^}]*\}\}|[$#@]\{[^}]*\}|\$\([^)]*\)|\{[\w\s.$-]*\}|\{%|<%|<[\w\s.:-]+>"),
+    (NotAValue.TEMPLATE, _has(r"\{\{[^}]*\}\}|[$#@]\{[^}]*\}|\$\([^)]*\)|\{[\w\s.$-]*\}|\{%|<%|<[\w\s.:-]+>")),
     # $TASK_ID, $env:TASK_ID, %(task_id)s, \(taskId)
-    (NotAValue.TEMPLATE, r"\$[a-z_]\w*|%\([\w.]*\)[sdr]|\\\(\w+\)"),
-    (NotAValue.BLANKS_AROUND, rf"(?-i:\A[{_BLANKS}{_JOINERS}]|[{_BLANKS}{_JOINERS}]\Z)"),
-    (NotAValue.QUOTES, rf"\A[{_QUOTES}]|[{_QUOTES}]\Z"),
-    (NotAValue.BRACKETS, r"\A(?:\[.*\]|\{.*\}|<.*>|\(.*\))\Z"),
+    (NotAValue.TEMPLATE, _has(r"\$[a-z_]\w*|%\([\w.]*\)[sdr]|\\\(\w+\)")),
+    (NotAValue.BLANKS_AROUND, _has_blanks_around),
+    (NotAValue.QUOTES, _has(rf"\A[{_QUOTES}]|[{_QUOTES}]\Z")),
+    (NotAValue.BRACKETS, _has(r"\A(?:\[.*\]|\{.*\}|<.*>|\(.*\))\Z")),
     # c8b8e3cd\n as these two characters, &quot;c8b8e3cd&quot;
-    (NotAValue.ESCAPED, r"\\[nrt\"'`]|\\u[0-9a-f]{4}|&(?:quot|apos|lt|gt|amp|nbsp|#x?[0-9a-f]{2,6});"),
-    (NotAValue.BLANKS, rf"(?-i:\A(?!.*[{_CONTROLS}]).*[{_BLANKS}])"),
+    (NotAValue.ESCAPED, _has(r"\\[nrt\"'`]|\\u[0-9a-f]{4}|&(?:quot|apos|lt|gt|amp|nbsp|#x?[0-9a-f]{2,6});")),
+    (NotAValue.BLANKS, _has_blanks_inside),
 )
-"""What a text is of which some part matches; asked after the rows above."""
+"""What a text is, by what it has; asked after the rows above."""
 
 # What any id or key may look like: none of the rows matches it.
 _TOKEN = re.compile(r"(?=.*[1-9])[A-Za-z0-9](?:[A-Za-z0-9._~+-]*[A-Za-z0-9])?")
-
-_FLAGS = re.IGNORECASE | re.DOTALL
-_WHOLE_TABLE = tuple((why, re.compile(pattern, _FLAGS).fullmatch) for why, pattern in _WHOLE)
-_PART_TABLE = tuple((why, re.compile(pattern, _FLAGS).search) for why, pattern in _PART)
 
 
 def why_not_a_value(text: str) -> NotAValue | None:
@@ -118,6 +136,6 @@ def why_not_a_value(text: str) -> NotAValue | None:
     """
     if _TOKEN.fullmatch(text):
         return None
-    bare = text.strip(_BLANKS + _JOINERS)
-    found = (why for why, matches in _WHOLE_TABLE if matches(bare))
-    return next(found, None) or next((why for why, matches in _PART_TABLE if matches(text)), None)
+    bare = text.strip(_AROUND)
+    found = (why for why, fits in _WHOLE if fits(bare))
+    return next(found, None) or next((why for why, fits in _PART if fits(text)), None)
