@@ -13,7 +13,7 @@ from cambwatch.core.events import Link, TaskEnded
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.formats.digests import MOST_IN_DIGEST
 from cambwatch.core.formats.telling import LONGEST_COMMAND, LONGEST_ENDPOINT, show_command, where_to_get
-from cambwatch.core.model import Json
+from cambwatch.core.model import Json, Status
 from cambwatch.core.results import LONGEST_URL, is_link, links
 
 ENDPOINT = "https://client.camb.ai/apis/dub-result/123"
@@ -110,6 +110,21 @@ def test_an_entry_of_a_digest_says_how_to_get_at_its_link(kind: str, past: int) 
         body = json.dumps(json.loads(message.body), ensure_ascii=False)
         shown = body.count("Video")
         assert shown + body.count(f"1 more in the result: `cambwatch show dub {ID}`") == count
+
+
+@pytest.mark.parametrize("piece", ['"', "\\", "&", "<", "$", "{", "😀", "ẑ\u0335\u0301"])
+@pytest.mark.parametrize("status", [Status.SUCCESS, Status.ERROR])
+def test_slack_takes_a_message_whose_every_text_grows_when_it_is_escaped(piece: str, status: Status) -> None:
+    """JSON escapes quotes as well; all blocks together have a limit."""
+    fields = dict.fromkeys(("name", "kind", "account", "message", "exception_reason", "group"), piece * 5000)
+    event = ended(
+        status,
+        labels={f"{piece * 500}{n}": piece * 500 for n in range(30)},
+        links=tuple(Link(piece * 300, f"https://a/{n:02}?{piece * 1500}") for n in range(50)),
+        result_endpoint=url_of(LONGEST_ENDPOINT),
+        **fields,
+    )
+    check_message(json.loads(rendered("slack", event)))
 
 
 def test_slack_takes_buttons_where_a_line_of_text_is_too_long() -> None:
