@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.retry import JITTER, LONGEST_RETRY_AFTER, Backoff, RetryPolicy, quiet_after, retry_after
+from cambwatch.core.retry import (
+    JITTER,
+    LONGEST_RAW,
+    LONGEST_RETRY_AFTER,
+    AskedPause,
+    Backoff,
+    ReadAs,
+    Reading,
+    RetryPolicy,
+    asked_pause,
+    quiet_after,
+    retry_after,
+)
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 DAY = timedelta(hours=24)
@@ -88,7 +100,7 @@ def test_a_policy_tries_for_three_days_unless_told_otherwise() -> None:
 )
 def test_a_wish_is_kept_up_to_a_day(value: str, seconds: float) -> None:
     """In seconds, with a fraction, or as a date in each form that HTTP knows."""
-    assert retry_after(value, now=NOW) == timedelta(seconds=seconds)
+    assert retry_after(value, now=NOW).pause == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +132,7 @@ def test_a_wish_is_kept_up_to_a_day(value: str, seconds: float) -> None:
 )
 def test_a_wish_without_sense_is_none(value: str | None) -> None:
     """Then the pause is our own."""
-    assert retry_after(value, now=NOW) is None
+    assert retry_after(value, now=NOW) == AskedPause()
 
 
 PIECES = "Mon , Sun 06 Nov 1994 9999 10000 31 Dec 23 : 59 GMT +0000 -9999 +99999 08:49:37 Jan - EST 1e5 ( ) \\ Feb"
@@ -136,7 +148,7 @@ pieces = st.sampled_from([*PIECES.split(), "", " "])
 )
 def test_every_header_has_an_answer(value: str) -> None:
     """None or a pause of at most a day; no text raises."""
-    wish = retry_after(value, now=NOW)
+    wish = retry_after(value, now=NOW).pause
     assert wish is None or timedelta(0) <= wish <= LONGEST_RETRY_AFTER
 
 
@@ -144,16 +156,144 @@ def test_every_header_has_an_answer(value: str) -> None:
 def test_a_date_is_never_undercut(span: timedelta) -> None:
     """Unless it is more than a day away."""
     at = (NOW + span).replace(microsecond=0)
-    wish = retry_after(format_datetime(at, usegmt=True), now=NOW)
+    wish = retry_after(format_datetime(at, usegmt=True), now=NOW).pause
     assert wish == min(at - NOW, DAY)
 
 
 @given(st.floats(0, 2 * 86_400))
 def test_seconds_are_never_undercut(seconds: float) -> None:
     """Unless they are more than a day."""
-    wish = retry_after(repr(seconds), now=NOW)
+    wish = retry_after(repr(seconds), now=NOW).pause
     assert wish is not None
     assert wish >= min(timedelta(seconds=seconds), DAY)
+
+
+UNIX = 1_795_327_200  # NOW
+SECONDS, MILLISECONDS, CAPPED = ReadAs.UNIX_SECONDS, ReadAs.UNIX_MILLISECONDS, ReadAs.CAPPED
+
+
+@pytest.mark.parametrize(
+    ("value", "pause", "read_as", "seconds"),
+    [
+        (f"{UNIX + 90}", timedelta(seconds=90), SECONDS, 90),
+        (f"{UNIX}.5", timedelta(seconds=0.5), SECONDS, 0.5),
+        (f"{UNIX}", timedelta(0), SECONDS, 0),
+        (f"{UNIX - 90}", None, SECONDS, 0),
+        (f"{UNIX + 90_000}", DAY, SECONDS, 86_400),
+        ("999999999", DAY, CAPPED, 86_400),
+        ("1000000000", None, SECONDS, 0),
+        ("100000000000", DAY, SECONDS, 86_400),
+        ("100000000001", DAY, CAPPED, 86_400),
+        ("999999999999", DAY, CAPPED, 86_400),
+        ("1000000000000", None, MILLISECONDS, 0),
+        (f"{UNIX}000", timedelta(0), MILLISECONDS, 0),
+        (f"{UNIX + 45}250", timedelta(seconds=45.25), MILLISECONDS, 45.25),
+        (f"{UNIX - 1}000", None, MILLISECONDS, 0),
+        (f"{UNIX + 90_000}000", DAY, MILLISECONDS, 86_400),
+        ("100000000000000", DAY, MILLISECONDS, 86_400),
+        ("100000000000001", DAY, CAPPED, 86_400),
+        (f"{UNIX}000000", DAY, CAPPED, 86_400),
+        ("86401", DAY, CAPPED, 86_400),
+        ("inf", DAY, CAPPED, 86_400),
+        ("Fri, 31 Dec 2100 23:59:59 GMT", DAY, CAPPED, 86_400),
+    ],
+)
+def test_a_large_number_is_read_by_its_size(
+    value: str, pause: timedelta | None, read_as: ReadAs, seconds: float
+) -> None:
+    """As an instant where it is one of this age, else as seconds; the log says what was understood."""
+    assert retry_after(value, now=NOW) == AskedPause(pause, Reading(value, pytest.approx(seconds), read_as))
+
+
+@pytest.mark.parametrize("value", [None, "", "soon", "0", "120", "86400", "-5", "Sun, 22 Nov 2026 06:02:00 GMT"])
+def test_what_is_meant_as_it_is_written_needs_no_word(value: str | None) -> None:
+    assert retry_after(value, now=NOW).reading is None
+
+
+@given(st.integers(-86_400, 86_400), st.sampled_from([1, 1000]))
+def test_an_instant_and_its_date_ask_for_the_same(offset_s: int, scale: int) -> None:
+    """Whichever of three ways a server writes it."""
+    at = NOW + timedelta(seconds=offset_s)
+    as_number = retry_after(str(int(at.timestamp()) * scale), now=NOW)
+    assert as_number.pause == retry_after(format_datetime(at, usegmt=True), now=NOW).pause
+
+
+@given(st.integers(10**9, 10**14))
+def test_no_size_of_a_number_asks_for_more_than_a_day(number: int) -> None:
+    pause, reading = retry_after(str(number), now=NOW)
+    assert pause is None or timedelta(0) <= pause <= DAY
+    assert reading is not None
+    assert reading.seconds == (0 if pause is None else pause.total_seconds())
+
+
+def test_the_log_repeats_little_of_a_header() -> None:
+    """And nothing of it that a terminal would obey."""
+    reading = retry_after("9" * 5000, now=NOW).reading
+    assert reading == Reading("9" * LONGEST_RAW, 86_400, ReadAs.CAPPED)
+    headers = {"retry-after": "\x1b[31m45\u202e000", "x-ratelimit-reset-after": "1"}
+    reading = asked_pause(headers, service="discord", now=NOW).reading
+    assert reading == Reading("[31m45000", 1, ReadAs.RESET_AFTER)
+
+
+DATE = "Sun, 22 Nov 2026 07:00:00 GMT"  # an hour after NOW: the sender's clock
+
+
+@pytest.mark.parametrize(
+    ("headers", "pause_s"),
+    [
+        ({}, None),
+        ({"retry-after": "30"}, 30),
+        ({"retry-after": DATE}, 3600),
+        ({"retry-after": "Sun, 22 Nov 2026 07:02:00 GMT", "date": DATE}, 120),
+        ({"retry-after": f"{UNIX + 3700}", "date": DATE}, 100),
+        ({"retry-after": f"{UNIX + 3700}000", "date": DATE}, 100),
+        ({"retry-after": f"{UNIX + 3500}", "date": DATE}, None),
+        ({"retry-after": f"{UNIX + 100}", "date": "yesterday"}, 100),
+    ],
+)
+@pytest.mark.parametrize("service", ["webhook", "slack", "discord"])
+def test_an_instant_is_judged_by_the_clock_that_named_it(
+    service: str, headers: dict[str, str], pause_s: float | None
+) -> None:
+    """By the Date of the answer, else by ours."""
+    pause = None if pause_s is None else timedelta(seconds=pause_s)
+    assert asked_pause(headers, service=service, now=NOW).pause == pause
+
+
+@pytest.mark.parametrize(
+    ("value", "reset", "pause_s", "reading"),
+    [
+        ("45000", "45", 45, Reading("45000", 45, ReadAs.RESET_AFTER)),
+        ("43323", "43.323", 43.323, Reading("43323", 43.323, ReadAs.RESET_AFTER)),
+        ("250", "0.25", 0.25, Reading("250", 0.25, ReadAs.RESET_AFTER)),
+        ("65", "64.57", 64.57, None),
+        ("1", "1", 1, None),
+        ("1", "2.5", 2.5, Reading("1", 2.5, ReadAs.RESET_AFTER)),
+        (None, "1.5", 1.5, None),
+        ("soon", "1.5", 1.5, Reading("soon", 1.5, ReadAs.RESET_AFTER)),
+        (None, "1e9", 86_400, Reading("1e9", 86_400, ReadAs.CAPPED)),
+        ("5", "1e9", 86_400, Reading("5", 86_400, ReadAs.RESET_AFTER)),
+        ("30", None, 30, None),
+        ("30", "", 30, None),
+        ("30", "soon", 30, None),
+        ("30", "-1", 30, None),
+        ("30", "nan", 30, None),
+        ("65000", None, 65_000, None),
+    ],
+)
+def test_discord_is_read_by_its_reset_after(
+    value: str | None, reset: str | None, pause_s: float, reading: Reading | None
+) -> None:
+    """Its unversioned URL says Retry-After in milliseconds, and Reset-After in seconds."""
+    given = {"retry-after": value, "x-ratelimit-reset-after": reset}
+    headers = {name: text for name, text in given.items() if text is not None}
+    assert asked_pause(headers, service="discord", now=NOW) == AskedPause(timedelta(seconds=pause_s), reading)
+
+
+@pytest.mark.parametrize("service", ["webhook", "slack", "teams", "google_chat", "mattermost"])
+def test_reset_after_is_a_word_of_discord_alone(service: str) -> None:
+    headers = {"retry-after": "30", "x-ratelimit-reset-after": "1"}
+    assert asked_pause(headers, service=service, now=NOW) == AskedPause(timedelta(seconds=30))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
 from cambwatch.core.redirects import explain_redirect
-from cambwatch.core.retry import http_date, quiet_after, retry_after
+from cambwatch.core.retry import asked_pause, quiet_after
 from cambwatch.core.secret import Secret
 from cambwatch.core.text import one_line
 
@@ -162,12 +162,13 @@ class Webhook:
             return attempt(Outcome.TRANSIENT, detail=not_http(self._peer))
         plain = decode(body, response.headers.get("content-encoding"))
         words = body if plain is None else plain
-        wish = response.headers.get("retry-after")
+        asked = asked_pause(response.headers, service=destination.type, now=self._now())
+        has_retry_after = "retry-after" in response.headers
         return attempt(
-            classify(destination.type, response.status, words, has_retry_after=wish is not None),
+            classify(destination.type, response.status, words, has_retry_after=has_retry_after),
             http_status=response.status,
-            # By the receiver's own clock: a date in Retry-After means nothing by another.
-            retry_after=retry_after(wish, now=http_date(response.headers.get("date")) or self._now()),
+            retry_after=asked.pause,
+            reading=asked.reading,
             detail=self._detail(destination, response, plain) or trouble,
             quiet=quiet_after(response.headers),
         )

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from cambwatch.core.retry import Reading
+
 Json = Any
 """What a JSON document may hold; only passed on, never looked into without a check."""
 
@@ -201,11 +203,16 @@ class Forbidden:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No answer to the question. *retry_after* is Camb's own wish, never negative."""
+    """
+    No answer to the question. *retry_after* is Camb's own wish, never negative.
+
+    *reading* is how that was understood, where the log should say so.
+    """
 
     fault: Fault
     retry_after: timedelta | None = None
     detail: str | None = None
+    reading: Reading | None = None
 
 
 Report = Pending | Ended | Unconfirmed | Unknown | Invalid | Forbidden | Unavailable
@@ -328,6 +335,10 @@ class Outcome(StrEnum):
     OURS = "ours"  # our own trouble: shutdown, disk, rendering
 
 
+ACCEPTED = frozenset({Outcome.ACCEPTED, Outcome.ACCEPTED_UNVERIFIED})
+"""The receiver has the message, for all that is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """
@@ -335,6 +346,7 @@ class Attempt:
 
     *quiet* is how long the receiver takes nothing more, as it says beside having
     accepted. *together* is how many deliveries the POST told of: of a digest, several.
+    *reading* is how the receiver's pause was understood, where the log should say so; it is not kept.
     """
 
     number: int
@@ -345,6 +357,7 @@ class Attempt:
     detail: str | None = None
     quiet: timedelta | None = None
     together: int = 1
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)

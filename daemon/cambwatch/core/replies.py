@@ -79,7 +79,8 @@ def _read_refusal(http_status: int, body: bytes, *, wish: str | None, now: datet
     refusal = camb_refusal(http_status, body)
     if refusal is None:
         words = "is not in Camb's form: something between Camb and cambwatch has answered, or camb.base_url is wrong"
-        return Unavailable(Fault.FOREIGN, retry_after(wish, now=now), f"HTTP {http_status} {words}")
+        asked = retry_after(wish, now=now)
+        return Unavailable(Fault.FOREIGN, asked.pause, f"HTTP {http_status} {words}", asked.reading)
     match http_status:
         case 401 | 403:
             return Forbidden(http_status, one_line(refusal.words))
@@ -101,7 +102,8 @@ def unavailable(http_status: int, body: bytes, *, wish: str | None, now: datetim
     else:
         fault = Fault.UNEXPECTED
     words = detail(body)
-    return Unavailable(fault, retry_after(wish, now=now), f"HTTP {http_status}" + (f": {words}" if words else ""))
+    asked = retry_after(wish, now=now)
+    return Unavailable(fault, asked.pause, f"HTTP {http_status}" + (f": {words}" if words else ""), asked.reading)
 
 
 def parse(body: bytes, *, longest: int = LONGEST_BODY) -> tuple[Json] | Unavailable:

@@ -5,10 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import NamedTuple
 
 LONGEST_RETRY_AFTER = timedelta(hours=24)
-_NEVER = datetime.max.replace(tzinfo=UTC)  # by which every date has gone by
+LONGEST_RAW = 64  # characters of a header that the log repeats
 JITTER = 0.2  # a pause is stretched by at most this share, never shortened
+
+_LONGEST_S = LONGEST_RETRY_AFTER.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,29 +50,93 @@ class RetryPolicy:
         return Backoff(self.first, self.factor, self.max)
 
 
-def retry_after(value: str | None, *, now: datetime) -> timedelta | None:
+class ReadAs(StrEnum):
+    """How cambwatch took a pause that is not meant as it is written: the log field."""
+
+    UNIX_SECONDS = "unix_seconds"
+    UNIX_MILLISECONDS = "unix_milliseconds"
+    RESET_AFTER = "reset_after"  # X-RateLimit-Reset-After says another pause than Retry-After
+    CAPPED = "capped"  # longer than LONGEST_RETRY_AFTER
+
+
+class Reading(NamedTuple):
     """
-    The pause that a Retry-After header asks for (RFC 9110, 10.2.3: seconds or a date).
+    What cambwatch understood of a pause that is not meant as it is written.
 
-    *now* is the instant by the clock of whoever asks: the Date of its answer, where it has one.
+    *raw* is the header, at most LONGEST_RAW printable characters of it. *seconds* is the
+    pause, 0 for an instant that has passed.
+    """
 
-    None where there is no header or no sense in it (negative, NaN, garbage, a date
-    gone by); a longer wish than LONGEST_RETRY_AFTER is cut to it. Fractions of a
-    second, which the RFC does not know, are taken because servers send them.
+    raw: str
+    seconds: float
+    read_as: ReadAs
+
+
+class AskedPause(NamedTuple):
+    """
+    The pause that an answer asks for; *pause* None: it asks for none, or for none that makes sense.
+
+    *reading* says how it was understood, where the log should say so.
+    """
+
+    pause: timedelta | None = None
+    reading: Reading | None = None
+
+
+# From, to, seconds to a step, meaning: a number in there is an instant of the years 2001 to 5138.
+_INSTANTS = (
+    (1e9, 1e11, 1.0, ReadAs.UNIX_SECONDS),
+    (1e12, 1e14, 1e-3, ReadAs.UNIX_MILLISECONDS),
+)
+
+
+def retry_after(value: str | None, *, now: datetime) -> AskedPause:
+    """
+    The pause that a Retry-After header asks for.
+
+    RFC 9110, 10.2.3 has seconds or a date; some servers send the Unix time instead. *now* is
+    the instant by the sender's clock: the Date of its answer, where it has one.
+
+        a date                     until then
+        below 10^9                 seconds; fractions, which the RFC does not have, count
+        10^9 to 10^11              an instant in Unix seconds
+        10^12 to 10^14             an instant in Unix milliseconds
+        any other number           seconds
+        an instant that has passed, a negative number, anything else: none
+
+    No pause is longer than LONGEST_RETRY_AFTER.
     """
     text = (value or "").strip()
-    if not text:
-        return None
-    try:
-        seconds = float(text.encode("ascii"))  # digits of other scripts are numbers to Python alone
-    except ValueError:
+    number = _number(text)
+    if number is None:
         at = http_date(text)
-        if at is None:
-            return None
-        seconds = (at - now).total_seconds()
-    if math.isnan(seconds) or seconds < 0:
-        return None
-    return timedelta(seconds=min(seconds, LONGEST_RETRY_AFTER.total_seconds()))
+        return AskedPause() if at is None else _asked(text, (at - now).total_seconds())
+    for lowest, highest, step_s, read_as in _INSTANTS:
+        if lowest <= number <= highest:
+            return _asked(text, number * step_s - now.timestamp(), read_as)
+    return _asked(text, number)
+
+
+def asked_pause(headers: Mapping[str, str], *, service: str, now: datetime) -> AskedPause:
+    """
+    The pause that an answer of *service*, a destination type, asks for with its *headers*.
+
+    *headers* are found whatever the case of their names; *now* counts where they hold no Date.
+    Discord's unversioned webhook URL answers Retry-After in milliseconds (discord-api-docs
+    issue 2360). Its `X-RateLimit-Reset-After` is in seconds at every URL, and so it wins.
+    """
+    value = headers.get("retry-after")
+    asked = retry_after(value, now=http_date(headers.get("date")) or now)
+    if service != "discord":
+        return asked
+    text = headers.get("x-ratelimit-reset-after", "").strip()
+    number = _number(text)
+    if number is None or number < 0:
+        return asked
+    reset = _asked(text, number)
+    if value is None or _is_rounded_up(asked.pause, reset.pause):
+        return reset
+    return AskedPause(reset.pause, Reading(_printable(value), min(number, _LONGEST_S), ReadAs.RESET_AFTER))
 
 
 def quiet_after(headers: Mapping[str, str]) -> timedelta | None:
@@ -80,8 +148,9 @@ def quiet_after(headers: Mapping[str, str]) -> timedelta | None:
     """
     if headers.get("x-ratelimit-remaining", "").strip() != "0":
         return None
-    # The same words as in a Retry-After; a date is not among them, and would be harmless.
-    return retry_after(headers.get("x-ratelimit-reset-after"), now=_NEVER)
+    text = headers.get("x-ratelimit-reset-after", "").strip()
+    number = _number(text)
+    return None if number is None else _asked(text, number).pause
 
 
 def http_date(text: str | None) -> datetime | None:
@@ -91,3 +160,28 @@ def http_date(text: str | None) -> datetime | None:
     except (ValueError, OverflowError, IndexError, TypeError):  # all of them come out of odd dates
         return None
     return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _number(text: str) -> float | None:
+    """*text* as a number, perhaps infinite; None where it is none."""
+    try:
+        number = float(text.encode("ascii"))  # digits of other scripts are numbers to Python alone
+    except ValueError:
+        return None
+    return None if math.isnan(number) else number
+
+
+def _asked(text: str, seconds: float, read_as: ReadAs | None = None) -> AskedPause:
+    if seconds > _LONGEST_S:
+        seconds, read_as = _LONGEST_S, read_as or ReadAs.CAPPED
+    pause = timedelta(seconds=seconds) if seconds >= 0 else None
+    return AskedPause(pause, Reading(_printable(text), max(seconds, 0.0), read_as) if read_as else None)
+
+
+def _is_rounded_up(pause: timedelta | None, exact: timedelta | None) -> bool:
+    """Whether *pause* is *exact* in whole seconds, as Discord's Retry-After is of its Reset-After."""
+    return pause is not None and exact is not None and timedelta(0) <= pause - exact < timedelta(seconds=1)
+
+
+def _printable(text: str) -> str:
+    return "".join(char for char in text if char.isprintable())[:LONGEST_RAW]

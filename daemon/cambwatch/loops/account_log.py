@@ -8,6 +8,7 @@ import structlog
 from cambwatch.core.model import Fault, Report, Unavailable
 from cambwatch.loops.account import AccountLane, Flip
 from cambwatch.loops.lasting import Lasting
+from cambwatch.loops.pause_log import log_reading
 
 LONG_SILENCE = timedelta(minutes=1)  # that Camb asks for with a 429, and that an operator should know of
 LIMITED_FOR_S = 30.0  # that a budget has to be the limit, or no more, before we say so: a burst is no news
@@ -27,7 +28,11 @@ class AccountLog:
         """A poll brought *report*, which has changed the account as *flip* says."""
         if flip is not None:
             self._flipped(flip)
-        if type(report) is Unavailable and report.fault is Fault.RATE_LIMITED:
+        if type(report) is not Unavailable:
+            return
+        if report.reading is not None:
+            log_reading(report.reading, account=self._name)
+        if report.fault is Fault.RATE_LIMITED:
             silence = report.retry_after
             if silence is not None and silence >= LONG_SILENCE:
                 seconds = round(silence.total_seconds())

@@ -15,11 +15,13 @@ from cambwatch.core.cadence import TokenBucket
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST, Message
 from cambwatch.core.lifecycle import verdict
-from cambwatch.core.model import Attempt, Delivery, Outcome, PastAttempt, RetryAt
+from cambwatch.core.model import ACCEPTED, Attempt, Delivery, GiveUp, Outcome, PastAttempt, RetryAt
 from cambwatch.core.owed import Owed, Tried, Turn
+from cambwatch.core.ramp import ConcurrencyRamp
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.composing import bug, compose, compose_digest, joins
 from cambwatch.loops.health import Health
+from cambwatch.loops.pause_log import log_reading
 from cambwatch.loops.scheduler import Alarm
 from cambwatch.loops.window import DueBook, Window
 
@@ -81,11 +83,13 @@ class Lane:
         rate = destination.rate or FORMATS[destination.type].rate
         self._bucket = rate and TokenBucket(rate.per_second, burst=rate.burst, now_s=clock.monotonic())
         self._window = Window(destination, book, clock=clock)
+        self._ramp = ConcurrencyRamp(destination.concurrency)
         self._under_way: dict[str, asyncio.Task[None]] = {}
         # Messages, of which one may tell of several deliveries: on their way, and answered but not written down yet.
         self._posts = self._recording = 0
         self._looking: asyncio.Task[None] | None = None
         self._health = Health(destination, breaker, clock=clock)
+        self._failing = False  # a failure was logged as a warning, and nothing was accepted since
         self._stopping = False
         self._taken_up = False
         self.until_s = inf
@@ -118,9 +122,12 @@ class Lane:
         Post from now on what the destination is owed.
 
         An open breaker lets one delivery through at once: what was wrong may have been
-        put right since it was opened, such as with a restart.
+        put right since it was opened, such as with a restart. After a rate limit that
+        another process met, or this one before its restart, the first goes alone as well.
         """
         self._taken_up = True
+        if self.breaker.held_until is not None:
+            self._ramp.rate_limited()
         self._health.hurry()
         self.read_anew()
 
@@ -210,9 +217,9 @@ class Lane:
     @property
     def _may_start(self) -> bool:
         """Whether there is room for one more; also among those that the store has yet to take."""
-        concurrency = self._destination.concurrency
-        most = 1 if self._health.breaker.open else concurrency
-        return self._posts < most and self._recording < concurrency and self.held and not self._stopping
+        most = 1 if self._health.breaker.open else self._ramp.limit
+        has_room = self._posts < most and self._recording < self._destination.concurrency
+        return has_room and self.held and not self._stopping
 
     def _pause_s(self) -> float:
         """How long the receiver, our breaker or the rate have us wait."""
@@ -225,7 +232,8 @@ class Lane:
             self._bucket.take(self._clock.monotonic())
         told, message = self._compose(first)
         post = asyncio.create_task(
-            self._deliver(told, message, probe=self._health.breaker.open), name=f"post {self._destination.name}"
+            self._deliver(told, message, probe=self._health.breaker.open, epoch=self._ramp.epoch),
+            name=f"post {self._destination.name}",
         )
         for delivery, _ in told:
             self._under_way[delivery.id] = post
@@ -254,7 +262,7 @@ class Lane:
             self._window.put_back(others)
         return [first], compose(*first, self._destination, now)
 
-    async def _deliver(self, told: Sequence[Owed], message: Message | Attempt, *, probe: bool) -> None:
+    async def _deliver(self, told: Sequence[Owed], message: Message | Attempt, *, probe: bool, epoch: int) -> None:
         first, event = told[0]
         number = first.attempts + 1
         try:
@@ -268,24 +276,41 @@ class Lane:
         tried = [self._tried(delivery, attempt, len(told), now=now, chance=chance) for delivery, _ in told]
         # What was never posted says nothing of the receiver.
         turn = self._health.take_in(attempt, probe=probe, now=now, chance=chance) if posted else None
-        decided = tried[0].verdict
-        log.info(
-            "delivery.attempted",
-            delivery_id=first.id,
-            destination=self._destination.name,
-            attempt=number,
-            event_type=event.type,
-            outcome=attempt.outcome,
-            http_status=attempt.http_status,
-            took_ms=attempt.took_ms,
-            verdict=type(decided).__name__,
-            next_attempt_at=decided.at.isoformat() if isinstance(decided, RetryAt) else None,
-            detail=None if attempt.outcome is Outcome.ACCEPTED else attempt.detail,
-            **({"together": len(told)} if len(told) > 1 else {}),
-        )
+        if attempt.outcome is Outcome.RATE_LIMITED:
+            self._ramp.rate_limited()
+        elif attempt.outcome in ACCEPTED:
+            self._ramp.succeeded(epoch)
+        self._log_attempt(tried, attempt, event.type)
         self._meter.attempted(self._destination.name, tried, posted=posted, now=now)
         await self._record(tried, turn, now)
         self._after_record(tried, turn)
+
+    def _log_attempt(self, tried: Sequence[Tried], attempt: Attempt, event_type: str) -> None:
+        """A delivery that is given up is an error; the first failure is a warning, until something is accepted."""
+        shown = next((one for one in tried if isinstance(one.verdict, GiveUp)), tried[0])
+        fields = {
+            "delivery_id": shown.delivery.id,
+            "destination": self._destination.name,
+            "attempt": shown.attempt.number,
+            "event_type": event_type,
+            "outcome": attempt.outcome,
+            "http_status": attempt.http_status,
+            "took_ms": attempt.took_ms,
+            "verdict": type(shown.verdict).__name__,
+            "next_attempt_at": shown.verdict.at.isoformat() if isinstance(shown.verdict, RetryAt) else None,
+            "detail": None if attempt.outcome is Outcome.ACCEPTED else attempt.detail,
+            **({"together": len(tried)} if len(tried) > 1 else {}),
+        }
+        first_failure = not self._failing and attempt.outcome not in ACCEPTED | {Outcome.RATE_LIMITED}
+        self._failing = attempt.outcome not in ACCEPTED and (self._failing or first_failure)
+        if isinstance(shown.verdict, GiveUp):
+            log.error("delivery.attempted", **fields)
+        elif first_failure:
+            log.warning("delivery.attempted", **fields)
+        else:
+            log.info("delivery.attempted", **fields)
+        if attempt.reading is not None:
+            log_reading(attempt.reading, destination=self._destination.name)
 
     async def _post(self, message: Message, number: int) -> tuple[Attempt, bool]:
         """What came of it, and whether the receiver had to do with it."""
