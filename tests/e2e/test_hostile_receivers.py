@@ -31,9 +31,9 @@ def now():
     return datetime.now(UTC)
 
 
-async def post(url, *, kind="webhook", allow_private=True):
+async def post(url, *, kind="webhook", allow_private=True, patience=PATIENCE):
     """One attempt to *url*."""
-    destination = Destination("it", kind, Secret(url), timeout=PATIENCE, allow_private=allow_private)
+    destination = Destination("it", kind, Secret(url), timeout=patience, allow_private=allow_private)
     async with Webhook({"it": destination}, user_agent="test", now=now) as webhook:
         return await webhook.post(destination, MESSAGE, number=1)
 
@@ -201,7 +201,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused():
         heard.append(writer)
 
     async with speaking(hear_it, tls=certified(trustme.CA())) as port:
-        attempt = await post(f"https://localhost:{port}/secret")
+        attempt = await post(f"https://localhost:{port}/secret", patience=timedelta(seconds=5))
         account = Account("default", Secret("key"), f"https://localhost:{port}", timeout=timedelta(seconds=5))
         async with Camb({"default": account}, user_agent="test", now=now) as camb:
             report = await camb.status(TaskKey("default", "dub", "t"))
