@@ -59,7 +59,7 @@ async def flow(process, camb, receivers, tmp_path, until):
     receivers.script("/camb/dub/ok", says({"detail": ECHO}, status=500), ended("SUCCESS", 5))
     receivers.script("/camb/dub-result/5", says({"audio_url": PRESIGNED, "video_url": PRESIGNED + "2"}))
     receivers.script("/camb/dub/failed", says({"status": "ERROR", "message": "no", "exception_reason": "X"}))
-    receivers.script("/camb/dub/refused", says({"error": ECHO}, status=401))
+    receivers.script("/camb/dub/refused", says({"detail": ECHO}, status=401))
     receivers.script("/camb/dub/gone", says({"detail": ECHO}, status=404))
     common = {
         "secret_file": secret_file(tmp_path, "signing", SECRETS["signing secret"]),
