@@ -76,20 +76,21 @@ async def test_a_body_that_hangs_behind_2xx_of_a_webhook_costs_a_short_grace():
     assert attempt.detail == "ok"
 
 
-@pytest.mark.parametrize("status", [200, 302, 400, 401, 410, 429, 500, 503])
 @pytest.mark.parametrize("kind", ["webhook", *CHATS])
-async def test_the_status_is_recorded_also_when_the_attempt_failed_afterwards(kind, status):
-    head = b"HTTP/1.1 %d Words\r\n" % status
-    ways = {
-        "cut": saying(head + b"content-length: 100\r\n\r\nbody"),
-        "bad-chunk": saying(head + b"transfer-encoding: chunked\r\n\r\nzz\r\n"),
-        "reset": resetting(head + b"content-length: 100\r\n\r\nbody"),
-        "two-lengths": saying(head + b"content-length: 1\r\ncontent-length: 2\r\n\r\nab"),
-        "hanging": falling_silent(head + b"content-length: 100\r\n\r\nbody"),
-    }
-    for name, attempt in await every(ways, kind=kind, timeout_s=0.3):
-        assert attempt.http_status == status, name
-        assert attempt.detail, name
+async def test_the_status_is_recorded_also_when_the_attempt_failed_afterwards(kind):
+    ways = {}
+    for status in (200, 302, 400, 401, 410, 429, 500, 503):
+        head = b"HTTP/1.1 %d Words\r\n" % status
+        ways |= {
+            (status, "cut"): saying(head + b"content-length: 100\r\n\r\nbody"),
+            (status, "bad-chunk"): saying(head + b"transfer-encoding: chunked\r\n\r\nzz\r\n"),
+            (status, "reset"): resetting(head + b"content-length: 100\r\n\r\nbody"),
+            (status, "two-lengths"): saying(head + b"content-length: 1\r\ncontent-length: 2\r\n\r\nab"),
+            (status, "hanging"): falling_silent(head + b"content-length: 100\r\n\r\nbody"),
+        }
+    for (status, way), attempt in await every(ways, kind=kind, timeout_s=4):
+        assert attempt.http_status == status, way
+        assert attempt.detail, (status, way)
 
 
 async def test_a_broken_chunk_of_a_chat_is_known_at_once():

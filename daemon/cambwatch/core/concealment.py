@@ -39,8 +39,9 @@ class Hidden:
         # The longest first, so that no part of a form is left of it.
         longest_first = sorted(texts, key=lambda text: (-len(text), text))
         self._forms = [_Form(text, plain(text)) for text in longest_first]
-        self._needles = {text for form in self._forms for text in form if len(text) >= SHORTEST_SECRET}
-        self._shortest = min(map(len, self._needles), default=0)
+        needles = {text for form in self._forms for text in form if len(text) >= SHORTEST_SECRET}
+        self._needles = sorted(needles, key=len, reverse=True)
+        self._shortest = len(self._needles[-1]) if needles else 0
 
     def cut(self, words: str) -> str:
         """*words* with CUT where a secret stands; nothing but CUT if it cannot be told from the rest."""
@@ -78,14 +79,15 @@ class Hidden:
 
     def rest_in(self, words: str) -> str:
         """A regular expression for the beginning of a secret at the end of *words*; empty if there is none."""
-        half = _HALF_ESCAPE.search(words)
-        clear = plain(words[: half.start()] if half else words)
-        for needle in sorted(self._needles, key=len, reverse=True):
-            at = clear.find(needle[:_SHORTEST_REST], max(0, len(clear) - len(needle)))
-            while at >= 0:
-                if len(clear) - at >= _SHORTEST_REST and needle.startswith(clear[at:]):
-                    return f"{writings(clear[at:])}{re.escape(half[0]) if half else ''}\\Z"
-                at = clear.find(needle[:_SHORTEST_REST], at + 1)
+        found = _HALF_ESCAPE.search(words)
+        for half in (found[0], "") if found else ("",):  # what looks like one may belong to the secret itself
+            clear = plain(words.removesuffix(half))
+            for needle in self._needles:
+                at = clear.find(needle[:_SHORTEST_REST], max(0, len(clear) - len(needle)))
+                while at >= 0:
+                    if len(clear) - at >= _SHORTEST_REST and needle.startswith(clear[at:]):
+                        return f"{writings(clear[at:])}{re.escape(half)}\\Z"
+                    at = clear.find(needle[:_SHORTEST_REST], at + 1)
         return ""
 
 

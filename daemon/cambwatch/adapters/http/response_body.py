@@ -24,11 +24,12 @@ async def read_body(
 
     Waits *within_s*, and never longer than the session does. Closes the connection unless the body was complete.
     """
+    content = response.content
+    if content.is_eof() and content.total_bytes < LONGEST_ANSWER:  # all of it came with the head, as nearly always
+        return content.read_nowait(), None
     chunks: list[bytes] = []
     size = 0
     trouble = None
-    content = response.content
-    head.body = content
     try:
         async with asyncio.timeout(within_s):
             if head.body_broken and not content.is_eof():  # before anybody waited for it

@@ -12,6 +12,7 @@ and `set_protocol` of asyncio's transports.
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -38,18 +39,21 @@ class ResponseHead:
     What arrived of the head of one response; *status* is None until the head is complete.
 
     A response 1xx is not one, except 101, which ends the exchange. *too_large*: the head has more than LARGEST_HEAD
-    bytes. *body_broken*: what follows cannot be parsed.
+    bytes. *body_broken*: what follows cannot be parsed. *parsed* and *body* are aiohttp's, if it takes the head.
     """
 
     status: int | None = None
     too_large: bool = False
     body_broken: bool = False
     body: aiohttp.StreamReader | None = None
+    parsed: Mapping[str, str] | None = None
     _raw: bytes = b""
 
     @cached_property
-    def headers(self) -> CIMultiDict[str]:
-        """Its fields, also of a head that aiohttp refuses; empty before it is complete."""
+    def headers(self) -> Mapping[str, str]:
+        """Its fields, also of a head that aiohttp refuses, whatever the case of a name; empty before it is complete."""
+        if self.parsed is not None:
+            return self.parsed
         lines = self._raw.decode("utf-8", "replace").splitlines()[1:]
         fields = (line.partition(":") for line in lines if ":" in line)
         return CIMultiDict((name.strip(), value.strip()) for name, _, value in fields)
@@ -68,7 +72,9 @@ class ResponseHead:
         """Fill this head with the response to *request*: a middleware, for one request of WatchedRequest."""
         if isinstance(request, WatchedRequest):
             request.head = self
-        return await handler(request)
+        response = await handler(request)
+        self.parsed, self.body = response.headers, response.content
+        return response
 
 
 class WatchedRequest(aiohttp.ClientRequest):

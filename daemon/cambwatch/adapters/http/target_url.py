@@ -1,12 +1,14 @@
 """The URL of a request, exactly as the configuration has it."""
 
 import re
+from functools import lru_cache
 
 from yarl import URL
 
 _PARTS = re.compile(r"(?P<origin>[^:/?#]+://[^/?#]*)(?P<target>[^#]*)")
 
 
+@lru_cache(maxsize=512)  # yarl's own, for URLs that are not encoded, is as large
 def as_configured(text: str) -> URL:
     """
     The URL of *text*, whose path and query go out byte for byte.
