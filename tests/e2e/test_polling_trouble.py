@@ -103,7 +103,7 @@ async def test_a_longest_pause_holds(daemon, receivers, raw):
     await hear(receivers, "t", timeout_s=20 * 2**12 / 1000 / 4)  # a quarter of what unbounded doubling would take
 
 
-@pytest.mark.parametrize("form", ["seconds", "date"])
+@pytest.mark.parametrize("form", ["seconds", "date", "unix", "unix in milliseconds"])
 async def test_a_retry_after_is_never_undercut(daemon, receivers, raw, form):
     """A 429 speaks for the whole account: neither this task nor any other is asked before."""
     asked_at = {}
@@ -111,8 +111,9 @@ async def test_a_retry_after_is_never_undercut(daemon, receivers, raw, form):
     def wish():
         if form == "seconds":
             return "1"
-        asked_at["until"] = ceil(time.time()) + 1
-        return format_datetime(datetime.fromtimestamp(asked_at["until"], UTC), usegmt=True)
+        until = asked_at["until"] = ceil(time.time()) + 1
+        date = format_datetime(datetime.fromtimestamp(until, UTC), usegmt=True)
+        return {"date": date, "unix": str(until), "unix in milliseconds": f"{until}000"}[form]
 
     held = asyncio.Event()
     raw.script("/apis/dub/limited", Reply(429, b"", {"retry-after": wish()}, held=held), ended())

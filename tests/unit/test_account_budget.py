@@ -151,9 +151,13 @@ def test_a_slow_account_does_not_look_stalled() -> None:
     one = lane(per_second=1)
     for number in range(100):
         one.put(watch(number), due_s=0)
-    one.take(0)
+    first = one.take(0)
+    assert first is not None
+    one.take_in(first, Pending(), now_s=0)
     for second in range(10):
         one.slow_down(second * 2)
-    assert one.wake_s(20) > 30
+    wake_s = one.wake_s(20)
+    assert wake_s is not None
+    assert wake_s > 30
     assert one.stalled_s(30) == 0
     assert one.overdue_s(30) == 30

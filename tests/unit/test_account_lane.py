@@ -192,7 +192,7 @@ def test_camb_may_ask_for_silence() -> None:
     """The longest wish counts, for polls and results."""
     one = lane()
     filled(one, 10)
-    for _ in range(3):
+    for _ in range(2):
         one.take(0)
     one.unanswered("HTTP 429", hold_until_s=60)
     one.unanswered("HTTP 429", hold_until_s=30)

@@ -1,12 +1,15 @@
 """When the log says that the budget of an account is the limit."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from task_samples import pending, unasked
 
-from cambwatch.core.model import Pending
+from cambwatch.core.model import Fault, Pending, Unavailable
+from cambwatch.core.retry import ReadAs, Reading
 from cambwatch.loops.account import LIMITED_S, AccountLane, Watch
 from cambwatch.loops.account_log import LIMITED_FOR_S, AccountLog
 from cambwatch.loops.lasting import Lasting
@@ -82,4 +85,38 @@ def test_a_burst_is_no_news() -> None:
             while (watch := lane.take(now_s)) is not None:
                 lane.take_in(watch, Pending(), now_s=0)
             account.look_at_limit(now_s)
+    assert logs == []
+
+
+@pytest.mark.parametrize(
+    ("reading", "level"),
+    [
+        (Reading("1795327290", 90, ReadAs.UNIX_SECONDS), "info"),
+        (Reading("1795327000000", 0, ReadAs.UNIX_MILLISECONDS), "info"),
+        (Reading("100000", 86_400, ReadAs.CAPPED), "warning"),
+    ],
+)
+@pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.SERVER_ERROR])
+def test_the_log_says_how_a_pause_of_camb_was_understood(fault: Fault, reading: Reading, level: str) -> None:
+    """Whose answer it was, what it said, and for how long nothing is asked."""
+    account = AccountLog("studio", AccountLane(per_second=1, concurrency=1, now_s=0))
+    pause = timedelta(seconds=reading.seconds) if reading.seconds else None
+    with capture_logs() as logs:
+        account.answered(Unavailable(fault, pause, "HTTP 429", reading), None)
+    assert [line for line in logs if line["event"] == "pause.interpreted"] == [
+        {
+            "event": "pause.interpreted",
+            "log_level": level,
+            "account": "studio",
+            "raw": reading.raw,
+            "seconds": reading.seconds,
+            "read_as": reading.read_as,
+        }
+    ]
+
+
+def test_a_pause_that_is_meant_as_it_is_written_needs_no_line() -> None:
+    account = AccountLog("studio", AccountLane(per_second=1, concurrency=1, now_s=0))
+    with capture_logs() as logs:
+        account.answered(Unavailable(Fault.RATE_LIMITED, timedelta(seconds=1)), None)
     assert logs == []

@@ -24,6 +24,7 @@ from cambwatch.core.cadence import TokenBucket
 from cambwatch.core.evidence import AccountEvidence, is_status
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Fault, Forbidden, Report, Task, Unavailable
+from cambwatch.core.ramp import ConcurrencyRamp
 from cambwatch.core.turns import Turn
 
 PROBE_FIRST_S = 5.0  # after a refusal, until the key is tried again
@@ -46,6 +47,7 @@ class Watch:
     turn: Turn | None = None  # in which what is learned of it is told
     due_s: float | None = None
     was_due_s: float = 0.0  # when that was which is asked for now
+    epoch: int = 0  # of the account's ramp, when the poll under way went out
     asked_again: bool = False  # somebody wants an answer newer than the one under way
     refused: bool = (
         False  # its last answer was 401 or 403, or no status while the key was refused: others are probed first
@@ -68,7 +70,7 @@ class AccountLane:
         # A tenth of a second's worth at once: enough that a wake-up can serve several, too little for a burst.
         self._bucket = TokenBucket(per_second, burst=max(1.0, per_second / 10), now_s=now_s)
         self._per_second = per_second
-        self._concurrency = concurrency
+        self._ramp = ConcurrencyRamp(concurrency)
         self._lines: dict[int, list[Entry]] = {}  # heaps, by the logarithm of the pace
         self._known_heads: list[tuple[int, Entry]] | None = None  # None: lines have changed since they were looked for
         self._entries = 0
@@ -134,7 +136,7 @@ class AccountLane:
         watch.was_due_s, watch.due_s = now_s if watch.due_s is None else watch.due_s, None
         self._known_heads = None
         self._in_flight += 1
-        self._taken_s = now_s
+        self._taken_s, watch.epoch = now_s, self._ramp.epoch
         return watch
 
     def reserve(self, now_s: float) -> float:
@@ -148,6 +150,7 @@ class AccountLane:
     def hold(self, until_s: float) -> None:
         """Camb asked for silence until then, in an answer to something else than a poll."""
         self._silent_until_s = max(self._silent_until_s, until_s)
+        self._ramp.rate_limited()
 
     def wake_s(self, now_s: float) -> float | None:
         """When take() can next give something, unless an answer comes in before; None: not without one."""
@@ -179,8 +182,9 @@ class AccountLane:
         return self._bucket.left(now_s)
 
     def slow_down(self, now_s: float) -> None:
-        """Camb says that it is asked too much: ask half as much, and slowly more again."""
+        """Camb says that it is asked too much: poll one task, then slowly more, at half the rate that recovers."""
         self._bucket.slow_down(now_s)
+        self._ramp.rate_limited()
 
     def share(self, now_s: float) -> float:
         """How much of requests_per_second is made use of, in (0, 1]; less than 1 after a slow_down()."""
@@ -225,6 +229,7 @@ class AccountLane:
     def _answered(self, watch: Watch, *, proves_key: bool) -> Flip | None:
         """Camb itself has answered."""
         self._in_flight -= 1
+        self._ramp.succeeded(watch.epoch)
         watch.refused = self.refused is not None and not proves_key
         was_trouble = self.trouble is not None
         self.trouble, self._unanswered = None, 0
@@ -262,7 +267,7 @@ class AccountLane:
 
     @property
     def _full(self) -> bool:
-        return self._in_flight >= (1 if self.refused is not None else self._concurrency)
+        return self._in_flight >= (1 if self.refused is not None else self._ramp.limit)
 
     @property
     def _not_before_s(self) -> float:
