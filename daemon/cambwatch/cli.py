@@ -68,6 +68,7 @@ def run(config: ConfigPath = None) -> None:
     import uvloop  # noqa: PLC0415
 
     from cambwatch import app as daemon  # noqa: PLC0415
+    from cambwatch.adapters.open_files import raise_limit  # noqa: PLC0415
     from cambwatch.adapters.store.database import (  # noqa: PLC0415
         StoreBusyError,
         StoreMisconfiguredError,
@@ -82,6 +83,7 @@ def run(config: ConfigPath = None) -> None:
     gc.enable()
     loaded = _load(config)
     settings = loaded.config
+    raise_limit()
     # From here on nothing waits for the reader of the log: what libraries print goes the same way.
     lines = LineWriter(sys.stderr, report=logs.report_dropped)
     atexit.register(lines.finish)

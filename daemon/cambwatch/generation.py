@@ -12,6 +12,7 @@ import cambwatch
 from cambwatch.adapters.apprise import Apprise
 from cambwatch.adapters.camb import Camb
 from cambwatch.adapters.metrics.counted import Metrics
+from cambwatch.adapters.open_files import limit
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.opening import Peers, Store
 from cambwatch.adapters.store.tasks import TaskStore
@@ -21,6 +22,7 @@ from cambwatch.config.reloading import Change
 from cambwatch.core.concealment import Concealment
 from cambwatch.core.destinations import Destination
 from cambwatch.core.nodes import News
+from cambwatch.core.open_files import MOST_CONNECTIONS, RESERVE, connection_limit
 from cambwatch.core.secret import Secret
 from cambwatch.listening import serving
 from cambwatch.loops.clock import Clock
@@ -34,6 +36,7 @@ from cambwatch.wiring import Outside, Parts, assemble
 
 GRACE_S = 10.0  # for what is in flight when we are told to stop
 USER_AGENT = f"cambwatch/{cambwatch.__version__}"
+RAISE = "raise the hard limit on open files (LimitNOFILE= in the unit, ulimit -Hn in a shell)"
 TICK_S = 0.001  # the shortest that an alarm can be set to
 
 log = structlog.get_logger()
@@ -114,7 +117,8 @@ async def _work(parts: Parts, begun: Change, around: Around, peers: Peers) -> Ch
     await _watch_configured(config, poller, parts.tasks, around.clock)
     _warn_of_stranded(await parts.deliveries.waiting(), config.destinations)
     _keep_silent(config, poller, around.silences, around.clock)
-    async with serving(parts.intake, around.sockets), asyncio.TaskGroup() as group:
+    connections = _connections(config)
+    async with serving(parts.intake, around.sockets, connections=connections), asyncio.TaskGroup() as group:
         for name, loop in parts.loops.items():
             group.create_task(loop.run(), name=name)
         ticked = asyncio.Event()
@@ -147,6 +151,21 @@ async def _work(parts: Parts, begun: Change, around: Around, peers: Peers) -> Ch
         {config.accounts[name].api_key: lane.silence_s(now_s) for name, lane in poller.lanes.items()}
     )
     return following
+
+
+def _connections(config: Config) -> int:
+    """How many connections the intake may hold, so that polls and deliveries never lack a descriptor."""
+    open_files = limit()
+    polls = sum(account.concurrency for account in config.accounts.values())
+    posts = sum(destination.concurrency for destination in config.destinations.values())
+    connections = connection_limit(open_files, polls=polls, posts=posts)
+    if connections < MOST_CONNECTIONS:
+        log.info("descriptors.limited", open_files=open_files, polls=polls, posts=posts, connections=connections,
+                 hint=RAISE)  # fmt: skip
+    if open_files < RESERVE + polls + posts + connections:
+        log.warning("config.doubtful", hint=f"{polls + posts} requests may be under way at once (concurrency), but the "
+                    f"limit on open files is {open_files}: lower concurrency, or {RAISE}")  # fmt: skip
+    return connections
 
 
 async def _watch_configured(config: Config, poller: Poller, tasks: TaskStore, clock: Clock) -> None:

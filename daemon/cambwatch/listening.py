@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,13 +50,20 @@ def held(config: Config) -> Iterator[list[socket.socket]]:
 
 
 @asynccontextmanager
-async def serving(intake: Application, sockets: Sequence[socket.socket]) -> AsyncIterator[None]:
-    """Serve *intake* at *sockets* for the length of the block; they stay open behind it."""
+async def serving(intake: Application, sockets: Sequence[socket.socket], *, connections: int) -> AsyncIterator[None]:
+    """
+    Serve *intake* at *sockets* for the length of the block; they stay open behind it.
+
+    It holds at most so many *connections*; no more wait in each socket, so that a crowd
+    that connects at once does not take more descriptors than that before they are counted.
+    """
     loop = asyncio.get_running_loop()
     # A server closes what it is given. Also for Unix sockets not create_unix_server(): from Python 3.13 on that takes
     # the file away in the end, which is where callers are to wait.
-    listens = [partial(loop.create_server, sock=one.dup(), backlog=BACKLOG) for one in sockets]
-    async with server.serve(intake, *listens, last_words_s=LAST_WORDS_S):
+    backlog = min(BACKLOG, connections)
+    listens = [partial(loop.create_server, sock=one.dup(), backlog=backlog) for one in sockets]
+    limits = replace(server.LIMITS, connections=connections)
+    async with server.serve(intake, *listens, limits=limits, last_words_s=LAST_WORDS_S):
         yield
 
 

@@ -103,10 +103,14 @@ class Process:
                 await asyncio.sleep(0.02)
         raise TimeoutError(f"not {status} within {START_S} s: {self.log.read_text()}")
 
+    def logged(self) -> list[dict[str, Any]]:
+        """The lines of its log; while it runs, one comes a moment after what it tells of."""
+        *lines, _unfinished = self.log.read_text().split("\n")
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
     def said(self, event: str) -> list[dict[str, Any]]:
         """The lines of its log with the name *event*."""
-        lines = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
-        return [line for line in lines if line["event"] == event]
+        return [line for line in self.logged() if line["event"] == event]
 
     def change(self, **sections: object) -> None:
         """Put *sections* in place of those that its file has."""

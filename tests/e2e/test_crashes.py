@@ -7,7 +7,6 @@ each event, and a Slack channel, which shows the task.
 
 import asyncio
 import contextlib
-import json
 import signal
 import sqlite3
 import subprocess
@@ -158,9 +157,9 @@ async def test_sigterm_finishes_what_is_in_flight(process, camb, receivers):
     owed = (await shown(made.api, "dub", done))["deliveries"]
     assert [(one["state"], one["attempts"]) for one in owed] == [("delivered", 1)]
     assert len(receivers.requests) == 1
-    log = [json.loads(line) for line in made.log.read_text().splitlines()]
-    assert [line["event"] for line in log if line["event"].startswith("service.")] == [
-        *("service.started", "service.stopping", "service.stopped", "service.started")
+    assert await made.stop() == 0
+    assert [line["event"] for line in made.logged() if line["event"].startswith("service.")] == [
+        *("service.started", "service.stopping", "service.stopped") * 2
     ]
 
 

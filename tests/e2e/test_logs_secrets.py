@@ -37,6 +37,7 @@ EVENTS = {
     "breaker.closed": "info",
     "breaker.opened": "warning",
     "delivery.attempted": "error info warning",
+    "descriptors.limited": "info",
     "destination.down": "warning",
     "durations.changed": "info",
     "durations.unreadable": "warning",

@@ -33,12 +33,12 @@ def notify(*lines: str) -> None:
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.settimeout(NOTIFY_S)
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.settimeout(NOTIFY_S)
             channel.sendto("\n".join(lines).encode(), address)
-        except OSError as error:
-            log.warning("systemd.unreachable", error=str(error))
+    except OSError as error:
+        log.warning("systemd.unreachable", error=str(error))
 
 
 def take_watchdog_s(environ: MutableMapping[str, str], *, pid: int) -> float | None:

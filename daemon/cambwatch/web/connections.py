@@ -11,6 +11,7 @@ from aiohttp import StreamReader, web
 from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
+from cambwatch.core.open_files import MOST_CONNECTIONS
 from cambwatch.web.problems import ProblemError
 from cambwatch.web.room import Room, Share
 
@@ -27,7 +28,7 @@ class Limits:
     answer_s: float = 30.0  # for taking an answer that the buffers do not hold
     idle_s: float = 75.0  # between two requests; longer than proxies and pools of clients usually keep a connection
     linger_s: float = 2.0  # for the rest of a body that nobody wants, so that its sender sees the answer
-    connections: int = 4096
+    connections: int = MOST_CONNECTIONS
     # What JSON makes of a body in memory is up to some 27 times as large: `[[],[],...`; of heads it is about twice. All
     # together, with every connection at work, come to some 700 MiB, less than the MemoryMax of the daemon's unit.
     small_body: int = 1 << 11  # bytes of each body for which there is always room
