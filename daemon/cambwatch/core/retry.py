@@ -51,7 +51,7 @@ class RetryPolicy:
 
 
 class ReadAs(StrEnum):
-    """How cambwatch took a pause that is not meant as it is written: the log field."""
+    """What a pause that is not meant as it is written was taken for: the log field."""
 
     UNIX_SECONDS = "unix_seconds"
     UNIX_MILLISECONDS = "unix_milliseconds"
@@ -61,7 +61,7 @@ class ReadAs(StrEnum):
 
 class Reading(NamedTuple):
     """
-    What cambwatch understood of a pause that is not meant as it is written.
+    How cambwatch understood a pause that is not meant as it is written.
 
     *raw* is the header, at most LONGEST_RAW printable characters of it. *seconds* is the
     pause, 0 for an instant that has passed.
@@ -163,7 +163,7 @@ def http_date(text: str | None) -> datetime | None:
 
 
 def _number(text: str) -> float | None:
-    """*text* as a number, perhaps infinite; None where it is none."""
+    """*text* as a number, which may be infinite; None if it is not one."""
     try:
         number = float(text.encode("ascii"))  # digits of other scripts are numbers to Python alone
     except ValueError:

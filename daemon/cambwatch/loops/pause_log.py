@@ -2,15 +2,15 @@
 
 import structlog
 
-from cambwatch.core.retry import ReadAs, Reading
+from cambwatch.core.retry import LONGEST_RETRY_AFTER, Reading
 
 log = structlog.get_logger()
 
 
 def log_reading(reading: Reading, **sender: str) -> None:
-    """Say how *reading* was understood, and whose answer it was: *sender* is an account or a destination."""
+    """Say how *reading* was understood, and whose answer it was: *sender* names an account or a destination."""
     fields = {**sender, "raw": reading.raw, "seconds": round(reading.seconds, 3), "read_as": reading.read_as}
-    if reading.read_as is ReadAs.CAPPED:
+    if reading.seconds >= LONGEST_RETRY_AFTER.total_seconds():  # nothing is sent for a day: an operator should know
         log.warning("pause.interpreted", **fields)
     else:
         log.info("pause.interpreted", **fields)
