@@ -128,7 +128,8 @@ class Polling(Section):
     max_interval: Span = Field(timedelta(minutes=2), description="no pause is longer, nor one after trouble")
     deadline: Span = Field(timedelta(hours=24), description="after this a last poll, then EXPIRED")
     not_found_grace: SpanOrZero = Field(
-        timedelta(minutes=2), description="how long to poll a task that Camb answers 404 for and has never known"
+        timedelta(minutes=2),
+        description="NOT_FOUND after 404 for this long, if Camb never returned a status for the task",
     )
     kinds: Annotated[dict[KindName, KindPolling], OrNothing()] = Field(
         default_factory=dict, description="what is otherwise for some kinds"
