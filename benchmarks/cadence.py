@@ -29,15 +29,15 @@ from pathlib import Path
 from random import Random
 from time import perf_counter
 
+from cadence_evaluation.equal_probability import equal_probability
+from cadence_evaluation.lifetimes import Lifetimes
+from cadence_evaluation.optimum import optimum
+from cadence_evaluation.plot import Curve, plot
+from cadence_evaluation.policies import SHIPPED, Ages, along, in_step
+from cadence_evaluation.replay import Cost, Sample, SimulatedLearner, in_step_at_same_mean, replay
 from cadence_surprises import drift, false_alarms, stuck
 from cambwatch.core.durations import Durations, bin_of
 from cambwatch.core.learned import Schedule, estimate
-from cambwatch.rehearsal.equal_probability import equal_probability
-from cambwatch.rehearsal.lifetimes import Lifetimes
-from cambwatch.rehearsal.optimum import optimum
-from cambwatch.rehearsal.plot import Curve, plot
-from cambwatch.rehearsal.policies import SHIPPED, Ages, along, in_step
-from cambwatch.rehearsal.trial import Figures, Pupil, Sample, at_same_mean, figures
 from families import DEADLINE_S, FAMILIES, INTERVAL_S, Draw, fresh, past, policy
 from queues import queues
 
@@ -70,9 +70,9 @@ def interval_95(values: Sequence[float], dice: Random) -> list[float]:
     return [round(means[50], 4), round(means[1949], 4)]
 
 
-def mean_of(parts: Sequence[Figures]) -> Figures:
+def mean_of(parts: Sequence[Cost]) -> Cost:
     """The mean over runs, figure by figure."""
-    return Figures(*(round(statistics.fmean(values), 3) for values in zip(*(asdict(each).values() for each in parts))))  # noqa: B905
+    return Cost(*(round(statistics.fmean(values), 3) for values in zip(*(asdict(each).values() for each in parts))))  # noqa: B905
 
 
 def knowing(lifetimes: Lifetimes, interval_s: float) -> dict[str, Ages]:
@@ -86,10 +86,10 @@ def knowing(lifetimes: Lifetimes, interval_s: float) -> dict[str, Ages]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one pupil did on tasks that it had not seen, beside the fixed interval with the same mean delay."""
+    """What one learner did on tasks that it had not seen, beside the fixed interval with the same mean delay."""
 
-    cost: Figures
-    fixed: Figures
+    cost: Cost
+    fixed: Cost
     learned: bool
     alarms: int
     gain: float
@@ -106,16 +106,16 @@ class Run:
 
 
 def learn(draw: Draw, name: str, run: int, unseen: Sequence[Sample]) -> list[Run]:
-    """One pupil, judged after each number of LEARNED_FROM completions."""
-    pupil, taught, runs = Pupil(policy()), 0, []
+    """One learner, judged after each number of LEARNED_FROM completions."""
+    learner, taught, runs = SimulatedLearner(policy()), 0, []
     lessons = past(draw, LEARNED_FROM[-1], Random(f"past {name} {run}"))
     for count in LEARNED_FROM:
-        pupil.learn(lessons[taught:count])
+        learner.learn(lessons[taught:count])
         taught = count
-        cost = figures(pupil.ages, unseen, deadline_s=DEADLINE_S)
-        fixed = at_same_mean(cost.mean_s, unseen, deadline_s=DEADLINE_S)
-        gain = next(pupil.experience.insights()).gain or 1.0
-        runs.append(Run(cost, fixed, pupil.policy.schedule is not None, pupil.alarms, gain))
+        cost = replay(learner.ages, unseen, deadline_s=DEADLINE_S)
+        fixed = in_step_at_same_mean(cost.mean_s, unseen, deadline_s=DEADLINE_S)
+        gain = next(learner.experience.insights()).gain or 1.0
+        runs.append(Run(cost, fixed, learner.policy.schedule is not None, learner.alarms, gain))
     return runs
 
 
@@ -148,10 +148,10 @@ def compare(name: str, draw: Draw, *, runs: int, tasks: int) -> dict[str, object
     policies = {"fixed 5 s": along(policy()), "fixed 5 s, in step": in_step(INTERVAL_S), **SHIPPED, **known}
     rows: dict[str, object] = {}
     for label, ages in policies.items():
-        cost = figures(ages, everything, deadline_s=DEADLINE_S)
+        cost = replay(ages, everything, deadline_s=DEADLINE_S)
         rows[label] = asdict(cost)
         if label in known:
-            fixed = at_same_mean(cost.mean_s, everything, deadline_s=DEADLINE_S)
+            fixed = in_step_at_same_mean(cost.mean_s, everything, deadline_s=DEADLINE_S)
             saving = round(1 - cost.requests / fixed.requests, 4)
             rows[label] = asdict(cost) | {"fixed_at_same_mean": asdict(fixed), "saving": saving}
     learned = [learn(draw, name, run, each) for run, each in enumerate(unseen)]
@@ -165,11 +165,11 @@ def frontier(name: str, draw: Draw, *, tasks: int) -> dict[str, list[list[float]
     curves: dict[str, list[list[float]]] = {}
     unseen, exact = fresh(draw, tasks, f"{name} frontier"), lifetimes(name, draw)
     for interval_s in (2.5, 4.0, 6.0, 10.0, 15.0, 25.0):
-        pupil = Pupil(policy(interval_s))
-        pupil.learn(past(draw, 200, Random(f"past {name} frontier")))
-        policies = {"fixed": in_step(interval_s), "learned": pupil.ages, **knowing(exact, interval_s)}
+        learner = SimulatedLearner(policy(interval_s))
+        learner.learn(past(draw, 200, Random(f"past {name} frontier")))
+        policies = {"fixed": in_step(interval_s), "learned": learner.ages, **knowing(exact, interval_s)}
         for label, ages in policies.items():
-            cost = figures(ages, unseen, deadline_s=DEADLINE_S)
+            cost = replay(ages, unseen, deadline_s=DEADLINE_S)
             curves.setdefault(label, []).append([cost.mean_s, cost.requests])
     return curves
 

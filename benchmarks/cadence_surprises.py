@@ -4,9 +4,9 @@ import math
 import statistics
 from random import Random
 
+from cadence_evaluation.policies import along
+from cadence_evaluation.replay import SimulatedLearner, poll
 from cambwatch.core.durations import Completion, Durations
-from cambwatch.rehearsal.policies import along
-from cambwatch.rehearsal.trial import Pupil, poll
 from families import DEADLINE_S, FAMILIES, INTERVAL_S, past, policy
 
 
@@ -16,16 +16,16 @@ def drift(runs: int) -> dict[str, object]:
     for name in ("lognormal 0.5", "lognormal 0.25", "exponential"):
         noticed, requests, delays, fixed_requests = [], [], [], []
         for run in range(runs):
-            dice, pupil, draw = Random(f"drift {name} {run}"), Pupil(policy()), FAMILIES[name]
-            pupil.learn(past(draw, 500, dice))
-            before, at = pupil.alarms, None
+            dice, learner, draw = Random(f"drift {name} {run}"), SimulatedLearner(policy()), FAMILIES[name]
+            learner.learn(past(draw, 500, dice))
+            before, at = learner.alarms, None
             for count in range(1, 201):
                 duration_s, chance = 2 * draw(dice), dice.random()
-                polls, delay_s = pupil.watch(duration_s, chance)
+                polls, delay_s = learner.watch(duration_s, chance)
                 requests.append(polls)
                 delays.append(delay_s or 0.0)
                 fixed_requests.append(poll(along(policy())(chance), duration_s, DEADLINE_S)[0])
-                if pupil.alarms > before and at is None:
+                if learner.alarms > before and at is None:
                     at = count
             noticed.append(at or 201)
         rows[name] = {
@@ -39,12 +39,12 @@ def drift(runs: int) -> dict[str, object]:
 
 def stuck() -> dict[str, object]:
     """One task in a hundred never ends: requests on those that do not, until the deadline after a day."""
-    dice, pupil = Random("stuck"), Pupil(policy())
+    dice, learner = Random("stuck"), SimulatedLearner(policy())
     draw = FAMILIES["lognormal 0.5"]
     costs, delays = [], []
     for _ in range(1000):
         ends = dice.random() >= 0.01
-        polls, delay_s = pupil.watch(draw(dice) if ends else math.inf, dice.random())
+        polls, delay_s = learner.watch(draw(dice) if ends else math.inf, dice.random())
         if delay_s is None:
             costs.append(polls)
         else:

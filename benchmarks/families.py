@@ -5,8 +5,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from random import Random
 
+from cadence_evaluation.replay import Sample
 from cambwatch.core.cadence import PollPolicy
-from cambwatch.rehearsal.trial import Sample
 
 INTERVAL_S = 5.0
 DEADLINE_S = PollPolicy().deadline.total_seconds()

@@ -30,7 +30,6 @@ from cambwatch.core.model import Status
 from cambwatch.core.routing import hear, matches
 from cambwatch.core.samples import Marks, sample
 from cambwatch.core.templates import TemplateError
-from cambwatch.rehearsal.command import simulate_cadence
 from cambwatch.signals import Reloading, until_signal
 from cambwatch.simulator.command import simulate
 
@@ -49,7 +48,6 @@ app = typer.Typer(
 )
 app.command("backup")(backup)
 app.command("simulate")(simulate)
-app.command("simulate-cadence")(simulate_cadence)
 app.add_typer(cli_client.commands)
 
 

@@ -1,7 +1,6 @@
 """Commands on terminals that are not UTF-8, in locales that are not, and with readers that have gone."""
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -52,7 +51,6 @@ async def made(daemon, camb, receivers, tmp_path):
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(document))
     (tmp_path / "wrong.yaml").write_text("Schlüssel: 映画\n")
-    (tmp_path / "seconds.json").write_text(json.dumps(list(range(100, 200))))
     return started
 
 
@@ -90,7 +88,6 @@ READING = [
     ["show", "tts", "good"],
     ["routes", "tts", "SUCCESS"],
     ["render", "tts", "SUCCESS", "--destination", "hook"],
-    ["simulate-cadence", "seconds.json"],
 ]
 WITH_JSON = [words for words in READING if not words[0].startswith("--")]
 

@@ -111,7 +111,7 @@ class KindEndpoints:
         return answer(KindPage(items=views))
 
     async def durations(self, _request: web.Request) -> web.StreamResponse:
-        """How long tasks took, for those who want to judge by themselves."""
+        """How long tasks took, by kind and size: benchmarks/evaluate_cadence.py reads it."""
         return answer(DurationsPage(items=[_durations(*known) for known in self._cadence.durations()]))
 
 

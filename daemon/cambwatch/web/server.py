@@ -152,7 +152,7 @@ def endpoints(
             "GET",
             "/v1/durations",
             kinds.durations,
-            "How long tasks took, for `cambwatch simulate-cadence`",
+            "How long tasks took, by kind and size, as histograms",
             {HTTPStatus.OK: DurationsPage},
             tags=("kinds",),
         ),

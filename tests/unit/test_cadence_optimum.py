@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cadence_evaluation.equal_probability import checks_s, equal_probability
+from cadence_evaluation.lifetimes import Lifetimes
+from cadence_evaluation.optimum import Programme, optimum
+from cadence_evaluation.policies import SHIPPED, growing, in_step
+from cadence_evaluation.replay import SimulatedLearner, in_step_at_same_mean, replay
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import BINS, EDGES_S
 from cambwatch.core.learned import Limits
-from cambwatch.rehearsal.equal_probability import checks_s, equal_probability
-from cambwatch.rehearsal.lifetimes import Lifetimes
-from cambwatch.rehearsal.optimum import Programme, optimum
-from cambwatch.rehearsal.policies import SHIPPED, growing, in_step
-from cambwatch.rehearsal.trial import Pupil, at_same_mean, figures
 
 LIMITS = Limits(interval_s=5, min_s=1, max_s=120, deadline_s=86400)
 FREE = Limits(interval_s=5, min_s=0.001, max_s=1e5, deadline_s=1e6)
@@ -97,7 +97,7 @@ def test_costs_are_those_of_asking(family: str) -> None:
     """Of many tasks that end as the family has it, but for the request at the registration."""
     lifetimes, dice = known(family), Random(family)
     tasks = [(lifetimes.age_s(dice.random()), 0.5) for _ in range(20_000)]
-    found = figures(in_step(7), tasks, deadline_s=LIMITS.deadline_s)
+    found = replay(in_step(7), tasks, deadline_s=LIMITS.deadline_s)
     requests, delay_s = costs(lifetimes, in_step(7)(0.5))
     assert found.requests - 1 == pytest.approx(requests, rel=0.04)
     assert found.mean_s == pytest.approx(delay_s, rel=0.02)
@@ -196,18 +196,18 @@ def test_no_policy_saves_more_on_tasks_that_none_has_seen(median_s: float, sigma
         [(dice.lognormvariate(math.log(median_s), sigma), index % 64 / 64) for index in range(count)]
         for count in (2000, 8000)
     )
-    lifetimes, pupil = Lifetimes.of([duration_s for duration_s, _ in past]), Pupil(PollPolicy())
-    pupil.learn(past[:400])
+    lifetimes, learner = Lifetimes.of([duration_s for duration_s, _ in past]), SimulatedLearner(PollPolicy())
+    learner.learn(past[:400])
     policies = {
         "optimum": optimum(lifetimes, LIMITS, mean_s=MEAN_S),
         "equal probability": equal_probability(lifetimes, LIMITS, mean_s=MEAN_S),
-        "learned": pupil.ages,
+        "learned": learner.ages,
         **SHIPPED,
     }
     saved = {}
     for label, ages in policies.items():
-        cost = figures(ages, unseen, deadline_s=LIMITS.deadline_s)
-        fixed = at_same_mean(cost.mean_s, unseen, deadline_s=LIMITS.deadline_s)
+        cost = replay(ages, unseen, deadline_s=LIMITS.deadline_s)
+        fixed = in_step_at_same_mean(cost.mean_s, unseen, deadline_s=LIMITS.deadline_s)
         saved[label] = 1 - cost.requests / fixed.requests
     assert max(saved.values()) <= saved["optimum"] + 0.01
     assert saved["equal probability"] > max(saved[label] for label in SHIPPED)

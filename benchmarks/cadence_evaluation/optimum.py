@@ -3,19 +3,19 @@ The fewest requests that are possible at a mean delay, by dynamic programming.
 
 R. E. Barlow, L. C. Hunter and F. Proschan 1963, "Optimum Checking Procedures": with a
 price for a check and one for a second of delay, what is best from an age on is the best
-next check, and what is best from there on. Ages are those of a grid. It needs to know
-how long tasks take, and no daemon does: it is what the others are measured by.
+next check, and what is best from there on. Ages are those of a grid. It knows the
+distribution of durations, and no daemon does: it is the bound for the others.
 """
 
 import math
 from bisect import bisect_left, bisect_right
 from itertools import chain, count
 
+from cadence_evaluation.lifetimes import LEFT, Lifetimes
+from cadence_evaluation.policies import Ages
 from cambwatch.core.durations import EDGES_S, MIDDLES_S, WIDTHS_S
 from cambwatch.core.learned import Limits
 from cambwatch.core.tuning import tuned
-from cambwatch.rehearsal.lifetimes import LEFT, Lifetimes
-from cambwatch.rehearsal.policies import Ages
 
 FINE = 10  # steps of the grid in a pause, about
 COARSE = 40  # in the longest pause
@@ -65,7 +65,7 @@ class Programme:
         best = last
         for index in range(last - 1, -1, -1):
             share, age_s, first = ended[index], ages_s[index], self._nearest[index]
-            # The later a task was asked for, the later it is next: the mixed derivative of a step's cost is -f(t) <= 0
+            # The later a task was polled, the later it is next: the mixed derivative of a step's cost is -f(t) <= 0
             # (G. Monge 1781). So the best of the next age is the last that is to be looked at.
             best = max(min(best, self._farthest[index]), first)
             lost = [

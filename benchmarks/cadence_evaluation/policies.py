@@ -1,4 +1,4 @@
-"""When a task is asked for, by its age: what the daemon does, what others ship, and what one may think of."""
+"""Polling policies, as the ages at which a task is polled: those of cambwatch, and those that others ship."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -8,11 +8,11 @@ from random import Random
 from cambwatch.core.cadence import PollPolicy
 
 Ages = Callable[[float], Iterator[float]]
-"""The ages in seconds at which a task is asked for after its registration, for ever, by a number in [0, 1)."""
+"""Endless ages in seconds, from the registration on, at which a task is polled; by its chance, a number in [0, 1)."""
 
 
 def along(policy: PollPolicy) -> Ages:
-    """As the daemon asks: at the interval, or by what was learned."""
+    """As cambwatch polls under *policy*: at the interval, or by the schedule that it learned."""
 
     def ages(chance: float) -> Iterator[float]:
         age_s = policy.first_pause(chance=chance).total_seconds()
@@ -23,8 +23,20 @@ def along(policy: PollPolicy) -> Ages:
     return ages
 
 
+def out_of_step(interval_s: float) -> Ages:
+    """Every *interval_s*, after a first pause that chance makes up to half an interval shorter or longer."""
+
+    def ages(chance: float) -> Iterator[float]:
+        age_s = interval_s * (1.5 - chance)
+        while True:
+            yield age_s
+            age_s += interval_s
+
+    return ages
+
+
 def in_step(interval_s: float) -> Ages:
-    """Every *interval_s* from the registration on."""
+    """Every *interval_s* from the registration on, whatever the chance."""
 
     def ages(_chance: float) -> Iterator[float]:
         age_s = 0.0
@@ -39,7 +51,7 @@ def backoff(first_s: float, factor: float, longest_s: float, *, jitter: float = 
     """Pauses that grow; *jitter* 1: each anything from nothing to the full pause."""
 
     def ages(chance: float) -> Iterator[float]:
-        dice, age_s, pause_s = Random(chance), 0.0, first_s  # noqa: S311 - spreads polls, guards nothing
+        dice, age_s, pause_s = Random(chance), 0.0, first_s
         while True:
             age_s += pause_s * (1 - jitter * dice.random())
             yield age_s

@@ -1,8 +1,8 @@
 """
-What a way of polling costs on given durations.
+Replaying tasks under a polling policy, and what that costs.
 
-Requests are all of them, the one at the registration and the final one included.
-Answers take no time here, and none fails.
+Requests include the one at the registration and the final one. Here replies take no
+time, and none fails.
 """
 
 import math
@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 
+from cadence_evaluation.policies import Ages, along, in_step, out_of_step
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import Completion
 from cambwatch.core.experience import Experience
-from cambwatch.rehearsal.policies import Ages, along, in_step
 
 KIND = "any"
 
@@ -25,8 +25,8 @@ Sample = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What a policy cost over some tasks: requests per task; delays in seconds from a task's end until it was seen."""
+class Cost:
+    """Requests per task, and delays in seconds from the moment a task finishes until a poll sees it."""
 
     requests: float
     mean_s: float
@@ -37,8 +37,8 @@ class Figures:
 
 
 def poll(ages: Iterator[float], duration_s: float, deadline_s: float) -> tuple[int, float, float | None]:
-    """Requests, the age when last seen pending, and the age when the end was seen (None: not until the deadline)."""
-    requests, pending_s = 1, 0.0  # asked for at its registration
+    """Requests, the age when last seen pending, and the age when seen finished (None: not by the deadline)."""
+    requests, pending_s = 1, 0.0  # the poll at the registration
     for age_s in ages:
         requests += 1
         if age_s >= duration_s:
@@ -49,24 +49,24 @@ def poll(ages: Iterator[float], duration_s: float, deadline_s: float) -> tuple[i
     return requests, pending_s, None
 
 
-def figures(ages: Ages, tasks: Sequence[Sample], *, deadline_s: float) -> Figures:
-    """What *tasks*, of which there is one, cost."""
+def replay(ages: Ages, tasks: Sequence[Sample], *, deadline_s: float) -> Cost:
+    """What *tasks*, one at least, cost when they are polled at *ages*."""
     requests, delays = 0, []
     for chance, group in groupby(sorted(tasks, key=itemgetter(1)), key=itemgetter(1)):
-        coming, asked_s = ages(chance), [-math.inf]  # as far as any task of the group needs it
+        coming, polled_s = ages(chance), [-math.inf]  # as far as any task of the group needs it
         for duration_s, _ in group:
             end_s = min(duration_s, deadline_s)
-            while asked_s[-1] < end_s:
-                asked_s.append(next(coming))
-            index = bisect_left(asked_s, end_s, 1)
+            while polled_s[-1] < end_s:
+                polled_s.append(next(coming))
+            index = bisect_left(polled_s, end_s, 1)
             requests += 1 + index
-            delays.append((asked_s[index] if asked_s[index] >= duration_s else deadline_s) - end_s)
+            delays.append((polled_s[index] if polled_s[index] >= duration_s else deadline_s) - end_s)
     delays.sort()
 
     def share(part: float) -> float:
         return round(delays[int(part * len(delays))], 3)
 
-    return Figures(
+    return Cost(
         requests=round(requests / len(tasks), 4),
         mean_s=round(statistics.fmean(delays), 4),
         p50_s=share(0.5),
@@ -76,23 +76,44 @@ def figures(ages: Ages, tasks: Sequence[Sample], *, deadline_s: float) -> Figure
     )
 
 
-def at_same_mean(mean_s: float, tasks: Sequence[Sample], *, deadline_s: float) -> Figures:
-    """The fixed interval, in step, that has *mean_s* as its mean delay on the same *tasks*."""
+def in_step_at_same_mean(mean_s: float, tasks: Sequence[Sample], *, deadline_s: float) -> Cost:
+    """The fixed interval, in step with registrations, that has *mean_s* as its mean delay on the same *tasks*."""
     low_s, high_s = mean_s / 2, mean_s * 8
     durations = [min(duration_s, deadline_s) for duration_s, _ in tasks]
     for _ in range(20):
         interval_s = (low_s + high_s) / 2
         delay_s = statistics.fmean(math.ceil(age_s / interval_s) * interval_s - age_s for age_s in durations)
         low_s, high_s = (interval_s, high_s) if delay_s < mean_s else (low_s, interval_s)
-    return figures(in_step(low_s), tasks, deadline_s=deadline_s)
+    return replay(in_step(low_s), tasks, deadline_s=deadline_s)
 
 
-class Pupil:
+def out_of_step_at_same_mean(mean_s: float, tasks: Sequence[Sample], *, deadline_s: float) -> Cost:
     """
-    What the daemon does with tasks of one kind, without the waiting.
+    The fixed interval as cambwatch polls at it, with *mean_s* (> 0) as its mean delay on the same *tasks*.
 
-    Learns as it does: from what its own polls saw, under the schedule in force at that
-    time, one completion after the other.
+    In step, durations that vary by less than an interval would make its delay jump, and
+    any policy look as good or bad as chance has it.
+    """
+
+    def delay_s(interval_s: float, duration_s: float, chance: float) -> float:
+        first_s = interval_s * (1.5 - chance)
+        return first_s + max(math.ceil((duration_s - first_s) / interval_s), 0) * interval_s - duration_s
+
+    low_s, high_s = mean_s / 2, mean_s * 8
+    ends = [(min(duration_s, deadline_s), chance) for duration_s, chance in tasks]
+    for _ in range(20):
+        interval_s = (low_s + high_s) / 2
+        found_s = statistics.fmean(delay_s(interval_s, *end) for end in ends)
+        low_s, high_s = (interval_s, high_s) if found_s < mean_s else (low_s, interval_s)
+    return replay(out_of_step(low_s), tasks, deadline_s=deadline_s)
+
+
+class SimulatedLearner:
+    """
+    What cambwatch learns from tasks of one kind, without the waiting.
+
+    It learns from what its own polls saw, under the schedule in force at that time, one
+    completion after the other.
     """
 
     def __init__(self, policy: PollPolicy) -> None:
@@ -100,20 +121,20 @@ class Pupil:
         self._deadline_s = policy.deadline.total_seconds()
         self.experience = Experience(lambda _: policy.limits)
         self.alarms = 0
-        """How often the durations were taken to have changed."""
+        """How often the detector took the durations to have changed."""
 
     @property
     def policy(self) -> PollPolicy:
-        """As things stand."""
+        """With what it has learned so far."""
         return replace(self._configured, schedule=self.experience.schedule(KIND))
 
     @property
     def ages(self) -> Ages:
-        """When it asks, as things stand."""
+        """When it polls, with what it has learned so far."""
         return along(self.policy)
 
     def watch(self, duration_s: float, chance: float) -> tuple[int, float | None]:
-        """Requests that one task cost, and after how many seconds its end was seen (None: never); learns from it."""
+        """Learn from one task; returns its requests, and the delay until it was seen finished (None: never)."""
         requests, pending_s, found_s = poll(self.ages(chance), duration_s, self._deadline_s)
         if found_s is None:
             self.experience.note_endless(KIND, None)

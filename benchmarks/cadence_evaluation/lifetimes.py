@@ -1,4 +1,4 @@
-"""How likely tasks have ended by which age, and what checks at given ages cost in the mean over all of them."""
+"""The distribution of durations, and what checks at given ages cost in the mean over it."""
 
 import math
 from bisect import bisect_left, bisect_right
@@ -33,17 +33,24 @@ class Lifetimes:
             self._areas.append(self._areas[-1] + self._more(index, step_s)[1])
 
     @classmethod
+    def smoothed(cls, weights: Sequence[float], *, count: int) -> Self:
+        """
+        As *weights* of the bins, not all 0, suggest: the more of *count* durations, the less smoothing.
+
+        No task ends elsewhere: this is for a distribution that judges others.
+        """
+        ended, _ = smoothed(weights, endless=0, worth=count)
+        return cls(ended)
+
+    @classmethod
     def of(cls, durations_s: Sequence[float]) -> Self:
         """
-        As *durations_s*, of which there is one, suggest.
+        As *durations_s*, one at least, suggest.
 
-        Smoothed as what the daemon learns is, but each weighs the same; and as if there
-        had been one more that has nothing to do with them, so that it is nowhere certain
-        that none ends.
+        Smoothed as cambwatch smooths what it learns, but each weighs the same. One more,
+        unlike all others, is added, so that at no age it is certain that no task ends.
         """
-        weights, count = [0.0] * BINS, len(durations_s)
-        for duration_s in durations_s:
-            weights[bin_of(duration_s)] += 1
+        weights, count = counted(durations_s), len(durations_s)
         ended, _ = smoothed(weights, endless=0, worth=count)
         return cls(with_strays(ended, 1 / (count + 1), median_s=quantile_s(weights, 0.5)))
 
@@ -86,10 +93,10 @@ class Lifetimes:
 
     def costs(self, checks_s: Iterable[float], *, deadline_s: float) -> tuple[float, float]:
         """
-        Checks per task and mean delay in seconds, where tasks are asked for at the ages *checks_s*.
+        Checks per task and mean delay in seconds, where tasks are polled at the ages *checks_s*.
 
-        These grow for ever. Nobody waits for what has not ended by the deadline. The
-        request at the registration is none of the checks.
+        These grow for ever. A task that has not ended by the deadline delays nobody. The
+        request at the registration is not among the checks.
         """
         age_s, ended, area_s, requests, delay_s = 0.0, 0.0, 0.0, 0.0, 0.0
         for next_s in checks_s:
@@ -101,3 +108,11 @@ class Lifetimes:
             if age_s >= deadline_s or 1 - ended < LEFT:
                 break
         return requests, delay_s
+
+
+def counted(durations_s: Iterable[float]) -> list[float]:
+    """How many of *durations_s* lie in each bin of core/durations.py."""
+    weights = [0.0] * BINS
+    for duration_s in durations_s:
+        weights[bin_of(duration_s)] += 1
+    return weights

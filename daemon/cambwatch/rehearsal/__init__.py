@@ -1,1 +1,0 @@
-"""What ways of polling would cost, on durations that were drawn or that a user has recorded."""
