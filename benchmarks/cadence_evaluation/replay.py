@@ -17,6 +17,7 @@ from cadence_evaluation.policies import Ages, along, in_step, out_of_step
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import Completion
 from cambwatch.core.experience import Experience
+from cambwatch.core.turns import InTurn
 
 KIND = "any"
 
@@ -139,7 +140,7 @@ class SimulatedLearner:
         if found_s is None:
             self.experience.note_endless(KIND, None)
             return requests, None
-        self.alarms += bool(self.experience.note(KIND, None, Completion(pending_s, found_s)))
+        self.alarms += bool(self.experience.learn(KIND, InTurn(None, Completion(pending_s, found_s))))
         return requests, found_s - duration_s
 
     def learn(self, tasks: Sequence[Sample]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from cambwatch.core.durations import ENOUGH, Completion
 from cambwatch.core.experience import MOST_SIZES, Experience, Memory
 from cambwatch.core.learned import Limits, Strategy
+from cambwatch.core.turns import InTurn
 
 
 def novice() -> Experience:
@@ -19,7 +20,7 @@ def teach(experience: Experience, kind: str, size: str | None, *, count: int, me
     dice = Random(f"{kind} {size} {count} {median_s}")
     for _ in range(count):
         duration_s = dice.lognormvariate(math.log(median_s), sigma)
-        experience.note(kind, size, Completion(max(duration_s - 2, 0), duration_s + 1))
+        experience.learn(kind, InTurn(size, Completion(max(duration_s - 2, 0), duration_s + 1)))
 
 
 def test_nothing_known_means_the_fixed_interval() -> None:
@@ -57,7 +58,7 @@ def test_a_size_that_is_known_to_be_unpredictable_is_not_asked_for_as_its_kind()
     teach(experience, "dub", "even", count=400, median_s=180, sigma=0.1)
     for _ in range(60):
         duration_s = dice.expovariate(1 / 180)
-        experience.note("dub", "odd", Completion(duration_s, duration_s))
+        experience.learn("dub", InTurn("odd", Completion(duration_s, duration_s)))
     assert experience.schedule("dub", "odd") is None
     assert experience.schedule("dub", "even") is not None
 
@@ -77,7 +78,7 @@ def test_a_change_is_told_and_the_fixed_interval_comes_back_until_it_is_learned(
     """Of the kind, and of the size too."""
     experience = novice()
     teach(experience, "dub", "long", count=100, median_s=180, sigma=0.25)
-    told = [key for _ in range(20) for key in experience.note("dub", "long", Completion(900, 902))]
+    told = [key for _ in range(20) for key in experience.learn("dub", InTurn("long", Completion(900, 902)))]
     assert sorted(told, key=str) == [("dub", "long"), ("dub", None)]
     assert experience.schedule("dub", "long") is None
     assert experience.schedule("dub") is None
@@ -89,9 +90,9 @@ def test_more_sizes_than_can_be_told_apart_count_for_their_kind() -> None:
     """Labels come from users: they must not fill the memory."""
     experience = novice()
     for index in range(MOST_SIZES + 50):
-        experience.note("dub", f"size {index}", Completion(60, 62))
+        experience.learn("dub", InTurn(f"size {index}", Completion(60, 62)))
         experience.note_endless("dub", f"size {index}")
-    experience.note("tts", "other kind", Completion(6, 7))
+    experience.learn("tts", InTurn("other kind", Completion(6, 7)))
     found = list(experience.insights())
     assert sum(each.kind == "dub" and each.size is not None for each in found) == MOST_SIZES
     assert found[0].completions == MOST_SIZES + 50

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self, assert_never
 
-from cambwatch.core.durations import Completion, Durations
+from cambwatch.core.durations import Durations
 from cambwatch.core.learned import WORTH_IT, Estimate, Limits, Schedule, Strategy, estimate
 from cambwatch.core.model import Json
 from cambwatch.core.turns import Fact, InTurn, Late, Outlasting
@@ -90,10 +90,6 @@ class Experience:
             if lesson is not None and lesson.durations.known:
                 return lesson.schedule
         return None
-
-    def note(self, kind: str, size: str | None, completion: Completion) -> list[Key]:
-        """Learn from a completion whose turn it is; returns what learn() does."""
-        return self.learn(kind, InTurn(size, completion))
 
     def learn(self, kind: str, fact: Fact) -> list[Key]:
         """Learn from a task of *kind*; returns those whose past was dropped, because their newest no longer fit it."""
