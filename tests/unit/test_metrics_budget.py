@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from task_samples import pending, unasked
 
 from cambwatch.core.cadence import TokenBucket
+from cambwatch.core.model import Forbidden
 from cambwatch.loops.account import AccountLane, Watch
 
 rates = st.floats(0.1, 1000)
@@ -48,7 +49,7 @@ def test_a_task_that_is_taken_says_when_it_was_due(*, refused: bool) -> None:
     if refused:
         lane.put(watch, due_s=0)
         assert lane.take(0) is watch
-        lane.was_refused(watch, 401, now_s=0)
+        lane.take_in(watch, Forbidden(401), now_s=0)
     lane.put(watch, due_s=3)
     assert lane.left(0) == pytest.approx(0 if refused else 1)
     assert lane.take(100) is watch

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from task_samples import pending, unasked
 
+from cambwatch.core.model import Forbidden, Pending
 from cambwatch.loops.account import AccountLane, Flip, Watch
 from cambwatch.loops.watchdog import DATABASE_S, DEAF_S, HUNG_S, LAG_S, STALLED_S, Signs, why_not
 
@@ -71,7 +72,7 @@ def test_a_lane_that_is_served_never_looks_stalled(tasks: int, per_second: float
     put(one, tasks)
     for now_s in range(0, 600, 5):
         while (watch := one.take(now_s)) is not None:
-            one.answered(watch)
+            one.take_in(watch, Pending(), now_s=now_s)
             one.put(watch, due_s=now_s + 5)
         assert one.stalled_s(now_s) == 0
         assert one.full_s(now_s) == 0
@@ -95,11 +96,11 @@ def test_a_refused_key_is_no_stall() -> None:
     put(one, 2)
     first = one.take(0)
     assert first is not None
-    assert one.was_refused(first, 401, now_s=0) is Flip.PAUSED
+    assert one.take_in(first, Forbidden(401), now_s=0) is Flip.PAUSED
     for now_s in range(0, 2000, 3):
         probe = one.take(now_s)
         if probe is not None:
-            one.was_refused(probe, 401, now_s=now_s)
+            one.take_in(probe, Forbidden(401), now_s=now_s)
             one.put(probe, due_s=now_s)
         assert one.stalled_s(now_s) == 0
 
@@ -114,5 +115,5 @@ def test_requests_that_never_end_show_when_every_place_is_taken() -> None:
     assert one.take(2) is not None
     assert one.full_s(50) == 48
     assert one.stalled_s(50) == 0
-    one.answered(first)
+    one.take_in(first, Pending(), now_s=50)
     assert one.full_s(50) == 0
