@@ -73,10 +73,15 @@ def _slack(body: bytes) -> Said:
 
 
 def _discord(body: bytes) -> Said:
-    """`{"code": number, "message": ...}`; a message with its id after `?wait=true`, else nothing."""
+    """
+    `{"code": number, "message": ...}`; a message with its id after `?wait=true`, else nothing.
+
+    Other servers say `{"code": 0, "message": "success"}`. Discord's own 0 repeats the HTTP
+    status in its message: `401: Unauthorized`.
+    """
     match _document(body):
-        case {"code": int(code), "message": str()}:
-            return Said((code,), refusal=True)
+        case {"code": int(code), "message": str(words)}:
+            return Said((code,), refusal=code >= _FIRST_DISCORD_CODE or _GENERAL.match(words) is not None)
         case {"id": str()}:
             return Said((MESSAGE,))
         case document if _says_no(document):
@@ -91,7 +96,7 @@ def _teams(body: bytes) -> Said:
             return Said((word,), refusal=True)
         case dict() as document:  # perhaps an echo of our message, which may quote anything
             return Said(refusal=_says_no(document))
-    if found := _RELAYED.search(body):
+    if found := _RELAYED.match(body.strip()):
         return Said(relayed=int(found[1]))
     return Said((_text(body),))
 
@@ -120,7 +125,11 @@ def _mattermost(body: bytes) -> Said:
     return Said((_text(body),))
 
 
-_RELAYED = re.compile(rb"returned HTTP error (\d{3})\b")
+_FIRST_DISCORD_CODE = 10_000  # all but the general error 0 are larger
+_GENERAL = re.compile(r"[45][0-9]{2}: ")
+_RELAYED = re.compile(
+    rb"(?:Webhook message delivery failed with error: )?Microsoft Teams endpoint returned HTTP error (\d{3})\b"
+)
 
 _SLACK: Table = {
     (200, "ok"): Outcome.ACCEPTED,
