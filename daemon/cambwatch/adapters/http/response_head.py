@@ -30,6 +30,7 @@ MOST_FIELDS = LARGEST_HEAD // len("a:\r\n")  # as many as such a head can hold: 
 _STATUS_LINE = re.compile(rb"HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?=[ \r\n])")
 _BLANK_LINE = re.compile(rb"\n\r?\n")
 _LENGTH = re.compile(rb"(?im)^content-length[ \t]*:[ \t]*([^\r\n]*?)[ \t]*\r?\n")
+_BODILESS = frozenset({b"204", b"304"})  # an answer of these ends with its head (RFC 9112, 6.3)
 _CHUNKED = re.compile(rb"(?im)^transfer-encoding[ \t]*:[^\r\n]*chunked[ \t]*\r?\n")
 
 
@@ -149,7 +150,7 @@ class HeadReader(asyncio.Protocol):
         mended = mend(raw)
         if line is not None and self._head is not None:
             self._head.complete(raw, int(line[1]))
-        if mended is not raw:
+        if mended is not raw or (line is not None and line[1] in _BODILESS and announces_body(raw)):
             self._inner.force_close()  # whoever writes such a head may count the bytes behind it in another way
         for part in (before, mended, after):
             if part:
@@ -212,3 +213,8 @@ def mend(head: bytes) -> bytes:
         return head
     line, _, rest = without.partition(b"\n")
     return b"%s\ncontent-length: %s\r\n%s" % (line, lengths[0], rest)
+
+
+def announces_body(head: bytes) -> bool:
+    """Whether a body is to follow *head*, as far as it says so: it may come later, and would begin the next answer."""
+    return _CHUNKED.search(head) is not None or any(length.strip(b"0, ") for length in _LENGTH.findall(head))
