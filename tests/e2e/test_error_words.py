@@ -66,6 +66,11 @@ def test_the_words_on_an_error_hold_nothing_of_its_own(error):
     assert 10 < len(words) < 200
 
 
+def test_a_connection_that_broke_is_not_said_to_have_no_address():
+    error = aiohttp.ClientOSError(None, f"Can not write request body for {SECRET_URL}")
+    assert describe(error, "the receiver") == "the connection to the receiver broke"
+
+
 async def test_a_body_that_cannot_be_written_is_said_without_the_url():
     """The receiver resets the connection while a large body is on its way to it."""
     async with speaking(resetting(b"")) as port:

@@ -34,6 +34,8 @@ def describe(error: BaseException, peer: str) -> str:
             return "the configured URL is not one that a request can go to: check its host and port"
         case TimeoutError():
             return f"no answer of {peer} in time"
+        case aiohttp.ClientOSError(errno=None):  # "Can not write request body", wrapped around what broke
+            return f"the connection to {peer} broke"
         case OSError():
             return f"the connection to {peer} broke ({reason(error)})"
     return f"the connection to {peer} broke"
