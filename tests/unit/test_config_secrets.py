@@ -190,6 +190,25 @@ def test_of_a_slack_url_its_path_is_a_secret_too():
     assert texts(loaded.secrets) == ["abcdef", url, "services/T000/B000/XXXX", "https://a.b/c?sig=d", "sig=d"]
 
 
+@pytest.mark.parametrize(
+    ("header", "forms"),
+    [
+        ("Bearer t0ken.abc", ["t0ken.abc"]),
+        ("token  t0ken", ["t0ken"]),
+        ("Basic Ym9iOnA6c3M=", ["Ym9iOnA6c3M=", "bob:p:ss", "p:ss"]),
+        ("Basic not-base64", ["not-base64"]),
+        ("basic /////w==", ["/////w=="]),
+        ("t0ken", []),
+    ],
+)
+def test_of_an_authorization_the_credential_is_a_secret_too(header, forms):
+    """A receiver that refuses a token may name it without its scheme."""
+    loaded = read(
+        KEY + f"destinations: {{a: {{type: webhook, url: https://a.b/c, headers: {{authorization: '{header}'}}}}}}"
+    )
+    assert texts(loaded.secrets) == ["abcdef", "https://a.b/c", header, *forms]
+
+
 def test_the_egress_proxy_is_a_secret_with_all_its_forms(tmp_path):
     """In place or in a file: its URL, its password in a URL and as it is, and what a header has of both."""
     url = "http://bob:p%40ss%2Fword@[2001:db8::1]:3128"

@@ -1,7 +1,8 @@
 """The configuration as the file has it, and as the rest of the program asks for it."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
@@ -325,6 +326,7 @@ class Config(Section):
         for destination in self.destinations.values():
             found += [destination.url, *destination.secrets]
             found += [value for name, value in destination.headers.items() if name != "content-type"]
+            found += credential_parts(destination.headers.get("authorization"))
             found += secret_parts(destination)
         return tuple(dict.fromkeys(found))
 
@@ -337,6 +339,17 @@ def proxy_parts(proxy: Secret) -> list[Secret]:
     user, password = unquote(parts.username or ""), unquote(parts.password)
     encoded = b64encode(f"{user}:{password}".encode()).decode()
     return [Secret(part) for part in dict.fromkeys((parts.password, password, encoded))]
+
+
+def credential_parts(authorization: Secret | None) -> list[Secret]:
+    """What of `Bearer token` is the credential by itself; of Basic also user and password, and the password alone."""
+    scheme, _, credentials = (authorization.reveal() if authorization else "").strip().partition(" ")
+    found = [credentials.strip()]
+    if scheme.lower() == "basic":
+        with suppress(ValueError):  # not Base64, or not UTF-8: then there is nothing in it to be shown
+            found.append(b64decode(found[0]).decode())
+            found.append(found[-1].partition(":")[2])
+    return [Secret(part) for part in found if part]
 
 
 def secret_parts(destination: Destination) -> list[Secret]:
