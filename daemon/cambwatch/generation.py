@@ -132,7 +132,7 @@ async def _work(parts: Parts, begun: Change, around: Around, peers: Peers) -> Ch
         # A crash of a loop cancels this wait.
         following = await (around.change() if sharing is None else _change_or_loss(config, around, sharing))
         until_s = asyncio.get_running_loop().time() + GRACE_S
-        for working in (poller, deliverer, learning, parts.retention):
+        for working in (poller, parts.concluder, deliverer, learning, parts.retention):
             working.stop()
         if following is not None:
             await _drain(poller, deliverer, until_s=until_s)  # while callers are still answered

@@ -15,6 +15,7 @@ from cambwatch.adapters.metrics.counted import Metrics
 from cambwatch.adapters.store.census import CensusTaker
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.durations import DurationStore
+from cambwatch.adapters.store.late_results import LateResultStore
 from cambwatch.adapters.store.ledger import DeliveryLedger
 from cambwatch.adapters.store.opening import OpenDatabase, Peers, Store
 from cambwatch.adapters.store.retention import RetentionStore
@@ -32,6 +33,7 @@ from cambwatch.loops.endings import Endings
 from cambwatch.loops.garbage import Garbage
 from cambwatch.loops.known_tasks import KnownTasks
 from cambwatch.loops.lane import Sender
+from cambwatch.loops.late_results import LateResults
 from cambwatch.loops.learning import Learning
 from cambwatch.loops.poller import LONG_SILENCE, Poller
 from cambwatch.loops.retention import Retention
@@ -80,6 +82,7 @@ class Parts:
     tasks: TaskStore
     deliveries: DeliveryStore
     poller: Poller
+    concluder: Concluder
     deliverer: Deliverer
     learning: Learning
     known_tasks: KnownTasks
@@ -119,14 +122,27 @@ async def assemble(
         scheduler=scheduler,
         elsewhere=peers.tell,
     )
+    late: LateResults | None = None
+    if config.results.fetch:
+        kick = asyncio.Event()
+        late = LateResults(
+            outside.camb,
+            LateResultStore(database, node=store.node),
+            accounts=config.accounts,
+            lane=lambda account: poller.lanes[account],
+            clock=clock,
+            kick=kick,
+            alarm=scheduler.alarm("late results", kick),
+        )
     concluder = Concluder(
         outside.camb,
         tasks,
         hear=hear_of,
         owed=deliverer.wake,
         endings=endings,
+        late=late,
         clock=clock,
-        repeat_alt_format=config.results.repeat_alt_format if config.results.fetch else None,
+        repeat_alt_format=config.results.repeat_alt_format,
     )
     kick = asyncio.Event()
     learning = Learning(
@@ -162,6 +178,8 @@ async def assemble(
     sharing = None
     if store.node is not None:
         sharing = _sharing(outside, store.node, poller, deliverer)
+        if late is not None:
+            sharing.others_gone = late.look
         peers.heard = partial(_hear, sharing, endings, reloaded)
         peers.deaf = sharing.miss
     endpoints = TaskEndpoints(
@@ -195,6 +213,8 @@ async def assemble(
         "garbage": garbage,
         "known tasks": known_tasks,
     }
+    if late is not None:
+        loops["late results"] = late
     if sharing is not None:
         loops["sharing"] = sharing
     if systemd.asked():
@@ -204,6 +224,7 @@ async def assemble(
         tasks,
         deliveries,
         poller,
+        concluder,
         deliverer,
         learning,
         known_tasks,

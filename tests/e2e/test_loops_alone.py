@@ -302,8 +302,9 @@ async def run_poller(source, ends, meter=None):
             hear=lambda event, notify: (),
             owed=lambda destinations: None,
             endings=Endings(),
+            late=None,
             clock=clock,
-            repeat_alt_format=None,
+            repeat_alt_format=False,
         )
         poller = Poller(
             source,

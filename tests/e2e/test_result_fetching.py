@@ -45,10 +45,14 @@ FATES = {  # of a result: the answers to the tries, and what is told
     "server-error": ([Reply(500)], None),
     "unknown": ([Reply(404)], None),
     "forbidden": ([Reply(403)], None),
+    "forbidden-by-camb": ([says({"detail": "Not your run"}, status=403)], None),
+    "accepted": ([Reply(202, b"{}"), Reply(204), says({"texts": ["ok"]})], {"texts": ["ok"]}),
+    "created": ([says({"texts": ["ok"]}, status=201)], {"texts": ["ok"]}),
+    "partial-content": ([says({"texts": ["ok"]}, status=206)], {"texts": ["ok"]}),
+    "not-yet": ([says({"status": "PENDING"}), Reply(200, b""), says({"texts": ["ok"]})], {"texts": ["ok"]}),
     "redirect": ([Reply(302, b"{}", {"location": "/elsewhere"})], None),
     "binary": ([Reply(200, MP3, {"content-type": "audio/mpeg"})], None),
     "deep": ([Reply(200, b"[" * 100_000)], None),
-    "huge": ([Reply(200, b'"' + b"x" * (8 << 20) + b'"')], None),
     "hanging": ([says({"audio_url": "https://cdn.example/a"}, delay_s=60)], None),
     "at-the-third": ([Reply(500), Reply(cut=True), says({"texts": ["ok"]})], {"texts": ["ok"]}),
     "null": ([says(None)], None),
@@ -135,8 +139,9 @@ async def test_without_fetching_there_is_no_result(daemon, receivers, raw):
     assert urlsplit(confirmed["result_endpoint"]).path == "/translated-story-result/5/54"
 
 
-async def test_whatever_becomes_of_the_result_the_end_is_told(daemon, receivers, raw):
-    """At the latest when RESULT_TIME_S is over, here long before, since every try is bounded."""
+async def test_whatever_becomes_of_the_result_the_end_is_told(daemon, receivers, raw, monkeypatch):
+    """At the latest when RESULT_TIME_S is over; whether it may come later is told too."""
+    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 3.0)
     made = await daemon(
         settings(camb={"base_url": raw.url, "timeout": "200ms"}, destinations={"hook": hook(receivers, concurrency=32)})
     )
@@ -147,9 +152,39 @@ async def test_whatever_becomes_of_the_result_the_end_is_told(daemon, receivers,
     heard = await hear(receivers, *FATES)
     assert {data["status"] for data in heard} == {"SUCCESS"}
     assert {data["task_id"]: data["result"] for data in heard} == {name: result for name, (_, result) in FATES.items()}
+    assert {data["task_id"] for data in heard if data["result_pending"]} == {
+        name for name, (_, result) in FATES.items() if result is None and name != "forbidden-by-camb"
+    }
     assert raw.at("/elsewhere") == []
-    # Three tries; and aiohttp itself repeats a GET once where a connection from before was cut.
-    assert max(len(raw.at(f"/dub-result/{data['run_id']}")) for data in heard) <= 3 + 1
+    asked = {data["task_id"]: len(raw.at(f"/dub-result/{data['run_id']}")) for data in heard}
+    assert asked["forbidden-by-camb"] == asked["created"] == asked["partial-content"] == 1
+    # 0, 0.5 and 1.5 s after the end; and aiohttp itself repeats a GET once where a connection from before was cut.
+    assert max(asked.values()) <= 3 + 1
+    assert asked["forbidden"] >= 3
+
+
+async def test_the_whole_time_is_used(daemon, receivers, raw, monkeypatch):
+    """A result that is there after several seconds is in the message; three tries were over after 1.5 s."""
+    monkeypatch.setattr("cambwatch.core.result_schedule.PAUSE_S", 0.05)
+    raw.script("/dub/t", ended("SUCCESS", 5))
+    raw.script("/dub-result/5", *[Reply(503)] * 5, says({"audio_url": "https://cdn.example/a"}))
+    made = await daemon(settings(camb={"base_url": raw.url}, destinations={"hook": hook(receivers)}))
+    await watch(made.api, "dub", "t")
+    (data,) = await hear(receivers, "t")
+    assert ([link["url"] for link in data["links"]], data["result_pending"]) == (["https://cdn.example/a"], False)
+
+
+async def test_a_try_that_hangs_leaves_time_for_another(daemon, receivers, raw, monkeypatch):
+    """One try takes half of the time that is left, even where the account's timeout is longer than all of it."""
+    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 3.0)
+    never = asyncio.Event()
+    raw.script("/dub/t", ended("SUCCESS", 5))
+    raw.script("/dub-result/5", Reply(held=never), says({"audio_url": "https://cdn.example/a"}))
+    made = await daemon(settings(camb={"base_url": raw.url, "timeout": "60s"}, destinations={"hook": hook(receivers)}))
+    await watch(made.api, "dub", "t")
+    (data,) = await hear(receivers, "t")
+    assert [link["url"] for link in data["links"]] == ["https://cdn.example/a"]
+    never.set()
 
 
 async def test_a_result_that_camb_gives_no_sooner_than_tomorrow_is_not_waited_for(daemon, receivers, raw):
@@ -164,7 +199,7 @@ async def test_a_result_that_camb_gives_no_sooner_than_tomorrow_is_not_waited_fo
 
 async def test_half_a_result_is_better_than_none(daemon, receivers, raw, monkeypatch):
     """The text of a translated speech is told where its sound cannot be had; and the log says what is missing."""
-    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_PAUSE_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 2.0)
     raw.script("/translated-tts/t", ended("SUCCESS", 5))
     raw.script("/tts-result/5", Reply(200, MP3))
     raw.script("/translation-result/5", says({"texts": ["Bonjour"]}))
@@ -172,7 +207,7 @@ async def test_half_a_result_is_better_than_none(daemon, receivers, raw, monkeyp
     with capture_logs() as logs:
         await watch(made.api, "translated-tts", "t")
         (data,) = await hear(receivers, "t")
-    assert data["result"] == {"texts": ["Bonjour"]}
+    assert (data["result"], data["result_pending"]) == ({"texts": ["Bonjour"]}, True)
     assert [line["reason"] for line in logs if line["event"] == "result.missed"] == ["the answer is not JSON"]
 
 

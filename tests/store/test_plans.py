@@ -10,6 +10,7 @@ from store_samples import NOW, all_due, conclude, nobody, record, watch, wish
 
 from cambwatch.adapters.store.census import CensusTaker
 from cambwatch.adapters.store.deliveries import KEPT_ATTEMPTS, DeliveryStore
+from cambwatch.adapters.store.late_results import LateResultStore, Since
 from cambwatch.adapters.store.ledger import DeliveryLedger
 from cambwatch.adapters.store.retention import Position, RetentionStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
@@ -45,6 +46,7 @@ class Plans:
         self.deliveries = DeliveryStore(database)
         self.ledger = DeliveryLedger(database)
         self.retention = RetentionStore(database)
+        self.late = LateResultStore(database)
         self.census = CensusTaker(database)
         self._database = database
 
@@ -341,3 +343,12 @@ async def test_prune_events(plans: Plans) -> None:
         [EVENT, "SEARCH deliveries USING INDEX ix_deliveries_event_id (event_id=?)"],
         [EVENT],
     ]
+
+
+async def test_missed_results(plans: Plans) -> None:
+    """By the age of their end: of a hundred thousand tasks those of the last hour are looked at."""
+    (task,) = await watch(plans.tasks, "one")
+    await conclude(plans.tasks, task, notify=())
+    missed = plans.late.missed(Since(NOW), kinds=frozenset({"dub"}), accounts=frozenset({"default"}), most=9)
+    assert await plans.of(missed) == [["SEARCH tasks USING INDEX ix_tasks_finished (finished_at>?)"]]
+    assert await plans.of(plans.late.write(task, [], half=False)) == [[BY_ID]]

@@ -67,6 +67,7 @@ tasks = st.builds(
     result_endpoint=st.none() | texts,
     result=json_values,
     links=link_lists,
+    result_pending=st.booleans(),
 )
 groups = st.builds(
     GroupComplete,

@@ -63,6 +63,7 @@ def test_body_of_a_task_is_the_contract() -> None:
             "result_endpoint": "https://client.camb.ai/apis/text-to-voice-result/123",
             "result": {"previews": ["https://a"]},
             "links": [{"label": "Preview 1", "url": "https://a"}],
+            "result_pending": False,
         },
     }
     assert json.dumps(body(event)) == json.dumps(expected)  # as text, because order is part of the promise

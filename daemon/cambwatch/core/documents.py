@@ -36,6 +36,7 @@ def to_document(event: Event) -> dict[str, Json]:
                 "result_endpoint": event.result_endpoint,
                 "result": event.result,
                 "links": [{"label": link.label, "url": link.url} for link in event.links],
+                "result_pending": event.result_pending,
             }
         case GroupComplete():
             return {
@@ -87,6 +88,7 @@ def from_document(document: Json) -> Event:
                 result_endpoint=document["result_endpoint"],
                 result=document["result"],
                 links=tuple(Link(link["label"], link["url"]) for link in document["links"]),
+                result_pending=document.get("result_pending", False),  # older versions did not write it
             )
         case "group":
             return GroupComplete(
@@ -140,6 +142,7 @@ def _data(event: Event) -> dict[str, Json]:
                 "result_endpoint": event.result_endpoint,
                 "result": storable(event.result),
                 "links": [{"label": link.label, "url": link.url} for link in event.links],
+                "result_pending": event.result_pending,
             }
         case GroupComplete():
             return {

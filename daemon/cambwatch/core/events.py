@@ -20,7 +20,12 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class TaskEnded:
-    """A task reached the terminal *status* at *finished_at*."""
+    """
+    A task reached the terminal *status* at *finished_at*.
+
+    *result_pending*: it has a result that could not be read in time, or not all of it,
+    and cambwatch tries on.
+    """
 
     account: str
     kind: str
@@ -39,6 +44,7 @@ class TaskEnded:
     result_endpoint: str | None = None  # absolute URL
     result: Json = None
     links: tuple[Link, ...] = ()
+    result_pending: bool = False
 
     @property
     def type(self) -> str:

@@ -147,6 +147,7 @@ class Fault(StrEnum):
     MALFORMED = "malformed"  # JSON, but no shape of a status
     UNEXPECTED = "unexpected"  # an HTTP status that Camb has no use for here
     FOREIGN = "foreign"  # a refusal in a form that is not Camb's: a proxy, gateway or firewall has answered
+    NOT_READY = "not_ready"  # of a result: the task has ended, and its result is not there yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,12 @@ DEEPEST = 64  # levels of a document; below it a real result has nothing
 
 _BEYOND = 2**1024  # the least power of two that is no float; infinity is more, and NaN is never less
 _LONGEST_PLACE = 40  # characters of the brackets in a label
+DOWNLOAD = "Download"
+"""The label of a link whose keys say nothing better."""
+
 _LABELS = {
-    "output_url": "Download",
-    "file_url": "Download",
+    "output_url": DOWNLOAD,
+    "file_url": DOWNLOAD,
     "audio_url": "Audio",
     "output_audio_url": "Audio",
     "video_url": "Video",
@@ -34,9 +37,17 @@ _LABELS = {
     "transcript": "Transcript",
     "previews": "Preview",
 }
+PREVIEW = _LABELS["previews"]
+"""The label of a list whose links are numbered."""
+
 _WRAPPERS = frozenset({"results", "result", "story_details", "project_details", "run_details", "url"})
-_SPOKEN = frozenset({"text", "texts"})  # what somebody said or wrote, which may well be an address
-_TRANSCRIPTS = frozenset({"transcript", "transcripts", "transcription", "segments"}) | _SPOKEN
+SPOKEN = frozenset({"text", "texts"})
+"""Keys of what somebody said or wrote, which may well be an address."""
+
+_TRANSCRIPTS = frozenset({"transcript", "transcripts", "transcription", "segments"}) | SPOKEN
+
+Place = tuple[str, ...]
+"""The keys above a value that say which of several it is: a language, or the number of an item."""
 
 
 def is_link(value: Json) -> bool:
@@ -59,35 +70,60 @@ def links(result: Json) -> tuple[Link, ...]:
     Labels name what it is and, where there are several languages or items, which
     one: `Audio (fr-fr)`. No two labels are the same.
     """
-    labels: dict[str, str] = {}  # by URL
-    seen: dict[str, int] = {}
+    found = LinkCollector()
     # A stack of our own: no document is too deep for it.
-    waiting: list[tuple[Json, str, tuple[str, ...]]] = [(result, "Download", ())]
-    while waiting and len(labels) < MOST_LINKS:
+    waiting: list[tuple[Json, str, Place]] = [(result, DOWNLOAD, ())]
+    while waiting and not found.full:
         value, label, place = waiting.pop()
-        inner: list[tuple[Json, str, tuple[str, ...]]] = []
+        inner: list[tuple[Json, str, Place]] = []
         match value:
             case dict():
-                inner = [_below(key, child, label, place) for key, child in value.items() if key not in _SPOKEN]
-            case list() if label == _LABELS["previews"]:
+                inner = [(child, *below(key, label, place)) for key, child in value.items() if key not in SPOKEN]
+            case list() if label == PREVIEW:
                 inner = [(child, f"{label} {number}", place) for number, child in enumerate(value, 1)]
             case list():
                 inner = [(child, label, place) for child in value]
-            case str() if is_link(value) and value not in labels:
-                full = f"{label} ({_brackets(place)})" if place else label
-                seen[full] = seen.get(full, 0) + 1
-                labels[value] = full if seen[full] == 1 else f"{full} {seen[full]}"
+            case str() if is_link(value):
+                found.add(value, label, place)
         waiting.extend(reversed(inner))
-    return tuple(Link(label, url) for url, label in labels.items())
+    return found.links()
 
 
-def _below(key: str, child: Json, label: str, place: tuple[str, ...]) -> tuple[Json, str, tuple[str, ...]]:
+class LinkCollector:
+    """Links in the order in which they are found: each URL once, at most MOST_LINKS, no two with the same label."""
+
+    def __init__(self) -> None:
+        self._labels: dict[str, str] = {}  # by URL
+
+    @property
+    def full(self) -> bool:
+        """Whether no further link is taken."""
+        return len(self._labels) >= MOST_LINKS
+
+    def add(self, url: str, label: str, place: Place) -> None:
+        """Take the link *url*, unless it is known or there are enough."""
+        if self.full or url in self._labels:
+            return
+        whole = f"{label} ({_brackets(place)})" if place else label
+        name, number = whole, 1
+        while name in self._labels.values():
+            number += 1
+            name = f"{whole} {number}"
+        self._labels[url] = name
+
+    def links(self) -> tuple[Link, ...]:
+        """What was taken so far."""
+        return tuple(Link(label, url) for url, label in self._labels.items())
+
+
+def below(key: str, label: str, place: Place) -> tuple[str, Place]:
+    """The label and the place of what stands under *key* in an object that has *label* and *place*."""
     if key in _LABELS:
-        return child, _LABELS[key], place
-    return child, label, place if key in _WRAPPERS else (*place, key)
+        return _LABELS[key], place
+    return label, place if key in _WRAPPERS else (*place, key)
 
 
-def _brackets(place: tuple[str, ...]) -> str:
+def _brackets(place: Place) -> str:
     return one_line(", ".join(place[-2:]), longest=_LONGEST_PLACE) or "?"
 
 
@@ -163,7 +199,7 @@ def _cut(value: Json) -> Json:
 def _holds_link(value: Json) -> bool:
     match value:
         case dict():
-            return any(key not in _SPOKEN and _holds_link(child) for key, child in value.items())
+            return any(key not in SPOKEN and _holds_link(child) for key, child in value.items())
         case list():
             return any(_holds_link(child) for child in value)
     return is_link(value)

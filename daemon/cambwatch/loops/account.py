@@ -139,8 +139,14 @@ class AccountLane:
         self._taken_s, watch.epoch = now_s, self._ramp.epoch
         return watch
 
-    def reserve(self, now_s: float) -> float:
-        """Spend the budget on a request besides the polls, before them; returns the seconds to wait first."""
+    def reserve(self, now_s: float, *, within_s: float = inf) -> float | None:
+        """
+        Spend the budget on a request besides the polls, before them; returns the seconds to wait first.
+
+        None, and nothing spent, where that would be more than *within_s*.
+        """
+        if max(self._bucket.wait_s(now_s), self.silence_s(now_s)) > within_s:
+            return None
         return max(self._bucket.reserve(now_s), self.silence_s(now_s))
 
     def silence_s(self, now_s: float) -> float:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -11,16 +11,14 @@ import structlog
 from cambwatch.core.events import GroupComplete, Routed, TaskEnded
 from cambwatch.core.kinds import KINDS
 from cambwatch.core.lifecycle import Progress
-from cambwatch.core.model import Conclude, Fault, Json, Status, Task, Unavailable
+from cambwatch.core.model import Conclude, Fault, Status, Task, Unavailable
+from cambwatch.core.result_replies import ResultRead, ResultRefused, ResultReply, merged
 from cambwatch.core.result_requests import ResultRequest, result_requests
-from cambwatch.core.results import links, trimmed
+from cambwatch.core.result_schedule import MOST_POSTS, RESULT_TIME_S, pause_s
 from cambwatch.loops.account import AccountLane
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.endings import Endings
-
-RESULT_TRIES = 3
-RESULT_TIME_S = 20.0  # for all tries together: a result may make a notification better, never late
-RESULT_PAUSE_S = 0.5
+from cambwatch.loops.result_asking import ResultSource, ask_once
 
 log = structlog.get_logger()
 
@@ -32,10 +30,9 @@ HearGroup = Callable[[GroupComplete], Sequence[str]]
 """Which destinations hear that a group is complete."""
 
 
-class ResultSource(Protocol):
-    """Where results are read."""
+class ResultPlaces(ResultSource, Protocol):
+    """Where results are read, and which URL says so."""
 
-    async def result(self, account: str, request: ResultRequest) -> tuple[Json] | Unavailable: ...
     def endpoint(self, account: str, request: ResultRequest) -> str | None: ...
 
 
@@ -47,59 +44,104 @@ class TaskBook(Protocol):
     ) -> list[str] | None: ...
 
 
+class LateBook(Protocol):
+    """What reads results that were missed."""
+
+    def add(self, ended: Task, *, half: bool) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """
+    What reading a result has brought: *missed* says why something of it is missing.
+
+    *later*: it may come yet, and to ask for it again costs nothing. *cut*: a stop has ended the reading.
+    """
+
+    result: ResultRead | None = None
+    missed: str | None = None
+    later: bool = False
+    cut: bool = False
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A request for a part of the result, and the last answer to it."""
+
+    request: ResultRequest
+    reply: ResultReply | None = None
+
+
 class Concluder:
     """Turns the end of a task into a committed conclusion and tells whoever has to act on it."""
 
     def __init__(
         self,
-        source: ResultSource,
+        source: ResultPlaces,
         book: TaskBook,
         *,
         hear: Hear,
         owed: Callable[[Iterable[str]], None],
         endings: Endings,
+        late: LateBook | None,
         clock: Clock,
-        repeat_alt_format: bool | None,
+        repeat_alt_format: bool,
     ) -> None:
-        """*repeat_alt_format* None: results are not fetched at all."""
+        """*late* None: results are not fetched at all. *repeat_alt_format*: also those that are read by a POST."""
         self._source = source
         self._book = book
         self._hear = hear
         self._owed = owed
         self._endings = endings
         self._clock = clock
+        self._late = late
         self._repeat_alt_format = repeat_alt_format
+        self._reading: set[asyncio.Timeout] = set()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """
+        Read no results any more: what is being read is given up, but for a POST, which may be billed.
+
+        A task whose result is missing by then stays pending. Nobody is told before the next
+        start anyway, and its poll then finds the end again, with the result.
+        """
+        self._stopping = True
+        now_s = asyncio.get_running_loop().time()
+        for reading in self._reading:
+            reading.reschedule(now_s)
 
     def confirmable(self, task: Task, run_id: int) -> bool:
         """Whether the result of a run can be asked for at all."""
         return bool(self._requests(task, run_id))
 
-    async def confirm(self, task: Task, run_id: int, lane: AccountLane) -> tuple[Json] | None:
+    async def confirm(self, task: Task, run_id: int, lane: AccountLane) -> ResultRead | None:
         """
-        The result of a run, in a tuple of one, if it is there: that is how the task is known to have ended.
+        The result of a run, if it is there: that is how the task is known to have ended.
 
         Asks once, because the next poll asks again. Spends the account's budget.
         """
-        result, _ = await self._fetch(task, run_id, lane, tries=1)
-        return result
+        return (await self._fetch(task, run_id, lane, once=True)).result
 
     async def conclude(
-        self, task: Task, progress: Progress, step: Conclude, lane: AccountLane, *, result: tuple[Json] | None = None
+        self, task: Task, progress: Progress, step: Conclude, lane: AccountLane, *, result: ResultRead | None = None
     ) -> bool:
         """
         Fetch the result unless *result* is it, commit the end of *task*, and wake who waits for it.
 
-        False when the task was closed meanwhile by somebody else. Raises what the
-        store raises; then nothing was written, and the task is to be asked for again.
+        False when the task was closed meanwhile by somebody else, or a stop cut the reading
+        of its result: then it stays pending. Raises what the store raises; then nothing was
+        written, and the task is to be asked for again.
         """
         finished_at = self._clock.now()
-        if self._repeat_alt_format is None:
-            result = None
+        fetched = _Fetched(result)
+        if self._late is None:
+            fetched = _Fetched()
         elif step.status is Status.SUCCESS and result is None:
-            result, missed = await self._fetch(task, step.run_id, lane, tries=RESULT_TRIES)
-            if missed is not None:
-                log.warning("result.missed", kind=task.key.kind, task_id=task.key.task_id, reason=missed)
-        event = self._event(task, progress, step, finished_at, None if result is None else result[0])
+            fetched = await self._fetch(task, step.run_id, lane)
+        if fetched.cut:
+            return False
+        event = self._event(task, progress, step, finished_at, fetched)
         ended = replace(
             task,
             status=event.status,
@@ -115,6 +157,8 @@ class Concluder:
         owed = await self._book.conclude(ended, event, notify=notify, hear_group=self.hear_group)
         if owed is None:
             return False
+        if fetched.missed is not None:
+            self._miss(ended, fetched)
         log.info(
             "task.concluded",
             kind=task.key.kind,
@@ -140,69 +184,67 @@ class Concluder:
         return self._hear(event, None)
 
     def _requests(self, task: Task, run_id: int | None) -> tuple[ResultRequest, ...]:
-        return result_requests(
-            KINDS[task.key.kind], run_id, task.extra, repeat_alt_format=bool(self._repeat_alt_format)
+        return result_requests(KINDS[task.key.kind], run_id, task.extra, repeat_alt_format=self._repeat_alt_format)
+
+    def _miss(self, ended: Task, fetched: _Fetched) -> None:
+        follows = "cambwatch tries for one more hour" if fetched.later else "result_endpoint may give it"
+        log.warning(
+            "result.missed", kind=ended.key.kind, task_id=ended.key.task_id, reason=fetched.missed, hint=follows
         )
+        if fetched.later and self._late is not None:
+            self._late.add(ended, half=fetched.result is not None)
 
-    async def _fetch(
-        self, task: Task, run_id: int | None, lane: AccountLane, *, tries: int
-    ) -> tuple[tuple[Json] | None, str | None]:
+    async def _fetch(self, task: Task, run_id: int | None, lane: AccountLane, *, once: bool = False) -> _Fetched:
         """
-        The result of a run, in a tuple of one, and why something of it is missing; each None where there is nothing.
+        The result of a run, read in at most RESULT_TIME_S; several documents are merged into one.
 
-        Several documents are merged into one object. What could not be had by the end
-        of RESULT_TIME_S is not waited for; nor is what Camb will not give before.
+        What could not be had by then is not waited for; nor is what Camb will not give before.
         """
-        read: list[Json] = []
-        missed: str | None = None
-        until_s = self._clock.monotonic() + RESULT_TIME_S
+        parts = [_Reading(request) for request in self._requests(task, run_id)]
+        if not parts:
+            return _Fetched()
+        account, until_s = task.key.account, self._clock.monotonic() + RESULT_TIME_S
         try:
-            async with asyncio.timeout(RESULT_TIME_S):
-                for request in self._requests(task, run_id):
-                    answer = await self._read(task.key.account, request, lane, tries=tries, until_s=until_s)
-                    if isinstance(answer, Unavailable):
-                        missed = missed or answer.detail or answer.fault
-                    else:
-                        read.append(answer[0])
+            async with asyncio.timeout(0 if self._stopping else RESULT_TIME_S) as limit:
+                if all(part.request.method == "GET" for part in parts):
+                    self._reading.add(limit)
+                if len(parts) == 1:
+                    await self._read(parts[0], account, lane, once=once, until_s=until_s)
+                else:
+                    # Together, so that one which is not to be had leaves time for the other.
+                    async with asyncio.TaskGroup() as group:
+                        for part in parts:
+                            group.create_task(self._read(part, account, lane, once=once, until_s=until_s))
         except TimeoutError:
-            missed = "not in time"
-        if not read:
-            return None, missed
-        if len(read) > 1 and all(isinstance(document, dict) for document in read):
-            return ({name: value for document in read for name, value in document.items()},), missed
-        return (read[0],), missed
+            pass
+        finally:
+            self._reading.discard(limit)
+        missing = [part for part in parts if not isinstance(part.reply, ResultRead)]
+        result = merged([part.reply for part in parts if isinstance(part.reply, ResultRead)])
+        if not missing:
+            return _Fetched(result)
+        later = any(part.request.method == "GET" and not isinstance(part.reply, ResultRefused) for part in missing)
+        return _Fetched(result, _why(missing[0].reply), later=later, cut=self._stopping)
 
-    async def _read(
-        self, account: str, request: ResultRequest, lane: AccountLane, *, tries: int, until_s: float
-    ) -> tuple[Json] | Unavailable:
-        async with lane.result_places:
-            return await self._read_now(account, request, lane, tries=tries, until_s=until_s)
-
-    async def _read_now(
-        self, account: str, request: ResultRequest, lane: AccountLane, *, tries: int, until_s: float
-    ) -> tuple[Json] | Unavailable:
-        number = 0
+    async def _read(self, part: _Reading, account: str, lane: AccountLane, *, once: bool, until_s: float) -> None:
+        """Ask for *part* until it has an answer that stays, or there is no time for another try."""
+        tries = 0
         while True:
-            number += 1
-            wait_s = lane.reserve(self._clock.monotonic())
-            while wait_s > 0:
-                if self._clock.monotonic() + wait_s > until_s:
-                    return Unavailable(Fault.RATE_LIMITED, detail="the account may not ask in time")
-                await asyncio.sleep(wait_s)
-                wait_s = lane.silence_s(self._clock.monotonic())  # Camb may have asked for it meanwhile
-            answer = await self._source.result(account, request)
-            if not isinstance(answer, Unavailable):
-                return answer
-            wish_s = answer.retry_after.total_seconds() if answer.retry_after else 0.0
-            if answer.fault is Fault.RATE_LIMITED:
-                lane.slow_down(self._clock.monotonic())
-                lane.hold(self._clock.monotonic() + wish_s)
-            pause_s = max(RESULT_PAUSE_S * number, wish_s)
-            if number == tries or self._clock.monotonic() + pause_s > until_s:
-                return answer
-            await asyncio.sleep(pause_s)
+            part.reply = await ask_once(self._source, account, part.request, lane, clock=self._clock, until_s=until_s)
+            tries += 1
+            if once or not isinstance(part.reply, Unavailable):
+                return
+            if part.request.method == "POST" and (tries == MOST_POSTS or part.reply.fault is Fault.NOT_READY):
+                return
+            left_s = until_s - self._clock.monotonic()
+            wait_s = pause_s(tries, left_s=left_s, retry_after=part.reply.retry_after)
+            if wait_s is None:
+                return
+            await asyncio.sleep(wait_s)
 
-    def _event(self, task: Task, progress: Progress, step: Conclude, finished_at: datetime, result: Json) -> TaskEnded:
+    def _event(
+        self, task: Task, progress: Progress, step: Conclude, finished_at: datetime, fetched: _Fetched
+    ) -> TaskEnded:
         return TaskEnded(
             account=task.key.account,
             kind=task.key.kind,
@@ -219,6 +261,17 @@ class Concluder:
             message=step.message,
             polls=progress.polls,
             result_endpoint=self.result_endpoint(task, step.status, step.run_id),
-            result=trimmed(result),
-            links=links(result),
+            result=None if fetched.result is None else fetched.result.document,
+            links=() if fetched.result is None else fetched.result.links,
+            result_pending=fetched.later,
         )
+
+
+def _why(reply: ResultReply | None) -> str:
+    """Why there is no result, for people."""
+    match reply:
+        case ResultRefused(detail):
+            return detail
+        case Unavailable(fault, _, detail):
+            return detail or fault
+    return "not in time"

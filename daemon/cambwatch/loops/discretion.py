@@ -11,24 +11,24 @@ from cambwatch.core.model import (
     Ended,
     Forbidden,
     Invalid,
-    Json,
     Pending,
     Report,
     TaskKey,
     Unavailable,
     Unknown,
 )
+from cambwatch.core.result_replies import ResultRead, ResultRefused, ResultReply
 from cambwatch.core.result_requests import ResultRequest
 from cambwatch.loops.lane import Sender
 
-Detailed = TypeVar("Detailed", bound=Unavailable | Unknown | Invalid | Forbidden)
+Detailed = TypeVar("Detailed", bound=Unavailable | Unknown | Invalid | Forbidden | ResultRefused)
 
 
 class Source(Protocol):
     """Camb."""
 
     async def status(self, key: TaskKey) -> Report: ...
-    async def result(self, account: str, request: ResultRequest) -> tuple[Json] | Unavailable: ...
+    async def result(self, account: str, request: ResultRequest) -> ResultReply: ...
     def endpoint(self, account: str, request: ResultRequest) -> str | None: ...
 
 
@@ -68,10 +68,10 @@ class DiscreetSource:
                 return _detail(report, self._concealment)
         return report
 
-    async def result(self, account: str, request: ResultRequest) -> tuple[Json] | Unavailable:
-        """The document of one result."""
-        found = await self._source.result(account, request)
-        return _detail(found, self._concealment) if isinstance(found, Unavailable) else found
+    async def result(self, account: str, request: ResultRequest) -> ResultReply:
+        """What Camb says of one result."""
+        reply = await self._source.result(account, request)
+        return reply if isinstance(reply, ResultRead) else _detail(reply, self._concealment)
 
     def endpoint(self, account: str, request: ResultRequest) -> str | None:
         """The absolute URL of *request*."""

@@ -19,7 +19,6 @@ from cambwatch.core.model import (
     Confirm,
     Forbidden,
     Invalid,
-    Json,
     PauseAccount,
     Pending,
     PollAgain,
@@ -30,6 +29,7 @@ from cambwatch.core.model import (
     TaskKey,
     Unknown,
 )
+from cambwatch.core.result_replies import ResultRead
 from cambwatch.core.turns import Turn
 from cambwatch.loops.account import AccountLane, Watch
 from cambwatch.loops.account_log import LONG_SILENCE, AccountLog
@@ -326,7 +326,7 @@ class Poller:
         assert_never(step)
 
     async def _conclude(
-        self, watch: Watch, lane: AccountLane, step: Conclude, *, result: tuple[Json] | None = None
+        self, watch: Watch, lane: AccountLane, step: Conclude, *, result: ResultRead | None = None
     ) -> None:
         age_s = self._age(watch).total_seconds()  # before the result is read, which takes a while
         concluded = await self._concluder.conclude(watch.task, watch.progress, step, lane, result=result)

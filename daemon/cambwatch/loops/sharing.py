@@ -66,6 +66,8 @@ class Sharing:
         self._nodes: frozenset[str] = frozenset()
         self._stopping = False
         self._missed = False  # news, perhaps
+        self.others_gone: Callable[[], None] = lambda: None
+        """Called when nodes are gone: what they were about to do is for those that are left."""
         self.lost = asyncio.Event()
         """Set when others have taken this node for gone: nothing that it does counts any more."""
 
@@ -155,6 +157,8 @@ class Sharing:
         nodes = frozenset(node.id for node in standing.nodes)
         if nodes != self._nodes:
             log.info("nodes.changed", node=self._me.id, nodes=len(nodes), gone=len(self._nodes - nodes))
+        if self._nodes - nodes:
+            self.others_gone()
         self._nodes = nodes
 
     async def _take_lanes(self, steps: Plan, gone: Collection[str]) -> None:

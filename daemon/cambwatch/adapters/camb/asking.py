@@ -1,15 +1,16 @@
 """Camb.ai over HTTP: one request, one report."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import NamedTuple, Self
+from typing import Generic, NamedTuple, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
 from aiohttp.hdrs import DATE, RETRY_AFTER
 from yarl import URL
 
+from cambwatch.adapters.camb.large_results import read_result_body
 from cambwatch.adapters.camb.timeouts import Timeout, Timeouts
 from cambwatch.adapters.http.errors import describe
 from cambwatch.adapters.http.response_head import LARGEST_HEAD
@@ -18,20 +19,24 @@ from cambwatch.core import replies
 from cambwatch.core.accounts import Account
 from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Fault, Json, Report, TaskKey, Unavailable
+from cambwatch.core.result_replies import ResultRead, ResultReply, read_result
 from cambwatch.core.result_requests import ResultRequest
 from cambwatch.core.retry import http_date
 
-LONGEST_RESULT = 8 << 20  # bytes; a result may embed the transcript of a film
 MOST_FIELDS = 256  # of the head of an answer, each of LARGEST_HEAD bytes at most
+LARGE = 256 * 1024  # bytes of a result that are not worked through in the event loop
 
 _OWN_TIMEOUT = aiohttp.ClientTimeout(total=None)  # aiohttp sets a timer for each request; we have one for all
 
 
-class _Answer(NamedTuple):
+Body = TypeVar("Body")
+
+
+class _Answer(NamedTuple, Generic[Body]):
     """*wish* is its Retry-After, *at* when it was given."""
 
     http_status: int
-    body: bytes
+    body: Body
     wish: str | None
     at: datetime
 
@@ -96,26 +101,29 @@ class Camb:
         path = line.prefix + kind.status_path.replace("{task_id}", _quoted(key.task_id))
         # Half of what it costs to parse the whole; no two of many tasks have one URL, so that no cache would help.
         url = line.base.with_path(path, encoded=True)
-        answer = await self._ask(line, "GET", url, largest=replies.LONGEST_BODY)
+        answer = await self._ask(line, "GET", url, _read)
         if isinstance(answer, Unavailable):
             return answer
         return replies.read_answer(kind, answer.http_status, answer.body, wish=answer.wish, now=answer.at)
 
-    async def result(self, account: str, request: ResultRequest) -> tuple[Json] | Unavailable:
+    async def result(self, account: str, request: ResultRequest) -> ResultReply:
         """
-        The document of one result, in a tuple of one, in at most the account's timeout.
+        What Camb says of one result, in at most the account's timeout.
 
-        Whatever else comes back is Unavailable; never raises for what Camb or the network does.
+        Never raises for what Camb or the network does.
         """
         url = URL(self._accounts[account].base_url + request.target, encoded=True)
         answer = await self._ask(
-            self._lines[account], request.method, url, largest=LONGEST_RESULT, body=dict(request.body) or None
+            self._lines[account], request.method, url, _read_result, body=dict(request.body) or None
         )
         if isinstance(answer, Unavailable):
             return answer
-        if answer.http_status != 200:
-            return replies.unavailable(answer.http_status, answer.body, wish=answer.wish, now=answer.at)
-        return replies.parse(answer.body, longest=LONGEST_RESULT)
+        body = answer.body
+        if not isinstance(body, bytes):
+            return body
+        if len(body) < LARGE:
+            return read_result(answer.http_status, body, wish=answer.wish, now=answer.at)
+        return await asyncio.to_thread(read_result, answer.http_status, body, wish=answer.wish, now=answer.at)
 
     def endpoint(self, account: str, request: ResultRequest) -> str | None:
         """The absolute URL of *request*; None for an account that the configuration does not have any more."""
@@ -123,14 +131,20 @@ class Camb:
         return None if known is None else known.base_url + request.target
 
     async def _ask(
-        self, line: _Line, method: str, url: URL, *, largest: int, body: Json = None
-    ) -> _Answer | Unavailable:
-        """The answer, its body one byte over *largest* at most, or why there is none."""
+        self,
+        line: _Line,
+        method: str,
+        url: URL,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[Body]],
+        *,
+        body: Json = None,
+    ) -> _Answer[Body] | Unavailable:
+        """The answer, with what *read* makes of its body, or why there is none."""
         try:
             with Timeout(line.timeouts):
                 response = await line.session.request(method, url, json=body, allow_redirects=False)
                 try:
-                    said = await _read(response, largest)
+                    said = await read(response)
                 except BaseException:
                     response.close()
                     raise
@@ -150,7 +164,12 @@ def _quoted(task_id: str) -> str:
     return task_id if plain else quote(task_id, safe="")
 
 
-async def _read(response: aiohttp.ClientResponse, largest: int) -> bytes:
+async def _read_result(response: aiohttp.ClientResponse) -> bytes | ResultRead | Unavailable:
+    """The body of an error, else the result."""
+    return await (read_result_body(response) if 200 <= response.status < 300 else _read(response))
+
+
+async def _read(response: aiohttp.ClientResponse, largest: int = replies.LONGEST_BODY) -> bytes:
     """The body, or its first *largest* + 1 bytes: what is larger than allowed is not read on."""
     content = response.content
     if content.is_eof():  # all of it came with the head, and is no more than aiohttp reads at once

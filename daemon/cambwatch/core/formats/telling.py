@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass
 from typing import assert_never
 
+from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
 from cambwatch.core.guidance import (
     alert_advice,
@@ -20,6 +21,7 @@ from cambwatch.core.instants import in_words
 from cambwatch.core.model import Status
 from cambwatch.core.text import one_line
 
+WAIT_FOR_RESULT = "Read the result later: cambwatch tries for one more hour"
 GREEN = 0x2EB67D
 RED = 0xE01E5A
 
@@ -112,7 +114,7 @@ def show_command(event: TaskEnded) -> str | None:
     if not event.kind or not event.task_id or event.task_id.startswith("-"):
         return None
     words = ["cambwatch", "show", event.kind, event.task_id]
-    if event.account != "default":
+    if event.account != DEFAULT_ACCOUNT:
         words += ["--account", event.account]
     command = shlex.join(words)
     return command if len(command) <= LONGEST_COMMAND and _COPIED.fullmatch(command) else None
@@ -126,9 +128,13 @@ def _tell_task(event: TaskEnded) -> Telling:
         ("Status", event.status.value),
         ("Duration", in_words(event.finished_at - event.registered_at)),
     ]
-    if event.account != "default":
+    if event.account != DEFAULT_ACCOUNT:
         facts.append(("Account", one_line(event.account) or "?"))
     told = [] if succeeded else [words for words in (one_line(event.exception_reason), explanation(event)) if words]
+    where = where_to_get(event)
+    if event.result_pending:
+        later = "The result could not be read yet. cambwatch tries for one more hour"
+        told.append(later if where is None else f"{later}: {where}")
     notes = [f"Task {event.task_id}"]
     if event.group is not None:
         notes.append(f"Group {event.group}")
@@ -139,11 +145,11 @@ def _tell_task(event: TaskEnded) -> Telling:
         line=summary(event),
         facts=tuple(facts),
         told=": ".join(told) or None,
-        advice=guidance.words,
+        advice=WAIT_FOR_RESULT if event.result_pending and not event.links else guidance.words,
         links=event.links,
         notes=tuple(one_line(note) or "?" for note in notes),
         succeeded=succeeded,
-        where=where_to_get(event),
+        where=where,
     )
 
 

@@ -1,0 +1,49 @@
+"""Reads the body of a result: as a whole up to 8 MB, beyond that for its links alone, in bounded memory."""
+
+import asyncio
+
+import aiohttp
+
+from cambwatch.core.model import Unavailable
+from cambwatch.core.result_replies import LONGEST_DOCUMENT, ResultRead
+from cambwatch.core.result_scan import SLICE, LinkScan
+
+MOST_READ = 64 << 20  # bytes of one result; a larger one is read no further
+
+
+async def read_result_body(response: aiohttp.ClientResponse) -> bytes | ResultRead | Unavailable:
+    """
+    The body where it has at most LONGEST_DOCUMENT bytes, else what stands for it.
+
+    Holds no more of it than that, and leaves the event loop to others after each slice.
+    """
+    announced = response.content_length
+    held: list[bytes] = []
+    if announced is None or announced <= LONGEST_DOCUMENT:
+        size = 0
+        while size <= LONGEST_DOCUMENT and not response.content.at_eof():
+            chunk = await response.content.readany()
+            held.append(chunk)
+            size += len(chunk)
+        if size <= LONGEST_DOCUMENT:
+            return b"".join(held)
+    scan, pending = LinkScan(), bytearray()
+    held.reverse()
+    while held:
+        pending += held.pop()
+        await _feed(scan, pending)
+    while not (scan.broken or response.content.at_eof() or scan.size > MOST_READ):
+        pending += await response.content.readany()
+        await _feed(scan, pending)
+    scan.feed(bytes(pending))
+    whole = response.content.at_eof()
+    response.close()  # where something is left, nobody reads it
+    return scan.result(announced=announced, longest=LONGEST_DOCUMENT, whole=whole)
+
+
+async def _feed(scan: LinkScan, pending: bytearray) -> None:
+    """Hand over whole slices: a body that comes in bytes would be looked at again with each of them."""
+    while len(pending) >= SLICE:
+        scan.feed(bytes(pending[:SLICE]))
+        del pending[:SLICE]
+        await asyncio.sleep(0)

@@ -1,0 +1,92 @@
+"""Every statement about results that were missed when their task ended."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from cambwatch.adapters.store import rows
+from cambwatch.adapters.store.database import Database
+from cambwatch.adapters.store.rows import us
+from cambwatch.adapters.store.schema import nodes, tasks
+from cambwatch.core.model import Json, Status, Task
+
+# Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
+_SUCCEEDED = tasks.c.status == sa.literal_column(f"'{Status.SUCCESS}'")
+# What is put behind the word keeps SQLite from the index of statuses, which would lead it past all that ever succeeded.
+_HAD_SUCCEEDED = tasks.c.status.concat(sa.literal_column("''")) == sa.literal_column(f"'{Status.SUCCESS}'")
+_MISSED = tasks.c.result.is_(sa.null())
+_SINCE = sa.tuple_(tasks.c.finished_at, tasks.c.id) > sa.tuple_(sa.bindparam("at"), sa.bindparam("number"))
+_WITHOUT_RESULT = (
+    sa.select(tasks)
+    .where(
+        tasks.c.finished_at
+        >= sa.bindparam("at"),  # by which SQLite sees that the index of finished ones holds them all
+        _SINCE,
+        _HAD_SUCCEEDED,
+        tasks.c.run_id.is_not(None),
+        _MISSED,
+        tasks.c.kind.in_(sa.bindparam("kinds", expanding=True)),
+        tasks.c.account.in_(sa.bindparam("accounts", expanding=True)),
+    )
+    .order_by(tasks.c.finished_at, tasks.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+_OTHERS = sa.select(nodes.c.id).where(nodes.c.left.is_(sa.false()), nodes.c.id != sa.bindparam("me", type_=sa.Text))
+_OURS = _WITHOUT_RESULT.where(sa.or_(tasks.c.node.is_(None), tasks.c.node.not_in(_OTHERS)))
+_COMPLETE = sa.update(tasks).where(
+    tasks.c.id == sa.bindparam("number"), tasks.c.registrations == sa.bindparam("watch"), _SUCCEEDED
+)
+_WRITE = _COMPLETE.where(_MISSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """A place in the order in which tasks ended: behind the task *number*, which ended *at*."""
+
+    at: datetime
+    number: int = 0
+
+
+class LateResultStore:
+    """The tasks whose result was missed."""
+
+    def __init__(self, database: Database, *, node: str | None = None) -> None:
+        """*node* None: there is one process, and everything is for it."""
+        self._database = database
+        self._node = node
+
+    async def missed(self, since: Since, *, kinds: Collection[str], accounts: Collection[str], most: int) -> list[Task]:
+        """
+        Up to *most* tasks that succeeded after *since*, have a run and no result; in the order in which they ended.
+
+        Without those that another node has concluded which is still there: they are for that one.
+        """
+        wanted = {
+            "at": us(since.at),
+            "number": since.number,
+            "kinds": sorted(kinds),
+            "accounts": sorted(accounts),
+            "most": most,
+        }
+
+        def work(connection: sa.Connection) -> list[Task]:
+            if self._node is None:
+                found = connection.execute(_WITHOUT_RESULT, wanted)
+            else:
+                found = connection.execute(_OURS, wanted | {"me": self._node})
+            return [rows.task(row) for row in found]
+
+        return await self._database.read(work)
+
+    async def write(self, task: Task, result: Json, *, half: bool) -> bool:
+        """
+        Write the result of *task*, which has none yet, or with *half* a part of it; never None.
+
+        False, and nothing was written, where the task is gone, was registered again, or
+        has its result from elsewhere.
+        """
+        statement = _COMPLETE if half else _WRITE
+        values = {"number": task.id, "watch": task.registrations, "result": result}
+        return await self._database.write(lambda connection: connection.execute(statement, values).rowcount == 1)

@@ -1,0 +1,106 @@
+"""
+What an answer of a result endpoint means.
+
+    answer                                              what it means
+    2xx with a document (200, 201, 203, 206, ...)       ResultRead
+    202, 204, 205; 2xx without a body, with null, or    not ready yet: try again
+    with an object that only speaks of itself
+    2xx with anything else: HTML, text, a sound, half   try again
+    400, 401, 403, 410, 422 in Camb's own form          ResultRefused: it will say the same again
+    the same in any other form                          a gateway speaks: try again
+    429                                                 try again, and the account asks for less
+    404, 409, 425, 5xx, redirects, every other status   try again
+    no answer: timeout, connection, DNS, TLS            try again
+
+404 is tried again in whatever form: clients have seen it for results that "might not be ready
+yet" (Camb's n8n node). An object that only speaks of itself is such as `{"status": "PENDING"}`,
+`{"message": "no Route matched"}` or `{"detail": "..."}`, which gateways send with 200 too.
+Whatever is tried again is Unavailable, with the Retry-After that came with it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from cambwatch.core import replies
+from cambwatch.core.events import Link
+from cambwatch.core.model import Fault, Json, Status, Unavailable
+from cambwatch.core.refusals import camb_refusal
+from cambwatch.core.results import LinkCollector, links, trimmed
+from cambwatch.core.retry import retry_after
+from cambwatch.core.text import one_line
+
+LONGEST_DOCUMENT = 8 << 20  # bytes that are read as a document; of a larger one the links are kept, see result_scan
+
+NOT_READY = frozenset({202, 204, 205})
+REFUSED = frozenset({400, 401, 403, 410, 422})
+
+_OF_ITSELF = frozenset({"status", "message", "detail", "error", "code", "run_id", "task_id", "exception_reason"})
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRead:
+    """A result as it can be stored and sent, see results.trimmed(), and the links of the whole of it."""
+
+    document: Json
+    links: tuple[Link, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRefused:
+    """Camb itself says that this result cannot be had; *detail* is for people, and never empty."""
+
+    detail: str
+
+
+ResultReply = ResultRead | ResultRefused | Unavailable
+
+
+def read_result(http_status: int, body: bytes, *, wish: str | None, now: datetime) -> ResultReply:
+    """
+    What the answer to a request for a result says; *wish* is its Retry-After header.
+
+    Total: any status and any body have a reply, and none raises.
+    """
+    if http_status in REFUSED:
+        refusal = camb_refusal(http_status, body)
+        if refusal is None:
+            return Unavailable(Fault.FOREIGN, retry_after(wish, now=now), f"HTTP {http_status} in a form not Camb's")
+        words = one_line(refusal.words)
+        return ResultRefused(f"HTTP {http_status}" + (f": {words}" if words else ""))
+    if not 200 <= http_status < 300:
+        return replies.unavailable(http_status, body, wish=wish, now=now)
+    later = retry_after(wish, now=now)
+    if http_status in NOT_READY or not body.strip():
+        return Unavailable(Fault.NOT_READY, later, f"not ready yet (HTTP {http_status})")
+    found = replies.parse(body, longest=LONGEST_DOCUMENT)
+    if isinstance(found, Unavailable):
+        return Unavailable(found.fault, later, found.detail)
+    document, opened = trimmed(found[0]), links(found[0])
+    if document is None or (not opened and _speaks_of_itself(document)):
+        return Unavailable(Fault.NOT_READY, later, replies.detail(body) or f"not ready yet (HTTP {http_status})")
+    return ResultRead(document, opened)
+
+
+def merged(read: Sequence[ResultRead]) -> ResultRead | None:
+    """One result of the documents *read*: the keys of all of them, or the first where one is not an object."""
+    if len(read) < 2:
+        return read[0] if read else None
+    if not all(isinstance(one.document, dict) for one in read):
+        return read[0]
+    document = {name: value for one in read for name, value in one.document.items()}
+    return ResultRead(trimmed(document), _joined(read))
+
+
+def _joined(read: Sequence[ResultRead]) -> tuple[Link, ...]:
+    found = LinkCollector()
+    for one in read:
+        for link in one.links:
+            found.add(link.url, link.label, ())
+    return found.links()
+
+
+def _speaks_of_itself(document: Json) -> bool:
+    if not isinstance(document, dict) or not document or not document.keys() <= _OF_ITSELF:
+        return False
+    return str(document.get("status")).upper() != Status.SUCCESS

@@ -1,0 +1,46 @@
+"""One request for a result, within what the account allows."""
+
+import asyncio
+from typing import Protocol
+
+from cambwatch.core.model import Fault, Unavailable
+from cambwatch.core.result_replies import ResultReply
+from cambwatch.core.result_requests import ResultRequest
+from cambwatch.core.result_schedule import try_limit_s
+from cambwatch.loops.account import AccountLane
+from cambwatch.loops.clock import Clock
+
+
+class ResultSource(Protocol):
+    """Where results are read."""
+
+    async def result(self, account: str, request: ResultRequest) -> ResultReply: ...
+
+
+async def ask_once(
+    source: ResultSource, account: str, request: ResultRequest, lane: AccountLane, *, clock: Clock, until_s: float
+) -> ResultReply:
+    """
+    What Camb says to *request*; Unavailable where it says nothing by *until_s*, or may not be asked by then.
+
+    *until_s* is of the monotonic clock. Spends the account's budget, and holds one of its
+    places for results no longer than this takes.
+    """
+    async with lane.result_places:
+        now_s = clock.monotonic()
+        wait_s = lane.reserve(now_s, within_s=until_s - now_s)
+        while wait_s is None or wait_s > 0:
+            if wait_s is None or clock.monotonic() + wait_s > until_s:
+                return Unavailable(Fault.RATE_LIMITED, detail="the account may not ask in time")
+            await asyncio.sleep(wait_s)
+            wait_s = lane.silence_s(clock.monotonic())  # Camb may have asked for it meanwhile
+        try:
+            async with asyncio.timeout(try_limit_s(until_s - clock.monotonic())):
+                reply = await source.result(account, request)
+        except TimeoutError:
+            return Unavailable(Fault.TIMEOUT, detail="no answer in time")
+    if isinstance(reply, Unavailable) and reply.fault is Fault.RATE_LIMITED:
+        lane.slow_down(clock.monotonic())
+        if reply.retry_after is not None:
+            lane.hold(clock.monotonic() + reply.retry_after.total_seconds())
+    return reply
