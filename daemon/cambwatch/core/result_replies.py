@@ -19,7 +19,7 @@ Whatever is tried again is Unavailable, with the Retry-After that came with it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from cambwatch.core import replies
@@ -62,23 +62,32 @@ def read_result(http_status: int, body: bytes, *, wish: str | None, now: datetim
 
     Total: any status and any body have a reply, and none raises.
     """
+    asked = retry_after(wish, now=now)
     if http_status in REFUSED:
         refusal = camb_refusal(http_status, body)
         if refusal is None:
-            return Unavailable(Fault.FOREIGN, retry_after(wish, now=now), f"HTTP {http_status} in a form not Camb's")
-        words = one_line(refusal.words)
-        return ResultRefused(f"HTTP {http_status}" + (f": {words}" if words else ""))
+            words = f"HTTP {http_status} in a form that is not Camb's"
+            return Unavailable(Fault.FOREIGN, asked.pause, words, asked.reading)
+        said = one_line(refusal.words)
+        return ResultRefused(f"HTTP {http_status}" + (f": {said}" if said else ""))
     if not 200 <= http_status < 300:
         return replies.unavailable(http_status, body, wish=wish, now=now)
-    later = retry_after(wish, now=now)
+    reply = _read_success(http_status, body)
+    return replace(reply, retry_after=asked.pause, reading=asked.reading) if isinstance(reply, Unavailable) else reply
+
+
+def _read_success(http_status: int, body: bytes) -> ResultRead | Unavailable:
+    not_ready = Unavailable(Fault.NOT_READY, detail=f"not ready yet (HTTP {http_status})")
     if http_status in NOT_READY or not body.strip():
-        return Unavailable(Fault.NOT_READY, later, f"not ready yet (HTTP {http_status})")
+        return not_ready
     found = replies.parse(body, longest=LONGEST_DOCUMENT)
     if isinstance(found, Unavailable):
-        return Unavailable(found.fault, later, found.detail)
+        return found
     document, opened = trimmed(found[0]), links(found[0])
-    if document is None or (not opened and _speaks_of_itself(document)):
-        return Unavailable(Fault.NOT_READY, later, replies.detail(body) or f"not ready yet (HTTP {http_status})")
+    if document is None:
+        return not_ready
+    if not opened and _speaks_of_itself(document):
+        return replace(not_ready, detail=replies.detail(body) or not_ready.detail)
     return ResultRead(document, opened)
 
 

@@ -9,6 +9,7 @@ from cambwatch.core.result_requests import ResultRequest
 from cambwatch.core.result_schedule import try_limit_s
 from cambwatch.loops.account import AccountLane
 from cambwatch.loops.clock import Clock
+from cambwatch.loops.pause_log import log_reading
 
 
 class ResultSource(Protocol):
@@ -39,6 +40,8 @@ async def ask_once(
                 reply = await source.result(account, request)
         except TimeoutError:
             return Unavailable(Fault.TIMEOUT, detail="no answer in time")
+    if isinstance(reply, Unavailable) and reply.reading is not None:
+        log_reading(reply.reading, account=account)
     if isinstance(reply, Unavailable) and reply.fault is Fault.RATE_LIMITED:
         lane.slow_down(clock.monotonic())
         if reply.retry_after is not None:
