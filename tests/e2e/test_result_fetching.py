@@ -55,7 +55,7 @@ FATES = {  # of a result: the answers to the tries, and what is told
     "deep": ([Reply(200, b"[" * 100_000)], None),
     "hanging": ([says({"audio_url": "https://cdn.example/a"}, delay_s=60)], None),
     "at-the-third": ([Reply(500), Reply(cut=True), says({"texts": ["ok"]})], {"texts": ["ok"]}),
-    "null": ([says(None)], None),
+    "null-document": ([says(None)], None),
     "list": ([says([])], []),
     "text": ([says("a text")], "a text"),
 }
