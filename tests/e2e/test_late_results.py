@@ -96,7 +96,8 @@ async def test_more_than_are_held_in_memory_are_all_read(daemon, receivers, raw,
         assert await result_of(made.api, "dub", name) == RESULT
 
 
-async def test_half_a_result_is_completed_later(daemon, receivers, raw, soon):
+async def test_half_a_result_is_completed_later(daemon, receivers, raw, soon, monkeypatch):
+    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 3.0)
     raw.script("/translated-tts/t", ended("SUCCESS", 5))
     raw.script("/tts-result/5", Reply(503))
     raw.script("/translation-result/5", says({"texts": ["Bonjour"]}))

