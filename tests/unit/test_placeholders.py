@@ -28,6 +28,7 @@ KINDS = {
     NotAValue.TEMPLATE: [
         *"{{task.name}} ${DUB} #{dub} @{dub} {0} {} $DUB $env:DUB $1 $(dub) %DUB% %s %1$s %(dub)s :dub @dub".split(),
         *"!DUB! __DUB__ <dub> dub-{dub} dub-{} dub/<dub> dub-$DUB dub-${DUB}-1 \\(dub)".split(),
+        *("%!s(MISSING)", "%!d(string=a)"),
         *("{{ $json.task }}", "${{ steps.dub.outputs.task }}", "{ dub }", "<%= dub %>", "{% dub %}"),
     ],
     NotAValue.NOTHING: [
@@ -55,12 +56,21 @@ KINDS = {
     ],
     NotAValue.HEADER: ["Bearer abc", "bearer:abc", "Basic abc", "Authorization: Bearer abc", "x-api-key: abc"],
     NotAValue.URL: [f"https://client.camb.ai/apis/dub/{UUID}", "http://a", "ftp://a"],
-    NotAValue.ESCAPED: [f"{UUID}\\n", f"&quot;{UUID}&quot;", f'\\"{UUID}', "a\\u0022b"],
+    NotAValue.ESCAPED: [
+        f"{UUID}\\n",
+        f"&quot;{UUID}&quot;",
+        f'\\"{UUID}',
+        "a\\u0022b",
+        f"%22{UUID}%22",
+        f"{UUID}%0A",
+        "%7B%7Bdub%7D%7D",
+        "%20a",
+    ],
 }
 MAY_BE_A_VALUE = [
     *(UUID, UUID.upper(), UUID.replace("-", ""), f"urn:uuid:{UUID}", "👩‍👩‍👧‍👦", "می\u200cروم", "e\u0301"),
     *"x a - 0 12345 1.5 : % a/b ../up //a/b a:b ?a=b&c#d %2e%2e %00 %C3%A9 a+b/c== Aa=== ~a a~ =a 日本語 é".split(),
-    *"eyJh.eyJz.sig_- arn:aws:dub/1 sk-Abc_1 a\\b a'b a\"b a[0]b a;b a,b".split(),
+    *"eyJh.eyJz.sig_- arn:aws:dub/1 a%20b sk-Abc_1 a\\b a'b a\"b a[0]b a;b a,b".split(),
     *"nullify none1 truely nano idea mid tokens task-1 my-task task_id_1 your-id-2 xx".split(),
 ]
 

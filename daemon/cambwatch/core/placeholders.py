@@ -91,10 +91,10 @@ _WHOLE = (
     # Bearer …, x-api-key: …
     (NotAValue.HEADER, _is(r"(?:bearer|basic)(?:[\s:=]|%20).*|(?:(?:proxy-)?authorization|x-api-key)\s*:.*")),
     (NotAValue.URL, _is(r"[a-z][a-z0-9+.-]*://.*")),
-    # $1, %TASK_ID%, %s, !TASK_ID!, :task_id, @task_id, __TASK_ID__
+    # $1, %TASK_ID%, %s, %!s(MISSING), !TASK_ID!, :task_id, @task_id, __TASK_ID__
     (
         NotAValue.TEMPLATE,
-        _is(r"\$[0-9@*#?!]+|%[a-z_]\w{2,}%|%(?:[0-9]\$)?[sdiu@]|![a-z_]\w*!|[:@][a-z_]\w*|__[a-z]\w*__"),
+        _is(r"\$[0-9@*#?!]+|%[a-z_]\w{2,}%|%(?:[0-9]\$)?[sdiu@]|%!\w\(.*\)|![a-z_]\w*!|[:@][a-z_]\w*|__[a-z]\w*__"),
     ),
     # null, (null), None, undefined/undefined, #N/A, 00000000-0000-0000-0000-000000000000
     (NotAValue.NOTHING, _is(rf"[\W_]*+{_NULL}(?:[\W_]++{_NULL})*(?:[\W_]*+|[/?#:].*)|{_NIL_UUID}")),
@@ -117,8 +117,14 @@ _PART = (
     (NotAValue.BLANKS_AROUND, _has_blanks_around),
     (NotAValue.QUOTES, _has(rf"\A[{_QUOTES}]|[{_QUOTES}]\Z")),
     (NotAValue.BRACKETS, _has(r"\A(?:\[.*\]|\{.*\}|<.*>|\(.*\))\Z")),
-    # c8b8e3cd\n as these two characters, &quot;c8b8e3cd&quot;
-    (NotAValue.ESCAPED, _has(r"\\[nrt\"'`]|\\u[0-9a-f]{4}|&(?:quot|apos|lt|gt|amp|nbsp|#x?[0-9a-f]{2,6});")),
+    # c8b8e3cd\n as these two characters, &quot;c8b8e3cd&quot;, %22c8b8e3cd%22, %7B%7Btask_id%7D%7D
+    (
+        NotAValue.ESCAPED,
+        _has(
+            r"\\[nrt\"'`]|\\u[0-9a-f]{4}|&(?:quot|apos|lt|gt|amp|nbsp|#x?[0-9a-f]{2,6});"
+            r"|%2[27]|%7[bd]|\A%(?:09|0[ad]|20)|%(?:09|0[ad]|20)\Z"
+        ),
+    ),
     (NotAValue.BLANKS, _has_blanks_inside),
 )
 """What a text is, by what it has; asked after the rows above."""
