@@ -131,7 +131,7 @@ def test_a_body_of_another_kind_needs_its_content_type(headers: str, fails: bool
 def test_a_content_type_is_no_secret() -> None:
     """Or every log line that names one would be struck out."""
     text = destination("x", more="    headers: {content-type: text/plain, authorization: Bearer abc}\n")
-    assert [secret.reveal() for secret in read(text).secrets] == ["abcdef", "https://a.b", "Bearer abc"]
+    assert [secret.reveal() for secret in read(text).secrets] == ["abcdef", "https://a.b", "Bearer abc", "abc"]
 
 
 def test_a_content_type_without_a_template_is_refused() -> None:
