@@ -46,7 +46,7 @@ commands = typer.Typer()
 ConfigPath = Annotated[Path | None, typer.Option("--config", "-c", help="The configuration file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Kind = Annotated[str, typer.Argument(help="The kind of task, such as dub; see `cambwatch kinds`.")]
-TaskId = Annotated[str, typer.Argument(help="The task_id that Camb answered with.")]
+TaskId = Annotated[str, typer.Argument(help="The task_id that Camb returned.")]
 Account = Annotated[str, typer.Option(help="The account whose key created the task.")]
 
 

@@ -9,9 +9,9 @@ camb: {api_key: '"abc123"', base_url: https://api.camb.ai}
 destinations: {team: {type: slack, url: https://discord.com/api/webhooks/1/a1}}
 """
 DOUBTS = [
-    ":2:17: camb.api_key: begins or ends with a quote: leave that out",
-    ":2:39: camb.base_url: is not where Camb's API is: did you mean https://client.camb.ai/apis?",
-    ":3:41: destinations.team.url: is a URL of Discord: did you mean type: discord?",
+    ":2:17: camb.api_key: starts or ends with a quote: remove it",
+    ":2:39: camb.base_url: is not the base URL of Camb's API: did you mean https://client.camb.ai/apis?",
+    ":3:41: destinations.team.url: is a Discord URL: did you mean type: discord?",
 ]
 
 

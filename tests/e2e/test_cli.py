@@ -110,7 +110,7 @@ async def test_an_id_that_is_empty_or_none_is_a_mistake_of_usage(daemon, cli):
     for ended in (*empty, *unfilled):
         assert (ended.status, ended.out) == (2, "")
     assert all("empty" in ended.err for ended in empty)
-    assert all("is a template that nobody filled in: give the task_id" in ended.err for ended in unfilled)
+    assert all("is a template that was not filled in: give the task_id" in ended.err for ended in unfilled)
 
 
 async def test_watch_can_wait_for_the_end_as_well(daemon, camb, cli):

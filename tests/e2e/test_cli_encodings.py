@@ -171,7 +171,7 @@ async def test_output_on_a_full_disk_is_neither_success_nor_a_failed_task(made, 
     os.close(full)
     _, err = await child.communicate()
     assert child.returncode == 74
-    assert err == b"cannot write to the standard output: No space left on device\n"
+    assert err == b"cannot write to standard output: No space left on device\n"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ async def test_a_pooler_that_shares_sessions_ends_with_78(server, tmp_path):
 
 async def test_what_may_pass_by_itself_ends_with_74(server, tmp_path):
     for url, said in (
-        (server.url(port=free_port()), "look whether PostgreSQL runs"),
+        (server.url(port=free_port()), "check that PostgreSQL runs"),
         (server.url().replace(PASSWORD, "wrong-canary"), "password authentication failed"),
         (server.url("nowhere"), "create the database"),
         (f"{server.url()}?sslmode=require", "does not support TLS"),

@@ -324,7 +324,7 @@ async def test_no_answer_of_a_proxy_is_an_exception(scheme):
     [
         ("silence", "no complete answer through the egress proxy within 0.2 s"),
         ("closes-at-once", "the egress proxy or the receiver closed the connection without an answer"),
-        ("no-http", "the answer of the egress proxy or the receiver is no HTTP that we understand"),
+        ("no-http", "the answer from the egress proxy or the receiver is not valid HTTP"),
     ],
 )
 async def test_where_nobody_can_tell_who_it_was_both_are_named(name, words):

@@ -9,7 +9,7 @@ import pytest
 from receivers import Reply
 
 from cambwatch.core.kinds import KINDS
-from cambwatch.core.placeholders import why_not_a_value
+from cambwatch.core.placeholders import find_value_mistake
 
 PENDING = Reply(body=b'{"status": "PENDING"}')
 ODD = [
@@ -88,7 +88,7 @@ async def test_no_task_id_ever_names_another_path(made, receivers):
     dice = random.Random(1)
     alphabet = "./%?#\\;:@&=+2eEfF\u00e9\U0001f3ac"
     ids = {"".join(dice.choices(alphabet, k=dice.randint(1, 12))) for _ in range(500)} - {".", ".."}
-    ids = {task_id for task_id in ids if why_not_a_value(task_id) is None}
+    ids = {task_id for task_id in ids if find_value_mistake(task_id) is None}
     assert len(ids) > 400
     answer = await made.api.post([{"kind": "tts", "task_id": task_id} for task_id in ids])
     assert answer.status == 201, answer.body[:500]
@@ -118,7 +118,7 @@ async def test_what_is_clearly_not_an_id_is_refused_and_never_asked_for(made, re
     assert answer.status == 422
     assert answer.pointers == [f"#/{number}/task_id" for number in range(1, len(wishes))]
     for mistake in answer.document["errors"]:
-        assert "give the task_id that Camb answered with" in mistake["detail"] or "leave that out" in mistake["detail"]
+        assert "give the task_id that Camb returned" in mistake["detail"] or "remove it" in mistake["detail"]
     assert (await made.api.get("/v1/tasks")).document["items"] == []
     assert asked(receivers) == set()
 
@@ -126,7 +126,7 @@ async def test_what_is_clearly_not_an_id_is_refused_and_never_asked_for(made, re
 async def test_a_lookup_by_what_is_clearly_not_an_id_says_so(made):
     answer = await made.api.get("/v1/tasks/dub/%22a1%22")
     assert answer.status == 404
-    assert answer.document["detail"].endswith("; its task_id begins or ends with a quote: leave that out")
+    assert answer.document["detail"].endswith("; its task_id starts or ends with a quote: remove it")
 
 
 async def test_a_task_that_an_older_version_registered_is_polled_shown_and_removed(made, receivers, daemon, tmp_path):

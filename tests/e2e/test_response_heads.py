@@ -165,7 +165,7 @@ async def test_what_is_no_http_is_known_at_once():
     async with speaking(falling_silent(b"220 mail.example ESMTP\r\n")) as port:
         attempt = await post(port, timeout_s=60)
     assert (attempt.outcome, attempt.http_status) == (Outcome.TRANSIENT, None)
-    assert attempt.detail == "the answer of the receiver is no HTTP that we understand"
+    assert attempt.detail == "the answer from the receiver is not valid HTTP"
 
 
 # The connection
@@ -238,7 +238,7 @@ async def test_a_head_of_64_kb_is_read(fields):
 async def test_a_larger_head_is_an_attempt_that_failed(fields):
     attempt = await answer(OK + fields + b"content-length: 2\r\n\r\nok")
     assert (attempt.outcome, attempt.http_status) == (Outcome.TRANSIENT, None)
-    assert attempt.detail == "the head of the answer of the receiver is larger than 66 KB"
+    assert attempt.detail == "the head of the answer from the receiver is larger than 66 KB"
 
 
 async def poll(words):
@@ -258,7 +258,7 @@ async def test_a_head_of_64_kb_of_camb_is_read(fields):
 
 async def test_a_larger_head_of_camb_is_an_outage_in_clear_words():
     report = await poll(OK + b"x-a: " + b"b" * LARGEST_HEAD + b"\r\n\r\n")
-    assert report.detail == "the head of the answer of Camb is larger than 66 KB"
+    assert report.detail == "the head of the answer from Camb is larger than 66 KB"
 
 
 # Encodings that nobody asked for

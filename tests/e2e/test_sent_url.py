@@ -116,7 +116,7 @@ async def test_what_is_no_url_is_an_attempt_that_failed(url):
     ("location", "where"),
     [
         ("https://new.example/CANARY?sig=CANARY", "it points to new.example"),
-        ("/login?next=CANARY", "it points to another path of the same host"),
+        ("/login?next=CANARY", "it points to another path on the same host"),
     ],
 )
 @pytest.mark.parametrize("kind", ["webhook", "slack"])

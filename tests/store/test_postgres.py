@@ -81,7 +81,7 @@ async def test_a_server_that_only_reads_is_trouble_until_it_writes(server: Postg
         await asyncio.to_thread(server.stop)
         await asyncio.to_thread(server.start, default_transaction_read_only="on")
         async with asyncio.timeout(10):
-            while "only reads" not in (database.trouble or ""):
+            while "PostgreSQL is read-only" not in (database.trouble or ""):
                 with suppress(StoreUnavailableError):
                     await watch(tasks, "meanwhile")
                 await asyncio.sleep(0.02)

@@ -106,7 +106,7 @@ async def test_settings_reach_the_session_and_ours_come_last(postgres_server: st
 @pytest.mark.parametrize("option", ["-c wrok_mem=5MB", "-c work_mem=much", "-c max_connections=5", "project%3Dep-one"])
 async def test_a_setting_that_the_server_refuses_is_a_mistake(postgres_server: str, option: str) -> None:
     """Not a crash, and not something that goes by."""
-    with pytest.raises(StoreMisconfiguredError, match="look at options"):
+    with pytest.raises(StoreMisconfiguredError, match="check options"):
         await migrate(f"{postgres_server}?options={option}")
 
 
@@ -152,9 +152,9 @@ async def test_every_reserved_character_may_stand_in_a_password(postgres_server:
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("postgresql://u:wrong-canary@no-such-host.invalid/d", "name of the host cannot be resolved"),
-        ("postgresql://u:wrong-canary@127.0.0.1:{port}/d", "look whether PostgreSQL runs"),
-        ("postgresql:///d?host=/nowhere", "look whether PostgreSQL runs"),
+        ("postgresql://u:wrong-canary@no-such-host.invalid/d", "host name cannot be resolved"),
+        ("postgresql://u:wrong-canary@127.0.0.1:{port}/d", "check that PostgreSQL runs"),
+        ("postgresql:///d?host=/nowhere", "check that PostgreSQL runs"),
     ],
 )
 async def test_a_server_that_is_not_there_is_named(url: str, said: str) -> None:

@@ -53,7 +53,7 @@ async def test_when_no_host_can_be_used_each_says_why(pair) -> None:
     ) as caught:
         await migrate(wrong)
     assert "wrong-canary" not in str(caught.value)
-    with pytest.raises(StoreUnavailableError, match="only reads"):
+    with pytest.raises(StoreUnavailableError, match="read-only"):
         await Way(f"{standby.url()}?target_session_attrs=read-write").connect("cambwatch")
 
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from task_samples import pending, unasked
 
 from cambwatch.core.model import Fault, Pending, Unavailable
-from cambwatch.core.retry import ReadAs, Reading
+from cambwatch.core.retry import PauseReading, ReadAs
 from cambwatch.loops.account import LIMITED_S, AccountLane, Watch
 from cambwatch.loops.account_log import LIMITED_FOR_S, AccountLog
 from cambwatch.loops.lasting import Lasting
@@ -91,13 +91,13 @@ def test_a_burst_is_no_news() -> None:
 @pytest.mark.parametrize(
     ("reading", "level"),
     [
-        (Reading("1795327290", 90, ReadAs.UNIX_SECONDS), "info"),
-        (Reading("1795327000000", 0, ReadAs.UNIX_MILLISECONDS), "info"),
-        (Reading("100000", 86_400, ReadAs.CAPPED), "warning"),
+        (PauseReading("1795327290", 90, ReadAs.UNIX_SECONDS), "info"),
+        (PauseReading("1795327000000", 0, ReadAs.UNIX_MILLISECONDS), "info"),
+        (PauseReading("100000", 86_400, ReadAs.CAPPED), "warning"),
     ],
 )
 @pytest.mark.parametrize("fault", [Fault.RATE_LIMITED, Fault.SERVER_ERROR])
-def test_the_log_says_how_a_pause_of_camb_was_understood(fault: Fault, reading: Reading, level: str) -> None:
+def test_the_log_says_how_a_pause_of_camb_was_understood(fault: Fault, reading: PauseReading, level: str) -> None:
     """Whose answer it was, what it said, and for how long nothing is asked."""
     account = AccountLog("studio", AccountLane(per_second=1, concurrency=1, now_s=0))
     pause = timedelta(seconds=reading.seconds) if reading.seconds else None

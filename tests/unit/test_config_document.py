@@ -41,7 +41,7 @@ def bomb(levels: int, *, shape: str) -> str:
         (b"camb:\n  x: \x00", "2:6: the control character U+0000 is not allowed: is this the right file?"),
         (b"\x89PNG\r\n\x1a\n\xff", "1:1: not a text in UTF-8: is this the right file?"),
         (b"a: 1\nb: \xe4\n", "2:4: not a text in UTF-8: is this the right file?"),
-        ("a: 1".encode("utf-16"), "1:1: not a text in UTF-8 but in UTF-16: save it as UTF-8"),
+        ("a: 1".encode("utf-16"), "1:1: in UTF-16: save it as UTF-8"),
         (b"#" * (10 << 20), " larger than 1 MiB: this is no configuration"),
         (b"a: 1\n---\nb: 1\n", "2:1: a second YAML document begins here: one file has one"),
         (b"!!python/object:os.system {}", TAGS),

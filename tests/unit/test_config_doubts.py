@@ -7,7 +7,7 @@ GIVE_KEY = "give the API key that Camb shows"
 GIVE_TOKEN = "give a long random text, such as: openssl rand -hex 32"
 MAKE_SECRET = "make one with: echo whsec_$(openssl rand -base64 32)"
 EXAMPLE = "is a placeholder from an example"
-TEMPLATE = "is a template that nobody filled in"
+TEMPLATE = "is a template that was not filled in"
 
 
 def doubts(text, environ=None, **more):
@@ -26,16 +26,16 @@ def doubts(text, environ=None, **more):
         ("$CAMB_KEY_1", f"{TEMPLATE}: {GIVE_KEY}"),
         ("{{camb.key1}}", f"{TEMPLATE}: {GIVE_KEY}"),
         ("%CAMB_KEY_1%", f"{TEMPLATE}: {GIVE_KEY}"),
-        ("null", f"is how a program prints that there is no value: {GIVE_KEY}"),
-        ("undefined", f"is how a program prints that there is no value: {GIVE_KEY}"),
-        ('"abc123"', "begins or ends with a quote: leave that out"),
-        ("abc123'", "begins or ends with a quote: leave that out"),
-        ("<abc123-abc123-abc123>", "is in brackets: leave that out"),
+        ("null", f"is what a program prints for a missing value: {GIVE_KEY}"),
+        ("undefined", f"is what a program prints for a missing value: {GIVE_KEY}"),
+        ('"abc123"', "starts or ends with a quote: remove it"),
+        ("abc123'", "starts or ends with a quote: remove it"),
+        ("<abc123-abc123-abc123>", "is in brackets: remove it"),
         ("https://studio.camb.ai/keys", f"is a URL: {GIVE_KEY}"),
-        ("CAMB_API_KEY=abc123", f"is a whole answer, an assignment or a printed object: {GIVE_KEY}"),
-        ("abc123...", f"ends in dots, so it was cut off: {GIVE_KEY}"),
-        ("/run/secrets/camb_key", "is the name of a file: write it behind api_key_file"),
-        ("~/camb.key", "is the name of a file: write it behind api_key_file"),
+        ("CAMB_API_KEY=abc123", f"is a whole response, an assignment or a printed object: {GIVE_KEY}"),
+        ("abc123...", f"ends in dots, so it is truncated: {GIVE_KEY}"),
+        ("/run/secrets/camb_key", "is a file name: set api_key_file instead"),
+        ("~/camb.key", "is a file name: set api_key_file instead"),
         (SECRET, f"is a signing secret: {GIVE_KEY}"),
     ],
 )
@@ -63,7 +63,7 @@ def test_a_key_in_a_file_is_doubted_at_the_name_of_the_file(tmp_path):
     text = "camb: {api_key_file: key}\nhttp: {token_file: token}\n"
     assert doubts(text, folder=tmp_path) == [
         f"1:22: camb.api_key_file: {EXAMPLE}: {GIVE_KEY}",
-        "2:20: http.token_file: begins or ends with a quote: leave that out",
+        "2:20: http.token_file: starts or ends with a quote: remove it",
     ]
 
 
@@ -82,8 +82,8 @@ def test_a_token_a_signing_secret_and_an_authorization_that_are_hardly_ones_are_
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("https://api.camb.ai", "is not where Camb's API is: did you mean https://client.camb.ai/apis?"),
-        ("https://client.camb.ai/apis/dub", "ends with /dub, which cambwatch adds itself: leave it out"),
+        ("https://api.camb.ai", "is not the base URL of Camb's API: did you mean https://client.camb.ai/apis?"),
+        ("https://client.camb.ai/apis/dub", "ends with /dub, which cambwatch adds itself: remove it"),
         ("http://client.camb.ai/apis", "the API key goes over the network unencrypted: use https"),
         ("http://10.0.0.1/apis", "the API key goes over the network unencrypted: use https"),
     ],
@@ -117,8 +117,8 @@ destinations:
     )
     found = doubts(text, folder=tmp_path)
     assert [one.partition(" (")[0] for one in found] == [
-        "4:25: destinations.a.url: is not a URL of Slack",
-        "5:32: destinations.b.url_file: is a URL of Discord: did you mean type: discord?",
-        "7:25: destinations.d.url: is not a URL of Slack",
+        "4:25: destinations.a.url: is not a Slack URL",
+        "5:32: destinations.b.url_file: is a Discord URL: did you mean type: discord?",
+        "7:25: destinations.d.url: is not a Slack URL",
     ]
     assert "canary4711" not in "".join(found)

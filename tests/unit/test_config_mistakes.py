@@ -7,7 +7,7 @@ WHEN = KEY + HOOK + "routes:\n  - notify: hook\n    when: "
 TASK = KEY + HOOK + "tasks:\n  - "
 POLLING = KEY + "polling: "
 HTTP = KEY + "http: "
-ASCII = "must have only ASCII behind the host: percent-encode the rest, such as %C3%A9 for é"
+ASCII = "must be ASCII after the host: percent-encode the rest, such as %C3%A9 for é"
 PRIVATE = "an address of this machine or of a private network: needs allow_private: true"
 MAKE_ONE = "make one with: echo whsec_$(openssl rand -base64 32)"
 HEADERS = "3:53: destinations.hook.headers"
@@ -316,7 +316,7 @@ CASES = [
     ),
     # tasks
     (TASK + "{kind: dub}", "4:5: tasks[0].task_id: is missing"),
-    (TASK + "{kind: dub, task_id: ''}", "4:26: tasks[0].task_id: is empty: give the task_id that Camb answered with"),
+    (TASK + "{kind: dub, task_id: ''}", "4:26: tasks[0].task_id: is empty: give the task_id that Camb returned"),
     (TASK + f"{{kind: dub, task_id: {'a' * 201}}}", "4:26: tasks[0].task_id: is 201 characters long, 200 are allowed"),
     (TASK + '{kind: dub, task_id: "a\\nb"}', "4:26: tasks[0].task_id: holds control characters"),
     *(
@@ -329,14 +329,14 @@ CASES = [
     (
         TASK + "{kind: dub, task_id: 'null'}",
         (
-            "4:26: tasks[0].task_id: is how a program prints that there is no value: give the task_id that Camb "
-            "answered with, such as c8b8e3cd-ad17-4458-83ad-349432da117b"
+            "4:26: tasks[0].task_id: is what a program prints for a missing value: give the task_id that Camb "
+            "returned, such as c8b8e3cd-ad17-4458-83ad-349432da117b"
         ),
     ),
-    (TASK + "{kind: dub, task_id: '\"a1\"'}", "4:26: tasks[0].task_id: begins or ends with a quote: leave that out"),
+    (TASK + "{kind: dub, task_id: '\"a1\"'}", "4:26: tasks[0].task_id: starts or ends with a quote: remove it"),
     (
         TASK + "{kind: dub, task_id: null}",
-        "4:26: tasks[0].task_id: has no value: give the task_id that Camb answered with",
+        "4:26: tasks[0].task_id: has no value: give the task_id that Camb returned",
     ),
     (
         TASK + "{kind: dub, task_id: a, notify: hok}",

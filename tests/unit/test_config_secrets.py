@@ -63,7 +63,7 @@ destinations:
         ("camb: {api_key_file: binary}", "1:22: camb.api_key_file: the file is not a text in UTF-8"),
         (
             "camb: {api_key_file: wide}",
-            "1:22: camb.api_key_file: the file is not a text in UTF-8 but in UTF-16: save it as UTF-8",
+            "1:22: camb.api_key_file: the file is in UTF-16: save it as UTF-8",
         ),
         ("camb: {api_key_file: large}", "1:22: camb.api_key_file: the file is larger than 64 KiB: it holds no secret"),
         (

@@ -22,7 +22,7 @@ def load(store: str, folder: Path = Path("/nowhere")):
         ("{url: 'postgresql://u:hunter2@h'}", "2:14: store.url: has no database"),
         (
             "{url: 'postgres://u:hunter2@h/d?sslmod=require'}",
-            "2:14: store.url: sslmod is not a parameter that cambwatch knows (did you mean sslmode?)",
+            "2:14: store.url: sslmod is not a known parameter (did you mean sslmode?)",
         ),
         ("{url: 'postgresql://u:hunter2@h/d#x'}", "must not hold #"),
         ("{url: 'postgresql://u:hunter2@h:port/d'}", "the port must be a number from 1 to 65535"),

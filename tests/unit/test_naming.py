@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cambwatch.core.naming import LONGEST_TASK_ID, check_known_task_id, check_name, check_task_id
 
-GIVE_ONE = "give the task_id that Camb answered with, such as c8b8e3cd-ad17-4458-83ad-349432da117b"
+GIVE_ONE = "give the task_id that Camb returned, such as c8b8e3cd-ad17-4458-83ad-349432da117b"
 
 
 @pytest.mark.parametrize(
@@ -36,15 +36,15 @@ def test_task_ids_are_opaque(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("null", f"is how a program prints that there is no value: {GIVE_ONE}"),
-        ("${TASK}", f"is a template that nobody filled in: {GIVE_ONE}"),
+        ("null", f"is what a program prints for a missing value: {GIVE_ONE}"),
+        ("${TASK}", f"is a template that was not filled in: {GIVE_ONE}"),
         ("your-task-id", f"is a placeholder from an example: {GIVE_ONE}"),
-        ('{"task_id": "a"}', f"is a whole answer, an assignment or a printed object: {GIVE_ONE}"),
-        ('"a"', "begins or ends with a quote: leave that out"),
-        ("a ", "begins or ends with white space or an invisible character: leave that out"),
-        ("a\n", "begins or ends with white space or an invisible character: leave that out"),
-        ("[a1]", "is in brackets: leave that out"),
-        ("a b", "has white space or an invisible character in it: leave that out"),
+        ('{"task_id": "a"}', f"is a whole response, an assignment or a printed object: {GIVE_ONE}"),
+        ('"a"', "starts or ends with a quote: remove it"),
+        ("a ", "starts or ends with white space or an invisible character: remove it"),
+        ("a\n", "starts or ends with white space or an invisible character: remove it"),
+        ("[a1]", "is in brackets: remove it"),
+        ("a b", "contains white space or an invisible character: remove it"),
     ],
 )
 def test_what_is_clearly_not_a_task_id_is_refused_with_what_to_do(text: str, message: str) -> None:

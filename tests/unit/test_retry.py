@@ -11,13 +11,13 @@ from cambwatch.core.retry import (
     JITTER,
     LONGEST_RAW,
     LONGEST_RETRY_AFTER,
-    AskedPause,
     Backoff,
+    PauseReading,
     ReadAs,
-    Reading,
+    RequestedPause,
     RetryPolicy,
-    asked_pause,
     quiet_after,
+    requested_pause,
     retry_after,
 )
 
@@ -132,7 +132,7 @@ def test_a_wish_is_kept_up_to_a_day(value: str, seconds: float) -> None:
 )
 def test_a_wish_without_sense_is_none(value: str | None) -> None:
     """Then the pause is our own."""
-    assert retry_after(value, now=NOW) == AskedPause()
+    assert retry_after(value, now=NOW) == RequestedPause()
 
 
 PIECES = "Mon , Sun 06 Nov 1994 9999 10000 31 Dec 23 : 59 GMT +0000 -9999 +99999 08:49:37 Jan - EST 1e5 ( ) \\ Feb"
@@ -202,7 +202,7 @@ def test_a_large_number_is_read_by_its_size(
     value: str, pause: timedelta | None, read_as: ReadAs, seconds: float
 ) -> None:
     """As an instant where it is one of this age, else as seconds; the log says what was understood."""
-    assert retry_after(value, now=NOW) == AskedPause(pause, Reading(value, pytest.approx(seconds), read_as))
+    assert retry_after(value, now=NOW) == RequestedPause(pause, PauseReading(value, pytest.approx(seconds), read_as))
 
 
 @pytest.mark.parametrize("value", [None, "", "soon", "0", "120", "86400", "-5", "Sun, 22 Nov 2026 06:02:00 GMT"])
@@ -229,10 +229,10 @@ def test_no_size_of_a_number_asks_for_more_than_a_day(number: int) -> None:
 def test_the_log_repeats_little_of_a_header() -> None:
     """And nothing of it that a terminal would obey."""
     reading = retry_after("9" * 5000, now=NOW).reading
-    assert reading == Reading("9" * LONGEST_RAW, 86_400, ReadAs.CAPPED)
+    assert reading == PauseReading("9" * LONGEST_RAW, 86_400, ReadAs.CAPPED)
     headers = {"retry-after": "\x1b[31m45\u202e000", "x-ratelimit-reset-after": "1"}
-    reading = asked_pause(headers, service="discord", now=NOW).reading
-    assert reading == Reading("[31m45000", 1, ReadAs.RESET_AFTER)
+    reading = requested_pause(headers, service="discord", now=NOW).reading
+    assert reading == PauseReading("[31m45000", 1, ReadAs.RESET_AFTER)
 
 
 DATE = "Sun, 22 Nov 2026 07:00:00 GMT"  # an hour after NOW: the sender's clock
@@ -257,22 +257,22 @@ def test_an_instant_is_judged_by_the_clock_that_named_it(
 ) -> None:
     """By the Date of the answer, else by ours."""
     pause = None if pause_s is None else timedelta(seconds=pause_s)
-    assert asked_pause(headers, service=service, now=NOW).pause == pause
+    assert requested_pause(headers, service=service, now=NOW).pause == pause
 
 
 @pytest.mark.parametrize(
     ("value", "reset", "pause_s", "reading"),
     [
-        ("45000", "45", 45, Reading("45000", 45, ReadAs.RESET_AFTER)),
-        ("43323", "43.323", 43.323, Reading("43323", 43.323, ReadAs.RESET_AFTER)),
-        ("250", "0.25", 0.25, Reading("250", 0.25, ReadAs.RESET_AFTER)),
+        ("45000", "45", 45, PauseReading("45000", 45, ReadAs.RESET_AFTER)),
+        ("43323", "43.323", 43.323, PauseReading("43323", 43.323, ReadAs.RESET_AFTER)),
+        ("250", "0.25", 0.25, PauseReading("250", 0.25, ReadAs.RESET_AFTER)),
         ("65", "64.57", 64.57, None),
         ("1", "1", 1, None),
-        ("1", "2.5", 2.5, Reading("1", 2.5, ReadAs.RESET_AFTER)),
+        ("1", "2.5", 2.5, PauseReading("1", 2.5, ReadAs.RESET_AFTER)),
         (None, "1.5", 1.5, None),
-        ("soon", "1.5", 1.5, Reading("soon", 1.5, ReadAs.RESET_AFTER)),
-        (None, "1e9", 86_400, Reading("1e9", 86_400, ReadAs.CAPPED)),
-        ("5", "1e9", 86_400, Reading("5", 86_400, ReadAs.RESET_AFTER)),
+        ("soon", "1.5", 1.5, PauseReading("soon", 1.5, ReadAs.RESET_AFTER)),
+        (None, "1e9", 86_400, PauseReading("1e9", 86_400, ReadAs.CAPPED)),
+        ("5", "1e9", 86_400, PauseReading("5", 86_400, ReadAs.RESET_AFTER)),
         ("30", None, 30, None),
         ("30", "", 30, None),
         ("30", "soon", 30, None),
@@ -282,18 +282,18 @@ def test_an_instant_is_judged_by_the_clock_that_named_it(
     ],
 )
 def test_discord_is_read_by_its_reset_after(
-    value: str | None, reset: str | None, pause_s: float, reading: Reading | None
+    value: str | None, reset: str | None, pause_s: float, reading: PauseReading | None
 ) -> None:
     """Its unversioned URL says Retry-After in milliseconds, and Reset-After in seconds."""
     given = {"retry-after": value, "x-ratelimit-reset-after": reset}
     headers = {name: text for name, text in given.items() if text is not None}
-    assert asked_pause(headers, service="discord", now=NOW) == AskedPause(timedelta(seconds=pause_s), reading)
+    assert requested_pause(headers, service="discord", now=NOW) == RequestedPause(timedelta(seconds=pause_s), reading)
 
 
 @pytest.mark.parametrize("service", ["webhook", "slack", "teams", "google_chat", "mattermost"])
 def test_reset_after_is_a_word_of_discord_alone(service: str) -> None:
     headers = {"retry-after": "30", "x-ratelimit-reset-after": "1"}
-    assert asked_pause(headers, service=service, now=NOW) == AskedPause(timedelta(seconds=30))
+    assert requested_pause(headers, service=service, now=NOW) == RequestedPause(timedelta(seconds=30))
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_a_url_on_the_services_own_host_is_right(kind: str, url: str) -> None:
 def test_a_url_on_another_host_is_doubted_for_every_service(kind: str, url: str) -> None:
     found = doubt_about_destination(kind, url, own_body=False)
     assert found
-    assert found.startswith(f"is not a URL of {SERVICES[kind].name} (")
+    assert found.startswith(f"is not a {SERVICES[kind].name} URL (")
 
 
 @pytest.mark.parametrize("url", LOOK_ALIKES)
@@ -71,7 +71,7 @@ def test_a_url_on_another_host_is_right_for_a_program_and_for_mattermost(url: st
 def test_a_url_of_another_service_is_doubted_with_the_type_that_is_meant(kind: str, owner: str, url: str) -> None:
     if kind != owner:
         found = doubt_about_destination(kind, url, own_body=False)
-        assert found == f"is a URL of {SERVICES[owner].name}: did you mean type: {owner}?"
+        assert found == f"is a {SERVICES[owner].name} URL: did you mean type: {owner}?"
 
 
 def test_a_template_may_make_the_body_that_a_chat_expects() -> None:
@@ -82,18 +82,18 @@ def test_a_template_may_make_the_body_that_a_chat_expects() -> None:
 @pytest.mark.parametrize(
     ("kind", "url", "words"),
     [
-        ("slack", "https://hooks.slack.com/triggers/T1/2/abc1", "starts a workflow in Slack: it expects variables"),
-        ("slack", "https://hooks.slack.com/workflows/T1/A1/2/abc1", "starts a workflow in Slack"),
-        ("slack", "https://hooks.slack.com/", "has not the path of an incoming webhook of Slack"),
-        ("slack", "https://hooks.slack.com/services/", "has not the path"),
-        ("slack", "https://hooks.slack.com/services/...", "holds a placeholder from an example"),
-        ("slack", "https://hooks.slack.com/services/T0A1/B0A1/XXXXXXXX", "holds a placeholder"),
-        ("slack", "https://hooks.slack.com/services/${SLACK_PATH}", "holds a placeholder"),
+        ("slack", "https://hooks.slack.com/triggers/T1/2/abc1", "starts a Slack workflow: it expects its own"),
+        ("slack", "https://hooks.slack.com/workflows/T1/A1/2/abc1", "starts a Slack workflow"),
+        ("slack", "https://hooks.slack.com/", "does not have the path of a Slack incoming webhook"),
+        ("slack", "https://hooks.slack.com/services/", "does not have the path"),
+        ("slack", "https://hooks.slack.com/services/...", "contains a placeholder from an example"),
+        ("slack", "https://hooks.slack.com/services/T0A1/B0A1/XXXXXXXX", "contains a placeholder"),
+        ("slack", "https://hooks.slack.com/services/${SLACK_PATH}", "contains a placeholder"),
         ("discord", "https://discord.com/api/webhooks/123/abc1/slack", "or use type: slack"),
-        ("discord", "https://discord.com/api/webhooks/123/abc1/github", "leave /github out"),
-        ("discord", "https://discord.com/channels/1/2", "has not the path of an incoming webhook of Discord"),
-        ("discord", "https://discord.com/api/webhooks/123", "has not the path"),
-        ("google_chat", "https://chat.googleapis.com/v1/spaces/AAAA1", "has not the path"),
+        ("discord", "https://discord.com/api/webhooks/123/abc1/github", "remove /github"),
+        ("discord", "https://discord.com/channels/1/2", "does not have the path of a Discord incoming webhook"),
+        ("discord", "https://discord.com/api/webhooks/123", "does not have the path"),
+        ("google_chat", "https://chat.googleapis.com/v1/spaces/AAAA1", "does not have the path"),
         ("teams", "https://contoso.webhook.office.com/webhookb2/a1", "Microsoft has retired: create a workflow"),
         ("teams", "https://outlook.office.com/webhook/a1", "Microsoft has retired"),
     ],

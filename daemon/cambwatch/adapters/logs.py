@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from cambwatch.core.concealment import CUT, Hidden
+from cambwatch.core.concealment import CUT, SecretFinder
 from cambwatch.core.secret import Secret
 
 # What may belong to a URL is cut with it: a bracket or a quote too many is better than the end of a signature too few.
@@ -34,7 +34,7 @@ class Redaction:
     """Cuts *secrets*, and of every URL all but scheme and host, out of the texts of an event."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        self._hidden = Hidden(secrets)
+        self._finder = SecretFinder(secrets)
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """A structlog processor."""
@@ -42,12 +42,12 @@ class Redaction:
 
     def text(self, words: str) -> str:
         """*words* without what must not be seen."""
-        expression = self._hidden.expression(words)
+        expression = self._finder.expression(words)
         if not expression:
             return _ANY_URL.sub(_cut, words) if "://" in words or ":\\/" in words else words
         # In one pass, so that neither hides from the other: a secret may hold a URL, and a URL a secret.
         clean = re.sub(f"{expression}|{_URL}", _cut, words)
-        return CUT if self._hidden.stand_in(clean.replace(CUT, "\0")) else clean
+        return CUT if self._finder.occur_in(clean.replace(CUT, "\0")) else clean
 
     def _clean(self, value: Any) -> Any:
         match value:
@@ -76,7 +76,7 @@ def _in_reading_order(_logger: WrappedLogger, _method: str, event: EventDict) ->
 
 def report_dropped(lines: int) -> None:
     """Log that so many lines were not written."""
-    log.warning("log.dropped", lines=lines, hint="the reader of the log was too slow or away, or its disk was full")
+    log.warning("log.dropped", lines=lines, hint="the reader of the log was too slow or gone, or its disk was full")
 
 
 def configure(*, level: str, format: str, secrets: Iterable[Secret], stream: TextIO | None = None) -> None:  # noqa: A002

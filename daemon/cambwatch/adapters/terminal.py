@@ -50,7 +50,7 @@ def say(words: str, *, err: bool = False) -> None:
     except OSError as error:
         _discard(stream)
         if not err:
-            say(f"cannot write to the standard output: {error.strerror or error}", err=True)
+            say(f"cannot write to standard output: {error.strerror or error}", err=True)
             raise SystemExit(WRITE_FAILED) from None
 
 

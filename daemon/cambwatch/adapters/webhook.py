@@ -22,7 +22,7 @@ from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
 from cambwatch.core.redirects import explain_redirect
-from cambwatch.core.retry import asked_pause, quiet_after
+from cambwatch.core.retry import quiet_after, requested_pause
 from cambwatch.core.secret import Secret
 from cambwatch.core.text import one_line
 
@@ -141,7 +141,7 @@ class Webhook:
 
         response = ResponseHead()
         body = b""
-        trouble: str | None = "only the head of the answer could be read: the rest is no HTTP that we understand"
+        trouble: str | None = "only the head of the response could be read: the rest is not valid HTTP"
         try:
             url = as_configured(destination.url.reveal())
             way: dict[str, Any] = {"headers": message.headers}
@@ -162,7 +162,7 @@ class Webhook:
             return attempt(Outcome.TRANSIENT, detail=not_http(self._peer))
         plain = decode(body, response.headers.get("content-encoding"))
         words = body if plain is None else plain
-        asked = asked_pause(response.headers, service=destination.type, now=self._now())
+        asked = requested_pause(response.headers, service=destination.type, now=self._now())
         has_retry_after = "retry-after" in response.headers
         return attempt(
             classify(destination.type, response.status, words, has_retry_after=has_retry_after),

@@ -150,7 +150,7 @@ def split_url(text: str) -> SplitResult:
         raise ValueError("must not have a fragment (#...): remove it, or write %23 for a # in the path")
     # Path and query are sent byte for byte, so they have to be what HTTP can send.
     if not (parts.path + parts.query).isascii():
-        raise ValueError("must have only ASCII behind the host: percent-encode the rest, such as %C3%A9 for é")
+        raise ValueError("must be ASCII after the host: percent-encode the rest, such as %C3%A9 for é")
     return parts
 
 

@@ -10,7 +10,7 @@ from cambwatch.config.parts import Parts
 from cambwatch.config.problems import Finding, KeyPath
 from cambwatch.config.secrets import LONGEST_KEY
 from cambwatch.core.addresses import is_loopback
-from cambwatch.core.placeholders import NotAValue, why_not_a_value
+from cambwatch.core.placeholders import ValueMistake, find_value_mistake
 from cambwatch.core.postgres_url import is_postgres, parse
 from cambwatch.core.secret import Secret
 from cambwatch.core.service_urls import doubt_about_camb, doubt_about_destination
@@ -58,11 +58,11 @@ def _doubt_key(
     at = (*section, name if in_place else f"{name}_file")
     text = key.reveal()
     if _FILE.fullmatch(text):
-        yield Finding(at, f"is the name of a file: write it behind {name}_file")
+        yield Finding(at, f"is a file name: set {name}_file instead")
     elif text.startswith(_SIGNING):
         yield Finding(at, f"is a signing secret: give {meant}")
-    elif why := _why_not_a_key(text):
-        yield Finding(at, f"{why}: {'leave that out' if why.removable else f'give {meant}'}")
+    elif why := _find_key_mistake(text):
+        yield Finding(at, f"{why}: {'remove it' if why.removable else f'give {meant}'}")
 
 
 def _doubt_destination(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
@@ -73,14 +73,14 @@ def _doubt_destination(base: KeyPath, destination: DestinationEntry) -> Iterator
             yield Finding((*base, "url" if destination.url else "url_file"), why)
     for key, secrets in (("secret", destination.secret), ("secret_file", destination.secret_file)):
         for index, secret in enumerate(secrets):
-            if why := _why_not_a_key(secret.reveal().removeprefix(_SIGNING)):
+            if why := _find_key_mistake(secret.reveal().removeprefix(_SIGNING)):
                 yield Finding((*base, key, index), f"{why}: make one with: echo whsec_$(openssl rand -base64 32)")
     for name, value in destination.headers.items():
         if name.removesuffix("_file") == "authorization":
             _, _, credentials = value.reveal().rpartition(" ")
-            if why := _why_not_a_key(credentials):
+            if why := _find_key_mistake(credentials):
                 yield Finding((*base, "headers", name), f"its credentials: {why}; give those of the receiver")
 
 
-def _why_not_a_key(text: str) -> NotAValue | None:
-    return why_not_a_value(text) if len(text) <= LONGEST_KEY else None
+def _find_key_mistake(text: str) -> ValueMistake | None:
+    return find_value_mistake(text) if len(text) <= LONGEST_KEY else None

@@ -234,7 +234,7 @@ class TaskEntry(Section):
     """One of `tasks`."""
 
     kind: KindName = Field(description="kind of task")
-    task_id: TaskId = Field(description="the id that Camb answered with")
+    task_id: TaskId = Field(description="the id that Camb returned")
     name: Annotated[str | None, PlainValidator(or_none(one_line(200))), NULLABLE_TEXT] = Field(
         None, description="what people call it"
     )

@@ -13,7 +13,7 @@ from cambwatch.adapters import apprise
 from cambwatch.config.addresses import read_store_url, split_proxy, split_url
 from cambwatch.config.problems import not_utf8
 from cambwatch.config.readers import or_none, read_text
-from cambwatch.core.placeholders import NotAValue, why_not_a_value
+from cambwatch.core.placeholders import ValueMistake, find_value_mistake
 from cambwatch.core.postgres_url import is_postgres
 from cambwatch.core.secret import Secret
 from cambwatch.core.signature import check_secret
@@ -96,7 +96,7 @@ def read_secret_file(value: object, check: Callable[[str], None], surroundings: 
 
 def check_token(text: str) -> None:
     """An API key or a bearer token: goes into a header as it is."""
-    if why_not_a_value(text[:LONGEST_KEY]) is NotAValue.HEADER:
+    if find_value_mistake(text[:LONGEST_KEY]) is ValueMistake.HEADER:
         raise ValueError("is a whole header: give the key or token alone")
     if not _VISIBLE.fullmatch(text):
         raise ValueError("must be visible ASCII characters without spaces or line breaks")

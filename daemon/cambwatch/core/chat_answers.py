@@ -27,7 +27,7 @@ _BLANK = b" \t\r\n\v\f\0\xef\xbb\xbf\xff\xfe"  # before the first character, byt
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Answer:
     """
     What an answer says in the form of its service.
 
@@ -45,10 +45,10 @@ class Said:
 class Service:
     """*read* finds the words in a body, *table* says what they mean."""
 
-    read: Callable[[bytes], Said]
+    read: Callable[[bytes], Answer]
     table: Table
 
-    def meaning(self, http_status: int, said: Said) -> Outcome | None:
+    def meaning(self, http_status: int, said: Answer) -> Outcome | None:
         """The outcome of the first word that the table knows for *http_status*; None: it knows none."""
         for word in said.words:
             for key in ((http_status, word), (ANY, word)):
@@ -57,22 +57,22 @@ class Service:
         return None
 
 
-def is_page(body: bytes) -> bool:
+def is_markup(body: bytes) -> bool:
     """Whether *body* is HTML or XML: no chat service answers a webhook with markup."""
     return body.lstrip(_BLANK).startswith(b"<")
 
 
-def _slack(body: bytes) -> Said:
+def _slack(body: bytes) -> Answer:
     """One word as plain text, or `{"ok": false, "error": word}`."""
     match _document(body):
         case {"ok": False, "error": str(word)}:
-            return Said((word,), refusal=True)
-        case document if _says_no(document):
-            return Said(refusal=True)
-    return Said((_text(body),))
+            return Answer((word,), refusal=True)
+        case document if _says_failure(document):
+            return Answer(refusal=True)
+    return Answer((_text(body),))
 
 
-def _discord(body: bytes) -> Said:
+def _discord(body: bytes) -> Answer:
     """
     `{"code": number, "message": ...}`; a message with its id after `?wait=true`, else nothing.
 
@@ -81,48 +81,48 @@ def _discord(body: bytes) -> Said:
     """
     match _document(body):
         case {"code": int(code), "message": str(words)}:
-            return Said((code,), refusal=code >= _FIRST_DISCORD_CODE or _GENERAL.match(words) is not None)
+            return Answer((code,), refusal=code >= _FIRST_DISCORD_CODE or _GENERAL.match(words) is not None)
         case {"id": str()}:
-            return Said((MESSAGE,))
-        case document if _says_no(document):
-            return Said(refusal=True)
-    return Said((_text(body),))
+            return Answer((MESSAGE,))
+        case document if _says_failure(document):
+            return Answer(refusal=True)
+    return Answer((_text(body),))
 
 
-def _teams(body: bytes) -> Said:
+def _teams(body: bytes) -> Answer:
     """`{"error": {"code": word}}` of a workflow, or a text of the connectors before."""
     match _document(body):
         case {"error": {"code": str(word)}}:
-            return Said((word,), refusal=True)
+            return Answer((word,), refusal=True)
         case dict() as document:  # perhaps an echo of our message, which may quote anything
-            return Said(refusal=_says_no(document))
+            return Answer(refusal=_says_failure(document))
     if found := _RELAYED.match(body.strip()):
-        return Said(relayed=int(found[1]))
-    return Said((_text(body),))
+        return Answer(relayed=int(found[1]))
+    return Answer((_text(body),))
 
 
-def _google_chat(body: bytes) -> Said:
+def _google_chat(body: bytes) -> Answer:
     """`{"error": {"status": word, "message": words, "details": [{"reason": word}]}}`, or the message with its name."""
     match _document(body):
         case {"error": dict(error)}:
             words = [f"message={error.get('message')}", error.get("status")]
             if isinstance(details := error.get("details"), list):
                 words = [one.get("reason") for one in details if isinstance(one, dict)] + words
-            return Said(tuple(word for word in words if isinstance(word, str)), refusal=True)
+            return Answer(tuple(word for word in words if isinstance(word, str)), refusal=True)
         case {"name": str()}:
-            return Said((MESSAGE,))
+            return Answer((MESSAGE,))
         case document:
-            return Said(refusal=_says_no(document))
+            return Answer(refusal=_says_failure(document))
 
 
-def _mattermost(body: bytes) -> Said:
+def _mattermost(body: bytes) -> Answer:
     """`{"id": "....app_error"}`, else plain text."""
     match _document(body):
         case {"id": str(word)} if word.endswith(".app_error"):
-            return Said((word,), refusal=True)
-        case document if _says_no(document):
-            return Said(refusal=True)
-    return Said((_text(body),))
+            return Answer((word,), refusal=True)
+        case document if _says_failure(document):
+            return Answer(refusal=True)
+    return Answer((_text(body),))
 
 
 _FIRST_DISCORD_CODE = 10_000  # all but the general error 0 are larger
@@ -228,7 +228,7 @@ def _document(body: bytes) -> Json:
         return None
 
 
-def _says_no(document: Json) -> bool:
+def _says_failure(document: Json) -> bool:
     """Whether *document* says so in a way that many programs do."""
     return isinstance(document, dict) and (document.get("ok") is False or document.get("success") is False)
 

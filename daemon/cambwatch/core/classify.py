@@ -10,7 +10,7 @@ HTTP status decides (Standard Webhooks 1.0.0).
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cambwatch.core.chat_answers import SERVICES, Service, is_page
+from cambwatch.core.chat_answers import SERVICES, Service, is_markup
 from cambwatch.core.model import Outcome
 
 _PROGRAMS: Mapping[str, Outcome] = MappingProxyType(
@@ -44,7 +44,7 @@ def classify(destination_type: str, http_status: int, body: bytes, *, has_retry_
         return Outcome.OURS  # the proxy on our way out asks for a password
     if destination_type in _PROGRAMS:
         return _PROGRAMS[destination_type] if 200 <= http_status < 300 else _refused_with(http_status)
-    if is_page(body) or not _is_about_us(http_status):
+    if is_markup(body) or not _is_about_us(http_status):
         return Outcome.TRANSIENT
     return _chat(SERVICES[destination_type], http_status, body)
 

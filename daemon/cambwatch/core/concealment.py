@@ -31,7 +31,7 @@ class _Form(NamedTuple):
     plain: str
 
 
-class Hidden:
+class SecretFinder:
     """Finds *secrets* in words, in every form of core/secret_forms.py."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
@@ -56,7 +56,7 @@ class Hidden:
         """*words* with _MARK where a secret stands, and the regular expressions that found one."""
         found: list[str] = []
         clear = plain(words)
-        if not self._stand_in(words, clear):
+        if not self._occur_in(words, clear):
             return words, found
         for form in self._forms:
             for needle, write in ((form.plain, writings), (form.written, re.escape)):
@@ -68,16 +68,16 @@ class Hidden:
                         return _MARK, [_EVERYTHING]
         return words, found
 
-    def stand_in(self, words: str) -> bool:
+    def occur_in(self, words: str) -> bool:
         """Whether one of the secrets stands in *words*."""
-        return self._stand_in(words, plain(words))
+        return self._occur_in(words, plain(words))
 
-    def _stand_in(self, words: str, clear: str) -> bool:
+    def _occur_in(self, words: str, clear: str) -> bool:
         return len(words) >= self._shortest and any(
             needle in clear or (clear is not words and needle in words) for needle in self._needles
         )
 
-    def rest_in(self, words: str) -> str:
+    def truncated_in(self, words: str) -> str:
         """A regular expression for the beginning of a secret at the end of *words*; empty if there is none."""
         found = _HALF_ESCAPE.search(words)
         for half in (found[0], "") if found else ("",):  # what looks like one may belong to the secret itself
@@ -95,11 +95,11 @@ class Concealment:
     """Puts `<secret>` where one of *secrets* stands."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        self._hidden = Hidden(secrets)
+        self._finder = SecretFinder(secrets)
 
     def text(self, words: str) -> str:
         """*words* without the secrets, nor the beginning of one at the end of words that were cut to size."""
-        clean = self._hidden.cut(words)
+        clean = self._finder.cut(words)
         return self._without_rest(clean) if len(words) >= SHORTEST_CUT or words.endswith(_ELLIPSIS) else clean
 
     def answer(self, words: str) -> str:
@@ -108,7 +108,7 @@ class Concealment:
 
     def _without_rest(self, words: str) -> str:
         said = words.removesuffix(_ELLIPSIS)
-        expression = self._hidden.rest_in(said)
+        expression = self._finder.truncated_in(said)
         if not expression:
             return words
         found = _compiled(expression).search(said)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from cambwatch.core.retry import Reading
+from cambwatch.core.retry import PauseReading
 
 Json = Any
 """What a JSON document may hold; only passed on, never looked into without a check."""
@@ -213,7 +213,7 @@ class Unavailable:
     fault: Fault
     retry_after: timedelta | None = None
     detail: str | None = None
-    reading: Reading | None = None
+    reading: PauseReading | None = None
 
 
 Report = Pending | Ended | Unconfirmed | Unknown | Invalid | Forbidden | Unavailable
@@ -358,7 +358,7 @@ class Attempt:
     detail: str | None = None
     quiet: timedelta | None = None
     together: int = 1
-    reading: Reading | None = None
+    reading: PauseReading | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 import re
 
-from cambwatch.core.placeholders import why_not_a_value
+from cambwatch.core.placeholders import find_value_mistake
 
 LONGEST_TASK_ID = 200  # characters
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")  # lone surrogates too: they have no encoding
-_GIVE_ONE = "give the task_id that Camb answered with, such as c8b8e3cd-ad17-4458-83ad-349432da117b"
+_GIVE_ONE = "give the task_id that Camb returned, such as c8b8e3cd-ad17-4458-83ad-349432da117b"
 
 
 def check_task_id(text: str) -> str:
@@ -19,17 +19,17 @@ def check_task_id(text: str) -> str:
     keeps its meaning inside a URL's path once it is percent-encoded, and that is not
     clearly something else than an id.
     """
-    if hint := hint_at_task_id(text):
+    if hint := explain_bad_task_id(text):
         raise ValueError(hint)
     return check_known_task_id(text)
 
 
-def hint_at_task_id(text: str) -> str | None:
+def explain_bad_task_id(text: str) -> str | None:
     """What to say of *text* where it is clearly not a task_id; None where it may be one."""
-    why = why_not_a_value(text) if len(text) <= LONGEST_TASK_ID else None
+    why = find_value_mistake(text) if len(text) <= LONGEST_TASK_ID else None
     if why is None:
         return None
-    return f"{why}: {'leave that out' if why.removable else _GIVE_ONE}"
+    return f"{why}: {'remove it' if why.removable else _GIVE_ONE}"
 
 
 def check_known_task_id(text: str) -> str:
@@ -39,7 +39,7 @@ def check_known_task_id(text: str) -> str:
     For looking tasks up: an older version registered ids that check_task_id refuses.
     """
     if not text:
-        raise ValueError("is empty: give the task_id that Camb answered with")
+        raise ValueError("is empty: give the task_id that Camb returned")
     if len(text) > LONGEST_TASK_ID:
         raise ValueError(f"is {len(text)} characters long, {LONGEST_TASK_ID} are allowed")
     if _CONTROL.search(text):

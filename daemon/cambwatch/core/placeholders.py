@@ -11,21 +11,21 @@ from collections.abc import Callable
 from enum import StrEnum
 
 
-class NotAValue(StrEnum):
+class ValueMistake(StrEnum):
     """Why a text is not the value that was meant, in words that follow the name of the value."""
 
-    ANSWER = "is a whole answer, an assignment or a printed object"
+    ANSWER = "is a whole response, an assignment or a printed object"
     HEADER = "is a whole header"
     URL = "is a URL"
-    TEMPLATE = "is a template that nobody filled in"
-    NOTHING = "is how a program prints that there is no value"
+    TEMPLATE = "is a template that was not filled in"
+    NOTHING = "is what a program prints for a missing value"
     EXAMPLE = "is a placeholder from an example"
-    CUT = "ends in dots, so it was cut off"
-    BLANKS_AROUND = "begins or ends with white space or an invisible character"
-    QUOTES = "begins or ends with a quote"
+    CUT = "ends in dots, so it is truncated"
+    BLANKS_AROUND = "starts or ends with white space or an invisible character"
+    QUOTES = "starts or ends with a quote"
     BRACKETS = "is in brackets"
-    ESCAPED = "holds an escape sequence or an HTML entity"
-    BLANKS = "has white space or an invisible character in it"
+    ESCAPED = "contains an escape sequence or an HTML entity"
+    BLANKS = "contains white space or an invisible character"
 
     @property
     def removable(self) -> bool:
@@ -33,7 +33,7 @@ class NotAValue(StrEnum):
         return self in _REMOVABLE
 
 
-_REMOVABLE = frozenset({NotAValue.BLANKS_AROUND, NotAValue.QUOTES, NotAValue.BRACKETS, NotAValue.BLANKS})
+_REMOVABLE = frozenset({ValueMistake.BLANKS_AROUND, ValueMistake.QUOTES, ValueMistake.BRACKETS, ValueMistake.BLANKS})
 
 
 def _characters(*ranges: tuple[int, int]) -> str:
@@ -85,47 +85,47 @@ def _has(pattern: str) -> Callable[[str], object]:
 
 _WHOLE = (
     # <c8b8e3cd-…>, [c8b8e3cd-…]
-    (NotAValue.BRACKETS, _is(r"[<\[{(]+[0-9a-f-]{16,}[>\]})]+")),
+    (ValueMistake.BRACKETS, _is(r"[<\[{(]+[0-9a-f-]{16,}[>\]})]+")),
     # {"task_id": "…"}, [object Object], UUID('…'), Optional("…")
-    (NotAValue.ANSWER, _is(r"\{(?=.*[:\"']).*\}|\[object \w+\]|[a-z_][\w.]*\(.*\)")),
+    (ValueMistake.ANSWER, _is(r"\{(?=.*[:\"']).*\}|\[object \w+\]|[a-z_][\w.]*\(.*\)")),
     # Bearer …, x-api-key: …
-    (NotAValue.HEADER, _is(r"(?:bearer|basic)(?:[\s:=]|%20).*|(?:(?:proxy-)?authorization|x-api-key)\s*:.*")),
-    (NotAValue.URL, _is(r"[a-z][a-z0-9+.-]*://.*")),
+    (ValueMistake.HEADER, _is(r"(?:bearer|basic)(?:[\s:=]|%20).*|(?:(?:proxy-)?authorization|x-api-key)\s*:.*")),
+    (ValueMistake.URL, _is(r"[a-z][a-z0-9+.-]*://.*")),
     # $1, %TASK_ID%, %s, %!s(MISSING), !TASK_ID!, :task_id, @task_id, __TASK_ID__
     (
-        NotAValue.TEMPLATE,
+        ValueMistake.TEMPLATE,
         _is(r"\$[0-9@*#?!]+|%[a-z_]\w{2,}%|%(?:[0-9]\$)?[sdiu@]|%!\w\(.*\)|![a-z_]\w*!|[:@][a-z_]\w*|__[a-z]\w*__"),
     ),
     # null, (null), None, undefined/undefined, #N/A, 00000000-0000-0000-0000-000000000000
-    (NotAValue.NOTHING, _is(rf"[\W_]*+{_NULL}(?:[\W_]++{_NULL})*(?:[\W_]*+|[/?#:].*)|{_NIL_UUID}")),
+    (ValueMistake.NOTHING, _is(rf"[\W_]*+{_NULL}(?:[\W_]++{_NULL})*(?:[\W_]*+|[/?#:].*)|{_NIL_UUID}")),
     # your-task-id, changeme, xxx, XXXXXXXX-XXXX, ..., ***
-    (NotAValue.EXAMPLE, _is(_EXAMPLE)),
-    (NotAValue.EXAMPLE, _is(r"[\W_]*+(?:(?:change|replace|fix)[\W_]?me|to[\W_]?do|tbd|redacted)[\W_]*+")),
-    (NotAValue.EXAMPLE, _is(r"x(?:[-_.]?x){2,}|…|(?!\.\.\Z)[-–—_*?•·#.…]{2,}")),
+    (ValueMistake.EXAMPLE, _is(_EXAMPLE)),
+    (ValueMistake.EXAMPLE, _is(r"[\W_]*+(?:(?:change|replace|fix)[\W_]?me|to[\W_]?do|tbd|redacted)[\W_]*+")),
+    (ValueMistake.EXAMPLE, _is(r"x(?:[-_.]?x){2,}|…|(?!\.\.\Z)[-–—_*?•·#.…]{2,}")),
     # c8b8e3cd…
-    (NotAValue.CUT, _is(r".+(?:…|\.\.\.)")),
+    (ValueMistake.CUT, _is(r".+(?:…|\.\.\.)")),
 )
 """What a text is, by what it is without the blanks around it."""
 
 _PART = (
     # task_id=…, CAMB_API_KEY=…, 'api_key': …
-    (NotAValue.ANSWER, _has(r"(?:\A|[\W_])(?:task[_-]?id|api[_-]?key|token|secret)[\"'\\]*\s*[=:]\s*[^\s=]")),
+    (ValueMistake.ANSWER, _has(r"(?:\A|[\W_])(?:task[_-]?id|api[_-]?key|token|secret)[\"'\\]*\s*[=:]\s*[^\s=]")),
     # {{ task_id }}, ${TASK_ID}, #{task_id}, $(id), {task_id}, dub-{}, {% … %}, <%= … %>, <task_id>
-    (NotAValue.TEMPLATE, _has(r"\{\{[^}]*\}\}|[$#@]\{[^}]*\}|\$\([^)]*\)|\{[\w\s.$-]*\}|\{%|<%|<[\w\s.:-]+>")),
+    (ValueMistake.TEMPLATE, _has(r"\{\{[^}]*\}\}|[$#@]\{[^}]*\}|\$\([^)]*\)|\{[\w\s.$-]*\}|\{%|<%|<[\w\s.:-]+>")),
     # $TASK_ID, $env:TASK_ID, %(task_id)s, \(taskId)
-    (NotAValue.TEMPLATE, _has(r"\$[a-z_]\w*|%\([\w.]*\)[sdr]|\\\(\w+\)")),
-    (NotAValue.BLANKS_AROUND, _has_blanks_around),
-    (NotAValue.QUOTES, _has(rf"\A[{_QUOTES}]|[{_QUOTES}]\Z")),
-    (NotAValue.BRACKETS, _has(r"\A(?:\[.*\]|\{.*\}|<.*>|\(.*\))\Z")),
+    (ValueMistake.TEMPLATE, _has(r"\$[a-z_]\w*|%\([\w.]*\)[sdr]|\\\(\w+\)")),
+    (ValueMistake.BLANKS_AROUND, _has_blanks_around),
+    (ValueMistake.QUOTES, _has(rf"\A[{_QUOTES}]|[{_QUOTES}]\Z")),
+    (ValueMistake.BRACKETS, _has(r"\A(?:\[.*\]|\{.*\}|<.*>|\(.*\))\Z")),
     # c8b8e3cd\n as these two characters, &quot;c8b8e3cd&quot;, %22c8b8e3cd%22, %7B%7Btask_id%7D%7D
     (
-        NotAValue.ESCAPED,
+        ValueMistake.ESCAPED,
         _has(
             r"\\[nrt\"'`]|\\u[0-9a-f]{4}|&(?:quot|apos|lt|gt|amp|nbsp|#x?[0-9a-f]{2,6});"
             r"|%2[27]|%7[bd]|\A%(?:09|0[ad]|20)|%(?:09|0[ad]|20)\Z"
         ),
     ),
-    (NotAValue.BLANKS, _has_blanks_inside),
+    (ValueMistake.BLANKS, _has_blanks_inside),
 )
 """What a text is, by what it has; asked after the rows above."""
 
@@ -133,7 +133,7 @@ _PART = (
 _TOKEN = re.compile(r"(?=.*[1-9])[A-Za-z0-9](?:[A-Za-z0-9._~+-]*[A-Za-z0-9])?")
 
 
-def why_not_a_value(text: str) -> NotAValue | None:
+def find_value_mistake(text: str) -> ValueMistake | None:
     """
     Why *text*, of a few hundred characters at most, is clearly neither an id nor a key; None where it may be one.
 

@@ -107,7 +107,7 @@ _OWN_LIMITS = "cambwatch has its own timeouts and heartbeats"
 _NO_GSS = "cambwatch does not support GSSAPI"
 _POOL = "cambwatch has its own connection pool"
 _ANOTHER_DRIVER = "a setting of another driver"
-_HOSTER = "a mark of the hoster"
+_HOSTER = "a setting of the hoster"
 
 
 def _used(read: Callable[[str], str] = str, variable: str = "") -> Parameter:
@@ -158,9 +158,9 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
         "channel_binding": _ignored(
             "asyncpg does not support channel binding", _one_of("disable", "prefer", "require")
         ),
-        "sslcompression": _ignored("TLS of today does not compress"),
+        "sslcompression": _ignored("current TLS versions do not compress"),
         "sslsni": _ignored("cambwatch always sends the name of the host"),
-        "sslcertmode": _ignored("cambwatch sends sslcert where it is given"),
+        "sslcertmode": _ignored("cambwatch always sends sslcert if it is set"),
         "sslcrldir": _refused("cambwatch reads a single file: use sslcrl"),
         "require_auth": _refused("cambwatch cannot restrict the authentication: leave it out, use sslmode=verify-full"),
         "requirepeer": _refused("cambwatch cannot verify who serves a Unix socket: leave it out"),
@@ -176,7 +176,7 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
         "tcp_user_timeout": _ignored(_OWN_LIMITS),
         "socket_timeout": _ignored(_OWN_LIMITS),  # Prisma's
         # Of other drivers, and of hosters.
-        "pgbouncer": _ignored("cambwatch looks by itself whether a pooler is in between"),  # Prisma's
+        "pgbouncer": _ignored("cambwatch detects a pooler itself"),  # Prisma's
         "connection_limit": _ignored(_POOL),  # Prisma's
         "pool_timeout": _ignored(_POOL),  # Prisma's
         "pool": _ignored(_POOL),  # of Rails

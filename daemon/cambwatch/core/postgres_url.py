@@ -152,7 +152,7 @@ def _split(text: str) -> _Split:
         raise ValueError(f"must not hold #{ESCAPES}")
     authority, _, path = address.partition("/")
     if "@" in path + query:  # a slash or a question mark in the password; what follows may be the rest of it
-        raise ValueError(f"must not hold @ behind the host{ESCAPES}")
+        raise ValueError(f"must not have @ after the host{ESCAPES}")
     userinfo, _, hosts = authority.rpartition("@")
     user, _, password = userinfo.partition(":")
     try:
@@ -202,14 +202,11 @@ def _add(given: dict[str, str], name: str, value: str, mistakes: list[str], *, b
 
 def _unknown(name: str) -> str:
     if not _WORD.fullmatch(name):  # it may be a part of a password
-        return f"has a parameter that cambwatch does not know{ESCAPES}"
+        return f"has an unknown parameter{ESCAPES}"
     if close := get_close_matches(name.lower(), {known.lower(): known for known in PARAMETERS}, n=1):
         original = next(known for known in PARAMETERS if known.lower() == close[0])
-        return f"{name} is not a parameter that cambwatch knows (did you mean {original}?)"
-    return (
-        f"{name} is not a parameter that cambwatch knows: leave it out; "
-        "write a setting of the server as options=-c%20name%3Dvalue"
-    )
+        return f"{name} is not a known parameter (did you mean {original}?)"
+    return f"{name} is not a known parameter: remove it; write a server setting as options=-c%20name%3Dvalue"
 
 
 def _hosts(split: _Split, given: Mapping[str, str], default: str, mistakes: list[str]) -> tuple[Host, ...]:
@@ -228,7 +225,7 @@ def _hosts(split: _Split, given: Mapping[str, str], default: str, mistakes: list
         ports = given["port"].split(",")
     ports = ports * len(names) if len(ports) == 1 else ports
     if len(ports) != len(names):
-        mistakes.append(f"port names {len(ports)} ports for {len(names)} hosts")
+        mistakes.append(f"port has {len(ports)} ports for {len(names)} hosts")
         return ()
     if not any(names):
         mistakes.append(f"has no host: write {FORM}")
@@ -241,13 +238,13 @@ def _hosts(split: _Split, given: Mapping[str, str], default: str, mistakes: list
 def _host(written: str, mistakes: list[str]) -> str:
     name = unquote(written)
     if not name:
-        mistakes.append("has an empty host: look at the commas between the hosts")
+        mistakes.append("has an empty host: check the commas between the hosts")
     elif name.startswith("["):
         name = name[1:-1]
         if not _is_address(name):
-            mistakes.append("has brackets without an IPv6 address in them")
+            mistakes.append("has brackets without an IPv6 address")
     elif not name.startswith("/") and not _is_address(name) and not _HOST_NAME.fullmatch(name):
-        mistakes.append(f"has a host that cannot be one{ESCAPES}")
+        mistakes.append(f"has an invalid host name{ESCAPES}")
     return name
 
 

@@ -20,7 +20,7 @@ def explain_redirect(http_status: int, location: str | None, *, url: str) -> str
 
 def _where(location: str | None, url: str) -> str:
     if not location or not location.strip():
-        return "the answer does not say where it points to"
+        return "it has no Location header"
     ours = urlsplit(url)
     try:
         theirs = urlsplit(location.strip())
@@ -31,6 +31,6 @@ def _where(location: str | None, url: str) -> str:
         return "it points to something that is not a web address"
     if not host or host == ours.hostname:
         if theirs.scheme and theirs.scheme != ours.scheme.lower():
-            return f"it points to the same host by {theirs.scheme}"
-        return "it points to another path of the same host"
+            return f"it points to {theirs.scheme} on the same host"
+        return "it points to another path on the same host"
     return f"it points to {host}" if _HOST.fullmatch(host) else "it points to another host"

@@ -25,7 +25,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 
-from cambwatch.core.cutting import beginning
+from cambwatch.core.cutting import prefix_length
 from cambwatch.core.kinds import Kind, StatusShape
 from cambwatch.core.lenient_json import loads
 from cambwatch.core.model import (
@@ -196,7 +196,7 @@ def _reason(value: Json) -> str | None:
 def _word(value: Json) -> str | None:
     """As a value and not as a sentence: without an ellipsis."""
     words = one_line(value)
-    return None if words is None else words[: beginning(words, LONGEST_WORD, len)]
+    return None if words is None else words[: prefix_length(words, LONGEST_WORD, len)]
 
 
 def _run_id(value: Json) -> int | None:

@@ -59,7 +59,7 @@ class ReadAs(StrEnum):
     CAPPED = "capped"  # longer than LONGEST_RETRY_AFTER
 
 
-class Reading(NamedTuple):
+class PauseReading(NamedTuple):
     """
     How cambwatch understood a pause that is not meant as it is written.
 
@@ -72,7 +72,7 @@ class Reading(NamedTuple):
     read_as: ReadAs
 
 
-class AskedPause(NamedTuple):
+class RequestedPause(NamedTuple):
     """
     The pause that an answer asks for; *pause* None: it asks for none, or for none that makes sense.
 
@@ -80,7 +80,7 @@ class AskedPause(NamedTuple):
     """
 
     pause: timedelta | None = None
-    reading: Reading | None = None
+    reading: PauseReading | None = None
 
 
 # From, to, seconds to a step, meaning: a number in there is an instant of the years 2001 to 5138.
@@ -90,7 +90,7 @@ _INSTANTS = (
 )
 
 
-def retry_after(value: str | None, *, now: datetime) -> AskedPause:
+def retry_after(value: str | None, *, now: datetime) -> RequestedPause:
     """
     The pause that a Retry-After header asks for.
 
@@ -110,14 +110,14 @@ def retry_after(value: str | None, *, now: datetime) -> AskedPause:
     number = _number(text)
     if number is None:
         at = http_date(text)
-        return AskedPause() if at is None else _asked(text, (at - now).total_seconds())
+        return RequestedPause() if at is None else _asked(text, (at - now).total_seconds())
     for lowest, highest, step_s, read_as in _INSTANTS:
         if lowest <= number <= highest:
             return _asked(text, number * step_s - now.timestamp(), read_as)
     return _asked(text, number)
 
 
-def asked_pause(headers: Mapping[str, str], *, service: str, now: datetime) -> AskedPause:
+def requested_pause(headers: Mapping[str, str], *, service: str, now: datetime) -> RequestedPause:
     """
     The pause that an answer of *service*, a destination type, asks for with its *headers*.
 
@@ -136,7 +136,7 @@ def asked_pause(headers: Mapping[str, str], *, service: str, now: datetime) -> A
     reset = _asked(text, number)
     if value is None or _is_rounded_up(asked.pause, reset.pause):
         return reset
-    return AskedPause(reset.pause, Reading(_printable(value), min(number, _LONGEST_S), ReadAs.RESET_AFTER))
+    return RequestedPause(reset.pause, PauseReading(_printable(value), min(number, _LONGEST_S), ReadAs.RESET_AFTER))
 
 
 def quiet_after(headers: Mapping[str, str]) -> timedelta | None:
@@ -171,11 +171,11 @@ def _number(text: str) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _asked(text: str, seconds: float, read_as: ReadAs | None = None) -> AskedPause:
+def _asked(text: str, seconds: float, read_as: ReadAs | None = None) -> RequestedPause:
     if seconds > _LONGEST_S:
         seconds, read_as = _LONGEST_S, read_as or ReadAs.CAPPED
     pause = timedelta(seconds=seconds) if seconds >= 0 else None
-    return AskedPause(pause, Reading(_printable(text), max(seconds, 0.0), read_as) if read_as else None)
+    return RequestedPause(pause, PauseReading(_printable(text), max(seconds, 0.0), read_as) if read_as else None)
 
 
 def _is_rounded_up(pause: timedelta | None, exact: timedelta | None) -> bool:

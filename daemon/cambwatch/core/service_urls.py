@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from cambwatch.core.kinds import KINDS
-from cambwatch.core.placeholders import NotAValue, why_not_a_value
+from cambwatch.core.placeholders import ValueMistake, find_value_mistake
 
 CAMB = "https://client.camb.ai/apis"
 
@@ -64,16 +64,16 @@ _SPECIAL = (
         SERVICES["slack"].hosts,
         r"/(triggers|workflows)/.*",
         (
-            "starts a workflow in Slack: it expects variables of its own, and cambwatch cannot verify its answer; "
+            "starts a Slack workflow: it expects its own variables, and cambwatch cannot verify its answer; "
             "use an incoming webhook (https://hooks.slack.com/services/...), or type: webhook with a template for them"
         ),
     ),
     (
         _DISCORD,
         r".*/slack/?",
-        "ends with /slack, where Discord expects the form of Slack: leave /slack out, or use type: slack",
+        "ends with /slack, where Discord expects Slack's format: remove /slack, or use type: slack",
     ),
-    (_DISCORD, r".*/github/?", "ends with /github, where Discord expects the form of GitHub: leave /github out"),
+    (_DISCORD, r".*/github/?", "ends with /github, where Discord expects GitHub's format: remove /github"),
     (
         _CONNECTORS,
         r".*",
@@ -83,7 +83,7 @@ _SPECIAL = (
         ),
     ),
 )
-_UNFILLED = frozenset({NotAValue.TEMPLATE, NotAValue.EXAMPLE, NotAValue.CUT, NotAValue.NOTHING})
+_UNFILLED = frozenset({ValueMistake.TEMPLATE, ValueMistake.EXAMPLE, ValueMistake.CUT, ValueMistake.NOTHING})
 
 # What stands at the end of a URL that somebody copied out of an example request.
 _ENDPOINTS = frozenset(kind.status_path.partition("/{")[0].strip("/").rpartition("/")[2] for kind in KINDS.values()) | {
@@ -106,13 +106,13 @@ def doubt_about_camb(url: str) -> str | None:
     before, _, last = path.rpartition("/")
     ours = host == "camb.ai" or host.endswith(".camb.ai")
     if last in _ENDPOINTS and (ours or "/apis" in before):
-        return f"ends with /{last}, which cambwatch adds itself: leave it out"
+        return f"ends with /{last}, which cambwatch adds itself: remove it"
     if not ours:
         return None
     if host != "client.camb.ai":
-        return f"is not where Camb's API is: did you mean {CAMB}?"
+        return f"is not the base URL of Camb's API: did you mean {CAMB}?"
     if path != "/apis" or not _usual_port(parts):
-        return f"is not where Camb's API is, so that every task would seem unknown: did you mean {CAMB}?"
+        return f"is not the base URL of Camb's API, so Camb would answer 404 for every task: did you mean {CAMB}?"
     return None
 
 
@@ -125,22 +125,22 @@ def doubt_about_destination(kind: str, url: str, *, own_body: bool) -> str | Non
     parts = urlsplit(url)
     owner = next((name for name, service in SERVICES.items() if _usual_port(parts) and _at(parts, service.hosts)), None)
     if owner != kind and owner is not None:
-        return None if own_body else f"is a URL of {SERVICES[owner].name}: did you mean type: {owner}?"
+        return None if own_body else f"is a {SERVICES[owner].name} URL: did you mean type: {owner}?"
     service = SERVICES.get(kind)
     if service is None:
         return None
     if owner is None:
         return (
-            f"is not a URL of {service.name} ({service.usual}): cambwatch cannot verify what another server answers; "
-            "for another service use its own type, for a program use type: webhook"
+            f"is not a {service.name} URL ({service.usual}): cambwatch cannot verify the answers of another server; "
+            "use the type of that service, or type: webhook for a program"
         )
     for hosts, path, why in _SPECIAL:
         if _at(parts, hosts) and re.fullmatch(path, parts.path):
             return why
     if not re.fullmatch(service.path, parts.path):
-        return f"has not the path of an incoming webhook of {service.name} ({service.usual})"
-    if any(why_not_a_value(step) in _UNFILLED for step in parts.path.split("/") if step):
-        return f"holds a placeholder from an example: copy the whole URL that {service.name} shows"
+        return f"does not have the path of a {service.name} incoming webhook ({service.usual})"
+    if any(find_value_mistake(step) in _UNFILLED for step in parts.path.split("/") if step):
+        return f"contains a placeholder from an example: copy the whole URL that {service.name} shows"
     return None
 
 

@@ -16,7 +16,7 @@ from cambwatch.core.templates import TemplateError
 log = structlog.get_logger()
 
 
-def bug(error: Exception) -> str:
+def describe_bug(error: Exception) -> str:
     """Words on a bug of ours that are kept and shown: not the text of *error*, which may hold a secret."""
     return f"a bug in cambwatch ({type(error).__name__}): the log says more at delivery.broken; please report it"
 
@@ -50,4 +50,4 @@ def compose(delivery: Delivery, event: Event, destination: Destination, now: dat
         return Attempt(number, Outcome.PAYLOAD_REJECTED, took_ms=0, detail=f"the template: {error}")
     except Exception as error:  # a bug with one event must not take the others' lane with it
         log.exception("delivery.broken", destination=destination.name, delivery_id=delivery.id)
-        return Attempt(number, Outcome.OURS, took_ms=0, detail=bug(error))
+        return Attempt(number, Outcome.OURS, took_ms=0, detail=describe_bug(error))

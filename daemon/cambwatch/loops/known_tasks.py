@@ -14,7 +14,7 @@ TRY_AGAIN_S = 5.0  # while the database cannot be had
 log = structlog.get_logger()
 
 
-class KnownTaskBook(Protocol):
+class KnownTaskStore(Protocol):
     """Where it is written down."""
 
     async def note_known(self, numbers: Sequence[int]) -> None: ...
@@ -28,7 +28,7 @@ class KnownTasks:
     next answer. So a poll that leaves a known task pending writes nothing.
     """
 
-    def __init__(self, book: KnownTaskBook, *, alarm: Alarm) -> None:
+    def __init__(self, book: KnownTaskStore, *, alarm: Alarm) -> None:
         self._book = book
         self._alarm = alarm
         self._numbers: list[int] = []

@@ -19,7 +19,7 @@ from cambwatch.core.model import ACCEPTED, Attempt, Delivery, GiveUp, Outcome, P
 from cambwatch.core.owed import Owed, Tried, Turn
 from cambwatch.core.ramp import ConcurrencyRamp
 from cambwatch.loops.clock import Clock
-from cambwatch.loops.composing import bug, compose, compose_digest, joins
+from cambwatch.loops.composing import compose, compose_digest, describe_bug, joins
 from cambwatch.loops.health import Health
 from cambwatch.loops.pause_log import log_reading
 from cambwatch.loops.scheduler import Alarm
@@ -318,7 +318,7 @@ class Lane:
             return await self._sender.post(self._destination, message, number=number), True
         except Exception as error:  # a bug with one message must not take the others' lane with it
             log.exception("delivery.broken", destination=self._destination.name)
-            return Attempt(number, Outcome.OURS, took_ms=0, detail=bug(error)), False
+            return Attempt(number, Outcome.OURS, took_ms=0, detail=describe_bug(error)), False
 
     def _tried(self, delivery: Delivery, attempt: Attempt, together: int, *, now: datetime, chance: float) -> Tried:
         own = replace(attempt, number=delivery.attempts + 1, together=together)

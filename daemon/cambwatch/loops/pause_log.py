@@ -2,12 +2,12 @@
 
 import structlog
 
-from cambwatch.core.retry import LONGEST_RETRY_AFTER, Reading
+from cambwatch.core.retry import LONGEST_RETRY_AFTER, PauseReading
 
 log = structlog.get_logger()
 
 
-def log_reading(reading: Reading, **sender: str) -> None:
+def log_reading(reading: PauseReading, **sender: str) -> None:
     """Say how *reading* was understood, and whose answer it was: *sender* names an account or a destination."""
     fields = {**sender, "raw": reading.raw, "seconds": round(reading.seconds, 3), "read_as": reading.read_as}
     if reading.seconds >= LONGEST_RETRY_AFTER.total_seconds():  # nothing is sent for a day: an operator should know

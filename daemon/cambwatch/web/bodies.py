@@ -62,7 +62,7 @@ class Wish(BaseModel):
 
     kind: KindWord = Field(description="what Camb was asked to do; see GET /v1/kinds", examples=["text-to-voice"])
     task_id: TaskId = Field(
-        description="as Camb answered it; placeholders and values in quotes are refused",
+        description="the id that Camb returned; placeholders and values in quotes are refused",
         examples=["c8b8e3cd-ad17-4458-83ad-349432da117b"],
     )
     name: Line | None = Field(None, description="what people call it", examples=["Narrator"])

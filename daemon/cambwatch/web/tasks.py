@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from cambwatch.core import kinds
 from cambwatch.core.events import GroupComplete
 from cambwatch.core.model import Delivery, GroupState, Registered, Registration, Status, Task, TaskFilter, TaskKey
-from cambwatch.core.naming import check_known_task_id, hint_at_task_id
+from cambwatch.core.naming import check_known_task_id, explain_bad_task_id
 from cambwatch.web.bodies import Registrar
 from cambwatch.web.connections import read_body
 from cambwatch.web.problems import Mistake, ProblemError, unprocessable
@@ -224,7 +224,7 @@ def _key(request: web.Request) -> TaskKey:
 
 def _unknown(key: TaskKey) -> ProblemError:
     detail = f"nobody registered this task of kind {key.kind} for account {key.account[:64]}"
-    if hint := hint_at_task_id(key.task_id):
+    if hint := explain_bad_task_id(key.task_id):
         detail += f"; its task_id {hint}"
     return ProblemError(HTTPStatus.NOT_FOUND, detail)
 

@@ -25,15 +25,15 @@ def describe(error: BaseException, peer: str) -> str:
         case aiohttp.ServerDisconnectedError():
             return f"{peer} closed the connection without an answer"
         case aiohttp.ClientPayloadError():
-            return f"the answer of {peer} was cut off"
+            return f"the answer from {peer} was truncated"
         case aiohttp.ClientResponseError() if error.message.startswith(_TOO_LARGE):
             return too_large(peer)
         case aiohttp.ClientResponseError():
             return not_http(peer)
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | ValueError():
-            return "the configured URL is not one that a request can go to: check its host and port"
+            return "the configured URL cannot be requested: check its host and port"
         case TimeoutError():
-            return f"no answer of {peer} in time"
+            return f"no answer from {peer} in time"
         case aiohttp.ClientOSError(errno=None):  # "Can not write request body", wrapped around what broke
             return f"the connection to {peer} broke"
         case OSError():
@@ -43,12 +43,12 @@ def describe(error: BaseException, peer: str) -> str:
 
 def not_http(peer: str) -> str:
     """What *peer* answered with."""
-    return f"the answer of {peer} is no HTTP that we understand"
+    return f"the answer from {peer} is not valid HTTP"
 
 
 def too_large(peer: str) -> str:
     """What *peer* answered with."""
-    return f"the head of the answer of {peer} is larger than {LARGEST_HEAD >> 10} KB"
+    return f"the head of the answer from {peer} is larger than {LARGEST_HEAD >> 10} KB"
 
 
 def reason(error: BaseException) -> str:

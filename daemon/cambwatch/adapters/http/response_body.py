@@ -39,9 +39,9 @@ async def read_body(
                 chunks.append(chunk)
                 size += len(chunk)
     except TimeoutError:
-        trouble = "the body of the answer did not end in time"
+        trouble = "the response body did not end in time"
     except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError):
-        trouble = "the body of the answer was cut off"
+        trouble = "the response body was truncated"
     if trouble or size >= LONGEST_ANSWER:
         response.close()
     return b"".join(chunks), trouble

@@ -147,12 +147,12 @@ class HeadReader(asyncio.Protocol):
             return
         before, after = bytes(self._begun[: end - len(raw)]), bytes(self._begun[end:])
         self._stop_reading(keep=False)
-        mended = mend(raw)
+        normalized = normalize_content_length(raw)
         if line is not None and self._head is not None:
             self._head.complete(raw, int(line[1]))
-        if mended is not raw or (line is not None and line[1] in _BODILESS and announces_body(raw)):
+        if normalized is not raw or (line is not None and line[1] in _BODILESS and announces_body(raw)):
             self._inner.force_close()  # whoever writes such a head may count the bytes behind it in another way
-        for part in (before, mended, after):
+        for part in (before, normalized, after):
             if part:
                 self._pass_on(part)
 
@@ -196,7 +196,7 @@ class HeadReader(asyncio.Protocol):
         self._inner.resume_writing()
 
 
-def mend(head: bytes) -> bytes:
+def normalize_content_length(head: bytes) -> bytes:
     """
     *head* with one Content-Length at most, where the standards say which one counts; else *head* itself.
 

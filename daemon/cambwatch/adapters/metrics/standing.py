@@ -107,7 +107,7 @@ def families(standing: Standing, *, now: datetime) -> Iterator[Metric]:
         yield _gauge("filesystem_size_bytes", "The file system of the database.", standing.room.size)
         yield _gauge("filesystem_free_bytes", "What is left of that for us.", standing.room.free)
     yield CounterMetricFamily(
-        "cambwatch_log_lines_dropped", "Lines of the log that were not written.", value=standing.log_lines_dropped
+        "cambwatch_log_lines_dropped", "Log lines that were dropped.", value=standing.log_lines_dropped
     )
     yield from _of_process(standing.started_at)
 

@@ -15,7 +15,7 @@ from cambwatch.adapters.store.destinations import breakers, release, take_turn
 from cambwatch.adapters.store.rows import padded, us
 from cambwatch.adapters.store.schema import FRESH, REPEATED, WAITING, attempts, deliveries, events, lanes
 from cambwatch.core.breaker import Breaker
-from cambwatch.core.cutting import beginning
+from cambwatch.core.cutting import prefix_length
 from cambwatch.core.documents import from_document
 from cambwatch.core.model import Delivered, DeliveryState, GiveUp, RetryAt
 from cambwatch.core.owed import Due, Owed, Tried, Turn
@@ -161,7 +161,7 @@ def _cut(detail: str | None) -> str | None:
     if detail is None:
         return None
     words = detail.encode("utf-8", "replace").decode()
-    return words[: beginning(words, LONGEST_DETAIL, lambda part: len(part.encode()))]
+    return words[: prefix_length(words, LONGEST_DETAIL, lambda part: len(part.encode()))]
 
 
 @dataclass(frozen=True, slots=True)

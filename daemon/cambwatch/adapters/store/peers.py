@@ -15,8 +15,8 @@ from typing import Any, Self
 import structlog
 
 from cambwatch.adapters.store.postgres import PROBE_PAUSE_S
-from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServer, backend
-from cambwatch.adapters.store.postgres_trouble import shared_sessions
+from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServer, backend_pid
+from cambwatch.adapters.store.postgres_trouble import shared_sessions_error
 from cambwatch.core.nodes import News
 
 # The others are those whose tables are the same: two clusters may have a schema each in one database.
@@ -89,7 +89,7 @@ class ServerPeers:
         """Until the connection breaks."""
         async with asyncio.timeout(CONNECT_S):
             channel = str(await connection.fetchval(_CHANNEL))
-            session = await backend(connection)
+            session = await backend_pid(connection)
             await connection.add_listener(channel, self._take)
         connection.add_termination_listener(lambda _: self._some.set())  # so that it is noticed at once
         self.deaf()
@@ -124,8 +124,8 @@ class ServerPeers:
 
 async def _prove_own(connection: Any, session: int) -> None:
     """Raise StoreMisconfiguredError where *connection* no longer has the *session* in which it listens."""
-    if await backend(connection) != session:
-        raise shared_sessions()
+    if await backend_pid(connection) != session:
+        raise shared_sessions_error()
 
 
 def _messages(me: str, telling: list[News]) -> Iterator[str]:

@@ -15,7 +15,7 @@ import asyncpg
 
 from cambwatch.adapters.store import postgres_tls
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
-from cambwatch.adapters.store.postgres_trouble import shared_sessions, while_connecting
+from cambwatch.adapters.store.postgres_trouble import shared_sessions_error, while_connecting
 from cambwatch.core.postgres_parameters import SslMode
 from cambwatch.core.postgres_url import Host, Tls, parse
 
@@ -70,7 +70,7 @@ class PostgresServer:
             else:
                 self._hosts.sort(key=lambda other: other != host)
                 return connection
-        raise _none_of(refusals)
+        raise _combined(refusals)
 
     async def _ssl(self) -> dict[str, Any]:
         """The arguments of asyncpg for TLS; files are read each time, because a certificate may have been renewed."""
@@ -80,7 +80,7 @@ class PostgresServer:
         try:
             context = await asyncio.to_thread(postgres_tls.context, tls)
         except ValueError as error:
-            raise StoreMisconfiguredError(str(error), hint="look at store.url") from None
+            raise StoreMisconfiguredError(str(error), hint="correct store.url") from None
         if tls.mode.requires_tls:
             return {"ssl": context, "direct_tls": tls.direct}
         # Only asyncpg can go on without TLS, and then it makes a context by itself.
@@ -121,8 +121,8 @@ class PostgresServer:
         encoding, _ = await connection.fetchrow(_SET_UP, list(settings), list(settings.values()))
         if encoding != ENCODING:
             raise StoreMisconfiguredError(
-                f"the database has the encoding {encoding}, which cannot hold every name",
-                hint="make one in UTF-8 and name it in store.url: "
+                f"the database has the encoding {encoding}, which cannot store every name",
+                hint="create one in UTF-8 and set it in store.url: "
                 f"CREATE DATABASE cambwatch ENCODING '{ENCODING}' LOCALE 'C' TEMPLATE template0",
             )
 
@@ -138,7 +138,7 @@ def _files(tls: Tls) -> dict[str, str]:
     return {name: value for name, value in files.items() if value}
 
 
-def _none_of(refusals: list[tuple[Host, StoreUnavailableError]]) -> StoreUnavailableError:
+def _combined(refusals: list[tuple[Host, StoreUnavailableError]]) -> StoreUnavailableError:
     """Why no host can be used, in the words of each; what only an operator can change comes before what passes."""
     errors = [error for _, error in refusals]
     gravest = next((error for error in errors if isinstance(error, StoreMisconfiguredError)), errors[0])
@@ -165,21 +165,21 @@ async def refuse_shared_sessions(server: PostgresServer) -> None:
             if isinstance(error, StoreMisconfiguredError):
                 raise
             raise StoreUnavailableError(
-                f"a second connection cannot be had: {error.reason}",
-                hint="each node needs eight: look at max_connections, and at default_pool_size of pgbouncer",
+                f"cannot open a second connection: {error.reason}",
+                hint="each node needs eight: raise max_connections, or pgbouncer's default_pool_size",
             ) from error
         open_connections.callback(second.terminate)
         try:
             async with asyncio.timeout(server.connect_s):
-                before = await backend(first)
+                before = await backend_pid(first)
                 async with second.transaction():
-                    shared = before == await backend(second) or before != await backend(first)
+                    shared = before == await backend_pid(second) or before != await backend_pid(first)
         except Exception as error:  # as in connect()
             raise while_connecting(error) from error
     if shared:
-        raise shared_sessions()
+        raise shared_sessions_error()
 
 
-async def backend(connection: Any) -> int:
+async def backend_pid(connection: Any) -> int:
     """The process of the server that serves *connection*."""
     return int(await connection.fetchval("SELECT pg_catalog.pg_backend_pid()"))

@@ -98,11 +98,14 @@ _CA = "add the CA that issued it: sslrootcert=/path/to/ca.pem, or sslrootcert=sy
 _REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
     # Of OpenSSL: https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
     {
-        9: ("is not valid yet", "look at the clock of this machine, and at the server's certificate"),
-        10: ("has expired", "renew the server's certificate; it goes on by itself"),
-        3: ("cannot be looked up in the revocation list", "put the CA's current list into the file that sslcrl names"),
-        12: ("cannot be looked up: the revocation list has expired", "renew the file that sslcrl names"),
-        18: ("is self-signed", "name the certificate itself in sslrootcert"),
+        9: ("is not valid yet", "check the clock of this machine and the server's certificate"),
+        10: ("has expired", "renew the server's certificate; cambwatch retries by itself"),
+        3: (
+            "cannot be checked against the revocation list",
+            "write the CA's current list to the file that sslcrl names",
+        ),
+        12: ("cannot be checked: the revocation list has expired", "renew the file that sslcrl names"),
+        18: ("is self-signed", "set sslrootcert to the certificate itself"),
         19: ("was issued by a CA that is not trusted here", _CA),
         20: ("was issued by a CA that is not trusted here", _CA),
         21: ("was issued by a CA that is not trusted here", _CA),
@@ -119,7 +122,7 @@ _REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
 )
 
 
-def why_refused(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
+def explain_refused_certificate(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
     """What is wrong with the certificate of the server, and what to do."""
     said, hint = _REFUSALS.get(error.verify_code, (f"is refused: {error.verify_message}", _CA))
     return f"the server's certificate {said}", hint

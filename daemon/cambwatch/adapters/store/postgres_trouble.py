@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
-from cambwatch.adapters.store.postgres_tls import why_refused
+from cambwatch.adapters.store.postgres_tls import explain_refused_certificate
 
 CROSSED = {"40001", "40P01", "23505"}  # serialization_failure, deadlock_detected, unique_violation
 _PASSING = {"55P03", "57014"}  # lock_not_available, query_canceled: the next unit may fare better
@@ -21,15 +21,17 @@ _SHARED = {"42P05", "26000"}
 # What PostgreSQL says while connecting to a setting that it does not know, or that cannot have such a value.
 _BAD_SETTING = ("22", "42", "55P02")
 
-LOOK = "look whether PostgreSQL runs and can be reached with store.url; it goes on by itself"
-READS_ONLY = "PostgreSQL only reads, as during a failover: let store.url lead to the primary; it goes on by itself"
+LOOK = "check that PostgreSQL runs and that store.url reaches it; cambwatch retries by itself"
+READS_ONLY = (
+    "PostgreSQL is read-only, as during a failover: point store.url to the primary; cambwatch retries by itself"
+)
 _HINTS = {
-    "28": "look at the user and password in store.url (sslcert and sslkey, where a certificate is asked for), and at "
+    "28": "check the user and password in store.url (or sslcert and sslkey, if the server requires a certificate), and "
     "PostgreSQL's pg_hba.conf",
     "3D": "create the database that store.url names (createdb), or name another",
     "3F": "create the schema that store.url names, or name another",
     "42": "grant this user the right to create and change tables in the database",
-    "53": "PostgreSQL is out of room or connections: look at its disk and at max_connections; it goes on by itself",
+    "53": "PostgreSQL is out of disk space or connections: check its disk and max_connections; cambwatch retries",
     "25006": READS_ONLY,
 }
 
@@ -38,11 +40,11 @@ class PassingError(StoreUnavailableError):
     """One unit of work was in the way of somebody else's; the server is well."""
 
 
-def shared_sessions() -> StoreMisconfiguredError:
+def shared_sessions_error() -> StoreMisconfiguredError:
     """What a pooler in transaction or statement mode is to us."""
     return StoreMisconfiguredError(
         "a pooler between cambwatch and PostgreSQL gives the same session to several connections",
-        hint="LISTEN and prepared statements need a session of their own: connect to PostgreSQL itself (a hoster shows "
+        hint="LISTEN and prepared statements need a session of their own: connect to PostgreSQL directly (hosters show "
         "this as the direct connection), or to pgbouncer with pool_mode = session and server_reset_query = DISCARD ALL",
     )
 
@@ -77,9 +79,9 @@ def trouble_of(state: str, reason: str) -> StoreUnavailableError | None:
     if state in CROSSED:
         return None  # to be done again
     if state in _SHARED:
-        return shared_sessions()
+        return shared_sessions_error()
     if state in _PASSING:
-        return PassingError(reason, hint="somebody holds a lock in the database; it is tried again")
+        return PassingError(reason, hint="another session holds a lock in the database; cambwatch retries")
     if state.startswith(_BUGS) and state != _PERMISSION:
         return None
     return StoreUnavailableError(reason, hint=_HINTS.get(state, _HINTS.get(state[:2], LOOK)))
@@ -93,7 +95,7 @@ def state_of(error: DBAPIError) -> str:
 def crossed(error: BaseException) -> BaseException:
     """*error*; where others were in the way time and again, as trouble that passes."""
     if isinstance(error, DBAPIError) and state_of(error) in CROSSED - {"23505"}:
-        return PassingError(str(error.orig), hint="it is tried again")
+        return PassingError(str(error.orig), hint="cambwatch retries")
     return error
 
 
@@ -103,26 +105,26 @@ def while_connecting(error: Exception) -> StoreUnavailableError:
         case asyncpg.PostgresError():
             return _refused(error.sqlstate or "", str(error))
         case asyncpg.ClientConfigurationError():  # asyncpg's own defaults, such as an environment variable
-            return StoreMisconfiguredError(str(error), hint="put it right in store.url or in the environment")
+            return StoreMisconfiguredError(str(error), hint="correct it in store.url or in the environment")
         case asyncpg.TargetServerAttributeNotMatched():
-            return StoreUnavailableError("the server only reads", hint=READS_ONLY)
+            return StoreUnavailableError("the server is read-only", hint=READS_ONLY)
         case ssl.SSLCertVerificationError():
-            reason, hint = why_refused(error)
+            reason, hint = explain_refused_certificate(error)
             return StoreUnavailableError(reason, hint=hint)
         case ssl.SSLError():
             return StoreUnavailableError(
                 f"TLS fails: {error.reason or error}",
-                hint="look at sslcert and sslkey in store.url, and at the TLS settings of PostgreSQL or its pooler",
+                hint="check sslcert and sslkey in store.url, and the TLS settings of PostgreSQL or its pooler",
             )
         case ConnectionError() if "rejected SSL upgrade" in str(error):
             return StoreUnavailableError(
                 "the server does not support TLS",
-                hint="set ssl = on in PostgreSQL (client_tls_sslmode in pgbouncer), or use sslmode=disable within a "
+                hint="set ssl = on in PostgreSQL (client_tls_sslmode in pgbouncer), or use sslmode=disable in a "
                 "network that you trust",
             )
         case socket.gaierror():
             return StoreUnavailableError(
-                f"the name of the host cannot be resolved: {error.strerror}", hint=f"look at the host; {LOOK}"
+                f"the host name cannot be resolved: {error.strerror}", hint=f"check the host name; {LOOK}"
             )
         case TimeoutError():
             return StoreUnavailableError("the database does not answer", hint=LOOK)
@@ -132,10 +134,10 @@ def while_connecting(error: Exception) -> StoreUnavailableError:
 def _refused(state: str, reason: str) -> StoreUnavailableError:
     """What a server, or a pooler, means that refuses a connection."""
     if "statement pooling" in reason:
-        return shared_sessions()
+        return shared_sessions_error()
     if "unsupported startup parameter" in reason:
         hint = "leave options out of store.url, or name the parameter in pgbouncer's ignore_startup_parameters"
         return StoreMisconfiguredError(f"pgbouncer refuses a setting: {reason}", hint=hint)
     if state.startswith(_BAD_SETTING) and state not in {_PERMISSION, *_SHARED}:
-        return StoreMisconfiguredError(reason, hint="look at options in store.url")
+        return StoreMisconfiguredError(reason, hint="check options in store.url")
     return trouble_of(state, reason) or StoreUnavailableError(reason, hint=LOOK)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
-from cambwatch.core.cutting import ELLIPSIS, beginning
+from cambwatch.core.cutting import ELLIPSIS, prefix_length
 from cambwatch.core.results import is_link
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def fit(words: str, longest: int, *, escapes: Escapes = PLAIN, width: Callable[[
     whole = escape(words, escapes)
     if width(whole) <= longest:
         return whole
-    end = beginning(words, longest - width(ELLIPSIS), lambda part: width(escape(part, escapes)))
+    end = prefix_length(words, longest - width(ELLIPSIS), lambda part: width(escape(part, escapes)))
     return escape(words[:end], escapes) + ELLIPSIS
 
 
