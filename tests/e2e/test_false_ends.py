@@ -109,6 +109,17 @@ async def test_a_404_does_not_resume_a_paused_account(daemon, receivers, raw, mo
     assert resumed == ["account.paused", "account.resumed"]
 
 
+async def test_a_probe_of_a_paused_account_that_meets_a_gateway_ends_no_task(daemon, receivers, raw, monkeypatch):
+    monkeypatch.setattr("cambwatch.loops.account.PROBE_FIRST_S", 0.02)
+    monkeypatch.setattr("cambwatch.loops.account.PROBE_MAX_S", 0.02)
+    gateway = [Reply(502, b"bad gateway"), NO_SUCH_TASK, says({"status": "error"})]
+    raw.script("/apis/dub/t", KEY_REFUSED, *gateway * 9, ended("TIMEOUT"))
+    made = await daemon(configured(raw, receivers))
+    await watch(made.api, "dub", "t", deadline="100ms")
+    (data,) = await hear(receivers, "t")
+    assert data["status"] == "TIMEOUT"
+
+
 async def test_an_undecodable_byte_in_a_message_hides_no_end(daemon, receivers, raw):
     raw.script("/apis/dub/t", Reply(200, b'{"status": "ERROR", "run_id": null, "message": "caf\xe9 \xff"}'))
     made = await daemon(configured(raw, receivers))

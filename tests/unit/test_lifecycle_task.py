@@ -281,6 +281,16 @@ def test_a_refused_key_ends_nothing(http_status: int, at: datetime) -> None:
     assert step == PauseAccount(http_status, POLICY.interval)
 
 
+@pytest.mark.parametrize("at", [START + HOUR, START + DEADLINE, LAST_CALL, START + 100 * DEADLINE])
+@pytest.mark.parametrize("report", [SILENCE, Unknown(), Invalid(), Pending("ok"), DOUBTED])
+def test_while_the_key_is_refused_only_a_status_ends_a_task(report: Report, at: datetime) -> None:
+    """A probe that meets a gateway past the deadline would else end one task after the other."""
+    progress, refused = unasked(), Evidence(key_refused=True)
+    for _ in range(INVALID_TRIES):
+        assert isinstance(after(report, at=at, progress=progress, evidence=refused), PollAgain)
+    assert after(Pending(), at=START + DEADLINE, progress=progress, evidence=refused) == Conclude(Status.EXPIRED)
+
+
 def test_a_task_that_is_forbidden_alone_expires_at_its_deadline_with_the_reason() -> None:
     evidence, report = Evidence(forbidden_alone=True), Forbidden(403, "not your run")
     assert after(report, at=START, evidence=evidence) == PollAgain(POLICY.interval)

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from task_samples import START, pending, unasked
 
 from cambwatch.core.cadence import PollPolicy
-from cambwatch.core.evidence import NOTHING_PROVEN, Evidence
+from cambwatch.core.evidence import NOTHING_PROVEN, Evidence, is_status
 from cambwatch.core.lifecycle import DEADLINE_STRETCH, INVALID_TRIES, next_step, unconfirmed
 from cambwatch.core.model import (
     Conclude,
@@ -121,8 +121,10 @@ class WatchedTask(RuleBasedStateMachine):
                 ends = Status.EXPIRED if overdue and alone else None
             case Unavailable(_, wish):
                 ends = Status.EXPIRED if self.now >= self.last_call else None
+        waits = self.evidence.key_refused and not is_status(report)
+        ends = None if waits else ends
         assert (step.status if isinstance(step, Conclude) else None) == ends
-        if isinstance(step, PollAgain):
+        if isinstance(step, PollAgain) and not waits:
             asked_next = self.now + step.pause
             assert step.pause >= (wish or timedelta(0))
             # No poll passes over the deadline, nor over the last call, unless Camb wished it.

@@ -13,7 +13,7 @@ from typing import assert_never
 from cambwatch.core.breaker import pause_when_limited
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.destinations import Destination
-from cambwatch.core.evidence import NOTHING_PROVEN, Evidence
+from cambwatch.core.evidence import NOTHING_PROVEN, Evidence, is_status
 from cambwatch.core.model import (
     Attempt,
     Conclude,
@@ -141,9 +141,16 @@ def next_step(
     finished even when its deadline has passed meanwhile. Where Camb gives no answer at
     the deadline, it is polled for a tenth of the deadline's span longer, because
     "expired" would be wrong for what ended in an outage.
+
+    While the key is refused only a status ends a task: each probe of the paused account
+    would else end one more.
     """
     overdue = now >= task.deadline_at
     age = now - task.registered_at
+    if evidence.key_refused and not is_status(report) and not isinstance(report, Forbidden):
+        trouble = max(progress.failures, progress.unknown, 1)
+        wish = report.retry_after if isinstance(report, Unavailable) else None
+        return PollAgain(max(policy.pause_after_trouble(trouble, age=age, chance=chance), wish or timedelta(0)))
     match report:
         case Pending(word) if overdue:
             return Conclude(Status.EXPIRED, message=None if word is None else f"The last status was {word}")

@@ -12,13 +12,11 @@ from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.accounts import Account
 from cambwatch.core.cadence import PollPolicy
 from cambwatch.core.durations import Completion
-from cambwatch.core.evidence import NOTHING_PROVEN
+from cambwatch.core.evidence import NOTHING_PROVEN, is_status
 from cambwatch.core.lifecycle import Progress, next_step, unconfirmed
 from cambwatch.core.model import (
     Conclude,
     Confirm,
-    Forbidden,
-    Invalid,
     PauseAccount,
     Pending,
     PollAgain,
@@ -27,7 +25,6 @@ from cambwatch.core.model import (
     Step,
     Task,
     TaskKey,
-    Unknown,
 )
 from cambwatch.core.result_replies import ResultRead
 from cambwatch.core.turns import Turn
@@ -47,8 +44,6 @@ WISHED_PACE_S = 0.1  # of a poll that somebody waits for: it goes before those t
 STORE_AGAIN_S = (
     3.0  # until an end that could not be written is looked at again: a database that is back is used within 5 s
 )
-
-_REFUSALS = {Forbidden, Unknown, Invalid}  # what other answers of the account say something about
 
 log = structlog.get_logger()
 
@@ -306,7 +301,7 @@ class Poller:
             progress.word = report.word
             log.warning("task.word_unknown", kind=task.key.kind, task_id=task.key.task_id, word=report.word)
         policy, chance = self._cadence.policy(task), self._clock.chance()
-        evidence = lane.evidence.of(task.id, now_s=heard_s) if type(report) in _REFUSALS else NOTHING_PROVEN
+        evidence = NOTHING_PROVEN if is_status(report) else lane.evidence.of(task.id, now_s=heard_s)
         return next_step(task, progress, report, policy=policy, now=now, chance=chance, evidence=evidence)
 
     async def _act(self, watch: Watch, lane: AccountLane, step: Step) -> float:
