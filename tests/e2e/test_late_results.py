@@ -9,6 +9,8 @@ from events import PENDING, ended, hear, hook, says, settings, shown, watch
 from receivers import Receivers, Reply
 from structlog.testing import capture_logs
 
+from postgres_server import PostgresServer, new_database
+
 RESULT = {"audio_url": "https://cdn.example/a"}
 PAGE = Reply(403, b"<html>Forbidden</html>", {"content-type": "text/html"})
 PATIENCE_S = 15
@@ -78,6 +80,29 @@ async def test_a_missed_result_is_read_after_a_restart(daemon, receivers, raw, s
     raw.script("/dub-result/5", says(RESULT))
     made = await daemon(text)
     assert await result_of(made.api, "dub", "t") == RESULT
+    assert len(receivers.requests) == 1
+
+
+@pytest.fixture
+def postgres():
+    """The URL of a database that nodes can share."""
+    with PostgresServer() as server:
+        yield new_database(server.url())
+
+
+async def test_what_a_node_has_missed_that_is_gone_is_read_by_another(postgres, daemon, receivers, raw, soon):
+    raw.script("/dub/t", ended("SUCCESS", 5))
+    raw.script("/dub-result/5", Reply(503))
+    store = {"url": postgres, "lease": "2s"}
+    text = settings(camb={"base_url": raw.url}, store=store, destinations={"hook": hook(receivers)})
+    one = await daemon(text)
+    await watch(one.api, "dub", "t")
+    await hear(receivers, "t")
+    other = await daemon(text)
+    await one.stop()
+    raw.script("/dub-result/5", says(RESULT))
+    assert await result_of(other.api, "dub", "t") == RESULT
+    await other.stop()
     assert len(receivers.requests) == 1
 
 

@@ -127,3 +127,19 @@ async def test_every_link_of_a_result_can_be_followed_only_with_its_signature(ca
                     assert await answer.read()
                 async with anybody.get(link.split("?")[0]) as answer:
                     assert answer.status == 403
+
+
+async def test_a_result_can_be_late_and_large(camb):
+    """As a script prescribes: not ready yet in several forms, then right, and as large as it is wanted."""
+    replies = [
+        {"status": 202, "json": {}},
+        {"status": 204, "headers": {"Content-Type": "application/json"}},
+        {"status": 206, "json": {"audio_url": "https://a"}},
+        {"fault": "slow", "seconds": 0},
+    ]
+    camb.simulator.add_task("dub", "d", run_id=7, result_replies=replies, result_bytes=100_000)
+    answers = [await camb.get("/dub-result/7") for _ in range(5)]
+    assert [status for status, _ in answers] == [202, 204, 206, 200, 200]
+    assert answers[2][1] == {"audio_url": "https://a"}
+    assert len(json.dumps(answers[4][1])) >= 100_000
+    assert answers[4][1]["audio_url"].startswith("http")

@@ -82,28 +82,31 @@ class Api:
             state = self._state
             task_id = request.match_info["task_id"]
             task = state.find(path, task_id)
-            mishap: MishapReply | None = None
+            reply: AnswerReply | MishapReply | None = None
             if task is not None and task.replies:
-                match task.replies.pop():
-                    case AnswerReply() as reply:
-                        return _literally(reply)
-                    case MishapReply() as reply:
-                        mishap = reply
+                reply = task.replies.pop()
             elif state.shares:
                 chance = faults.chance(state.settings.seed, task_id, state.polls[task_id])
                 drawn = faults.draw(state.shares, chance=chance)
-                mishap = None if drawn is None else MishapReply(fault=drawn)
-            if mishap is not None:
-                answer = await faults.inflict(
-                    mishap, request, faults=state.faults, closing=self._closing, now=self._wall()
-                )
-                if answer is not None:
-                    return answer
+                reply = None if drawn is None else MishapReply(fault=drawn)
+            if reply is not None and (answer := await self._prescribed(reply, request)) is not None:
+                return answer
             if task is None:
                 return self._unknown(path)
             return web.json_response(self._status(task, request))
 
         return status
+
+    async def _prescribed(self, reply: AnswerReply | MishapReply, request: web.Request) -> web.Response | None:
+        """The answer that *reply* prescribes; None: the right one."""
+        match reply:
+            case AnswerReply():
+                return _literally(reply)
+            case MishapReply():
+                return await faults.inflict(
+                    reply, request, faults=self._state.faults, closing=self._closing, now=self._wall()
+                )
+        assert_never(reply)
 
     def _status(self, task: SimulatedTask, request: web.Request) -> Json:
         def project(run_id: int) -> Json:
@@ -167,9 +170,14 @@ class Api:
         async def result(request: web.Request) -> web.Response:
             run_id, wish = wishes.run_id(request), wishes.wish(request)
             run = self._run(kinds, run_id, language=wish.language)
+            replies = run.task.result_replies
+            if replies and (answer := await self._prescribed(replies.pop(), request)) is not None:
+                return answer
             match build(run, self._links(request), wish):
                 case File(content_type, body):
                     return web.Response(body=body, content_type=content_type)
+                case document if run.task.result_bytes:
+                    return web.json_response(results.padded(document, run.task.result_bytes))
                 case document:
                     return web.json_response(document)
 

@@ -10,6 +10,8 @@ from cambwatch.core import kinds
 from cambwatch.core.model import Json
 from cambwatch.simulator.settings import Mishap
 
+MOST_RESULT_BYTES = 1 << 28
+
 
 class Shape(StrEnum):
     """The forms in which status endpoints have been seen to answer."""
@@ -78,7 +80,8 @@ class TaskScript(BaseModel):
 
     It is PENDING for *after_seconds*, then *status* for ever; with the status
     PENDING it never ends. Any word is allowed as a status. *replies* answer the next
-    polls before all this. *request* is what the create call would have said; for
+    polls before all this, *result_replies* the next requests for its result, of which
+    *result_bytes* is the least size. *request* is what the create call would have said; for
     dub-alt-format it may hold run_id, language and output_format.
     """
 
@@ -94,6 +97,8 @@ class TaskScript(BaseModel):
     shape: Shape | None = None
     case: Literal["upper", "lower"] = "upper"
     replies: tuple[Reply, ...] = ()
+    result_replies: tuple[Reply, ...] = ()
+    result_bytes: int = Field(0, ge=0, le=MOST_RESULT_BYTES)
     request: dict[str, Json] = Field(default_factory=dict)
 
     @field_validator("kind")
@@ -117,4 +122,6 @@ class Script(TypedDict, total=False):
     shape: Shape | Literal["object", "string", "list", "statusless"] | None
     case: Literal["upper", "lower"]
     replies: Iterable[AnswerReply | MishapReply | Mapping[str, Json]]
+    result_replies: Iterable[AnswerReply | MishapReply | Mapping[str, Json]]
+    result_bytes: int
     request: Mapping[str, Json]

@@ -44,6 +44,8 @@ class SimulatedTask:
     lower_case: bool = False
     request: Mapping[str, Json] = field(default_factory=dict)
     replies: list[AnswerReply | MishapReply] = field(default_factory=list)  # the next one last
+    result_replies: list[AnswerReply | MishapReply] = field(default_factory=list)  # the same
+    result_bytes: int = 0
 
     def status_at(self, now_s: float) -> str:
         """The status word, in the case that the task was given."""
@@ -138,6 +140,8 @@ class State:
                 lower_case=script.case == "lower",
                 request=script.request,
                 replies=list(reversed(script.replies)),
+                result_replies=list(reversed(script.result_replies)),
+                result_bytes=script.result_bytes,
             )
         )
 
