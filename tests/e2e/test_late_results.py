@@ -64,7 +64,7 @@ async def test_a_missed_result_is_in_the_api_later(daemon, receivers, raw, soon,
         fetched = await line_of(logs, "result.fetched")
     assert (fetched["log_level"], fetched["kind"], fetched["task_id"]) == ("info", "dub", "t")
     missed = await line_of(logs, "result.missed")
-    assert (missed["log_level"], missed["hint"]) == ("warning", "cambwatch tries for one more hour")
+    assert (missed["log_level"], missed["hint"]) == ("warning", "cambwatch retries for one more hour")
     assert len(receivers.requests) == 1
     assert {request.method for request in raw.at("/dub-result/5")} == {"GET"}
 
@@ -147,7 +147,7 @@ async def test_what_camb_refuses_is_not_asked_for_again(daemon, receivers, raw, 
         (data,) = await hear(receivers, "t")
     assert (data["result"], data["result_pending"]) == (None, False)
     missed = await line_of(logs, "result.missed")
-    assert (missed["reason"], missed["hint"]) == ("HTTP 403: Not your run", "result_endpoint may give it")
+    assert (missed["reason"], missed["hint"]) == ("HTTP 403: Not your run", "read it at result_endpoint with your key")
     assert len(raw.at("/dub-result/5")) == 1
 
 

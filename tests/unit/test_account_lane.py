@@ -103,6 +103,16 @@ def test_results_spend_the_same_budget_and_come_first() -> None:
     assert one.take(2) is not None
 
 
+def test_a_request_that_would_come_too_late_spends_nothing() -> None:
+    """A thousand results that are due at once leave the polls their budget."""
+    one = lane(per_second=1)
+    assert [one.reserve(0, within_s=2.5) for _ in range(5)] == [0, 1, 2, None, None]
+    assert one.reserve(3, within_s=0) == 0
+    one.hold(60)
+    assert one.reserve(10, within_s=49) is None
+    assert one.reserve(10, within_s=50) == 50
+
+
 def test_idle_is_when_nothing_is_asked() -> None:
     """Whatever waits."""
     one = lane()

@@ -13,7 +13,7 @@ from cambwatch.core.formats.telling import tell
 ENDPOINT = "https://client.camb.ai/apis/dub-result/5"
 CHATS = sorted(FORMATS.keys() - {"webhook"})
 WHERE = f"`cambwatch show dub 6a1f0c9e` prints it, or GET {ENDPOINT}"
-SAID = f"The result could not be read yet. cambwatch tries for one more hour: {WHERE}"
+SAID = f"The result could not be read yet. cambwatch retries for one more hour: {WHERE}"
 
 
 def pending(**fields: object):
@@ -33,7 +33,7 @@ def test_a_chat_message_says_where_the_result_will_be(kind: str) -> None:
 def test_nobody_is_told_to_download_what_is_not_there() -> None:
     telling = tell(pending())
     assert telling.told == SAID
-    assert telling.advice == "Read the result later: cambwatch tries for one more hour"
+    assert telling.advice == "Read the result later: cambwatch retries for one more hour"
     assert tell(pending(result_pending=False)).advice == "Download the result"
     half = tell(pending(links=(Link("Audio", "https://cdn.example/a"),)))
     assert (half.advice, half.told == telling.told) == ("Download the result", True)

@@ -23,8 +23,7 @@ class TaskEnded:
     """
     A task reached the terminal *status* at *finished_at*.
 
-    *result_pending*: it has a result that could not be read in time, or not all of it,
-    and cambwatch tries on.
+    *result_pending*: cambwatch could not read the result, or all of it, in time, and retries.
     """
 
     account: str

@@ -1,21 +1,21 @@
 """
-What an answer of a result endpoint means.
+What a response of a result endpoint means.
 
-    answer                                              what it means
+    response                                            meaning
     2xx with a document (200, 201, 203, 206, ...)       ResultRead
-    202, 204, 205; 2xx without a body, with null, or    not ready yet: try again
-    with an object that only speaks of itself
-    2xx with anything else: HTML, text, a sound, half   try again
-    400, 401, 403, 410, 422 in Camb's own form          ResultRefused: it will say the same again
-    the same in any other form                          a gateway speaks: try again
-    429                                                 try again, and the account asks for less
-    404, 409, 425, 5xx, redirects, every other status   try again
-    no answer: timeout, connection, DNS, TLS            try again
+    202, 204, 205; 2xx with an empty body, null, or     not ready yet: retry
+    an object about itself
+    2xx with anything else: HTML, text, audio, a half   retry
+    400, 401, 403, 410, 422 in Camb's form              ResultRefused: Camb would refuse again
+    the same statuses in any other form                 a gateway answers: retry
+    429                                                 retry, and slow the account down
+    404, 409, 425, 5xx, redirects, every other status   retry
+    none: timeout, connection, DNS, TLS                 retry
 
-404 is tried again in whatever form: clients have seen it for results that "might not be ready
-yet" (Camb's n8n node). An object that only speaks of itself is such as `{"status": "PENDING"}`,
-`{"message": "no Route matched"}` or `{"detail": "..."}`, which gateways send with 200 too.
-Whatever is tried again is Unavailable, with the Retry-After that came with it.
+cambwatch retries a 404 in every form, because clients have seen it for results that "might not
+be ready yet" (Camb's n8n node). An object about itself is `{"status": "PENDING"}`,
+`{"message": "no Route matched"}` or `{"detail": "..."}`: gateways send those with 200 too.
+"Retry" is Unavailable, with the Retry-After of the response. refusals.py says which form is Camb's.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from cambwatch.core.results import LinkCollector, links, trimmed
 from cambwatch.core.retry import retry_after
 from cambwatch.core.text import one_line
 
-LONGEST_DOCUMENT = 8 << 20  # bytes that are read as a document; of a larger one the links are kept, see result_scan
+LONGEST_DOCUMENT = 8 << 20  # bytes; of a larger result cambwatch keeps the links, see result_scan.py
 
 NOT_READY = frozenset({202, 204, 205})
 REFUSED = frozenset({400, 401, 403, 410, 422})
@@ -40,7 +40,7 @@ _OF_ITSELF = frozenset({"status", "message", "detail", "error", "code", "run_id"
 
 @dataclass(frozen=True, slots=True)
 class ResultRead:
-    """A result as it can be stored and sent, see results.trimmed(), and the links of the whole of it."""
+    """A result as results.trimmed() leaves it, never null, and the links of the whole result."""
 
     document: Json
     links: tuple[Link, ...] = ()
@@ -48,7 +48,7 @@ class ResultRead:
 
 @dataclass(frozen=True, slots=True)
 class ResultRefused:
-    """Camb itself says that this result cannot be had; *detail* is for people, and never empty."""
+    """Camb itself refuses this result; *detail* is for people and never empty."""
 
     detail: str
 
@@ -58,9 +58,9 @@ ResultReply = ResultRead | ResultRefused | Unavailable
 
 def read_result(http_status: int, body: bytes, *, wish: str | None, now: datetime) -> ResultReply:
     """
-    What the answer to a request for a result says; *wish* is its Retry-After header.
+    What the response of a result endpoint means; *wish* is its Retry-After header.
 
-    Total: any status and any body have a reply, and none raises.
+    Total: every status and every body has a reply, and none raises.
     """
     asked = retry_after(wish, now=now)
     if http_status in REFUSED:
@@ -92,7 +92,7 @@ def _read_success(http_status: int, body: bytes) -> ResultRead | Unavailable:
 
 
 def merged(read: Sequence[ResultRead]) -> ResultRead | None:
-    """One result of the documents *read*: the keys of all of them, or the first where one is not an object."""
+    """One result of several: an object with the keys of all, or the first where one is not an object."""
     if len(read) < 2:
         return read[0] if read else None
     if not all(isinstance(one.document, dict) for one in read):

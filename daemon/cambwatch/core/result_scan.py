@@ -1,12 +1,12 @@
 """
-The links of a result that is too large to be held in memory, found while its bytes come in.
+Finds the links of a result that is too large for memory while its bytes arrive.
 
-A streaming JSON parser, such as ijson, hands over each string as a whole, and the transcript
-of a film may be one string of 60 MB. This scan holds no string that is longer than a link can
-be: what it remembers are the brackets that are open and the last key within each.
+A streaming JSON parser, such as ijson, holds each string as a whole, and the transcript of a
+film may be one string of 60 MB. This scan holds no string that is longer than a link can be.
+It keeps the open brackets and the last key in each of them.
 
-It reads JSON and does not prove it: of what is not JSON it notices a first character that
-begins no object, list or text, brackets that do not match, and an end before the document's.
+The scan does not validate JSON. It rejects a document that starts with anything but an object,
+a list or a string, brackets that do not match, and a document that ends too early.
 """
 
 import json
@@ -17,12 +17,12 @@ from cambwatch.core.result_replies import ResultRead
 from cambwatch.core.results import DOWNLOAD, LONGEST_URL, PREVIEW, SPOKEN, LinkCollector, Place, below, is_link
 
 SLICE = 32 * 1024
-"""Bytes for one feed(): about 2 ms of work on a common machine, 30 ms where every byte is a bracket."""
+"""Bytes for one feed(): about 2 ms of CPU, or 30 ms where every byte is a bracket."""
 
-DEEPEST_SCAN = 1000  # levels; json.loads() takes no more either
+DEEPEST_SCAN = 1000  # levels; json.loads() has the same limit
 LONGEST_TOKEN = 12 * LONGEST_URL + 2  # bytes of the longest link, if each character is written as two \uXXXX
 
-# Brackets, keys with their colon, and texts. The last text of a slice may go on in the next one.
+# Brackets, keys with their colon, and strings. The last string of a slice may continue in the next one.
 _TOKEN = re.compile(rb'[{}\[\]]|"(?:[^"\\]++|\\.)*+(?:"[ \t\r\n]*+:?|\\?\Z)', re.DOTALL)
 _KEY = re.compile(rb'"(?:[^"\\]++|\\.)*+"[ \t\r\n]*+:', re.DOTALL)
 _CLOSED = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -35,21 +35,21 @@ _CLOSING = {ord("}"): ord("{"), ord("]"): ord("[")}
 
 
 class LinkScan:
-    """Feed it the body in slices of SLICE bytes, the last of what is left, then ask for result()."""
+    """Takes the body in slices of SLICE bytes by feed(), then gives its result()."""
 
     def __init__(self) -> None:
         self.size = 0
-        """Bytes that it was fed."""
+        """Bytes taken in so far."""
         self.broken = False
-        """Whether it is known that this is not JSON: the rest need not be read."""
+        """Whether this is not JSON; then the rest need not be read."""
         self._found = LinkCollector()
-        self._rest = b""  # the end of the last slice, which may be a part of a text
-        self._skipping = False  # the text at the end of the last slice is too long for a link
+        self._rest = b""  # the end of the last slice: a string that may continue
+        self._skipping = False  # inside a string that is too long for a link
         self._begun = False
         self._done = False  # the document has ended
-        self._open: list[int] = []  # brackets
-        self._keys: list[bytes] = []  # the last in each of them, as it came; empty in a list
-        self._numbers: list[int] = []  # links so far in each of them
+        self._open: list[int] = []  # the open brackets
+        self._keys: list[bytes] = []  # the last key in each of them, as it came; empty in a list
+        self._numbers: list[int] = []  # the number of links in each of them
 
     def feed(self, data: bytes) -> None:
         """Take in the next bytes."""
@@ -69,10 +69,10 @@ class LinkScan:
 
     def result(self, *, announced: int | None, longest: int, whole: bool) -> ResultRead | Unavailable:
         """
-        A marker in place of the document, with the links found; Unavailable where it is not JSON.
+        The links, and a marker in place of the document; Unavailable where this is not JSON.
 
-        *announced* is the size that the answer names, *longest* how many bytes of a result
-        are read as a document. *whole* is False where the body was not read to its end.
+        *announced* is the Content-Length, *longest* the size up to which a result is kept as
+        a document. *whole* is False where the body was not read to its end.
         """
         if self._rest and _CLOSED.fullmatch(self._rest):
             self._take([self._rest])
@@ -91,7 +91,7 @@ class LinkScan:
         return ResultRead(marker, links)
 
     def _begins(self, data: bytes) -> bool:
-        """Whether the document begins in *data*; what comes before it is dropped."""
+        """Whether the document begins in *data*."""
         start = data.removeprefix(_BOM).lstrip(_SPACE)
         if not start or (_BOM.startswith(data) and data != _BOM):
             self._rest = data if data != _BOM and _BOM.startswith(data) else b""  # it may be cut in two
@@ -101,7 +101,7 @@ class LinkScan:
         return not self.broken
 
     def _keep(self, text: bytes) -> None:
-        """Keep the last text of a slice for the next, which says whether it is a key, or where it ends."""
+        """Keep the last string of a slice: the next slice shows where it ends and whether it is a key."""
         if closed := _CLOSED.match(text):
             self._rest = closed.group()
         elif len(text) <= LONGEST_TOKEN:
@@ -111,7 +111,7 @@ class LinkScan:
             self._rest = text[_end_of_text(text, 1) :]  # nothing, or the first half of an escape
 
     def _skip(self, data: bytes) -> bytes:
-        """*data* from the end of the text in which it begins, with an empty one in the place of that."""
+        """*data* after the string that it continues, with an empty string in place of that one."""
         end = _end_of_text(data, 0)
         if data[end : end + 1] != b'"':
             self._rest = data[end:]
@@ -123,7 +123,7 @@ class LinkScan:
         for token in tokens:
             first = token[0]
             if self._done:
-                self.broken = True  # something follows the document
+                self.broken = True  # more than one document
                 return
             if first == _QUOTE:
                 if token[-1] == _COLON:
@@ -164,13 +164,13 @@ class LinkScan:
 
 
 def _end_of_text(data: bytes, start: int) -> int:
-    """Where the text ends whose inside begins at *start*: at a quote, a backslash without its character, or the end."""
+    """The end of the string whose content begins at *start*: a quote, an incomplete escape, or the end of *data*."""
     inside = _INSIDE.match(data, start)
     return inside.end() if inside else start
 
 
 def _text(token: bytes) -> str | None:
-    """What *token* says, which is a text in quotes; None where it is not valid."""
+    """The string that *token* encodes; None where it is not valid JSON."""
     try:
         text = json.loads(token)
     except ValueError:

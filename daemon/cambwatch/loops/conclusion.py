@@ -30,8 +30,8 @@ HearGroup = Callable[[GroupComplete], Sequence[str]]
 """Which destinations hear that a group is complete."""
 
 
-class ResultPlaces(ResultSource, Protocol):
-    """Where results are read, and which URL says so."""
+class ResultApi(ResultSource, Protocol):
+    """Camb's result endpoints."""
 
     def endpoint(self, account: str, request: ResultRequest) -> str | None: ...
 
@@ -44,8 +44,8 @@ class TaskBook(Protocol):
     ) -> list[str] | None: ...
 
 
-class LateBook(Protocol):
-    """What reads results that were missed."""
+class MissedResults(Protocol):
+    """Retries missed results in the background."""
 
     def add(self, ended: Task, *, half: bool) -> None: ...
 
@@ -53,9 +53,9 @@ class LateBook(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Fetched:
     """
-    What reading a result has brought: *missed* says why something of it is missing.
+    The outcome of reading a result. *missed* says why a part of it is missing.
 
-    *later*: it may come yet, and to ask for it again costs nothing. *cut*: a stop has ended the reading.
+    *later*: the missing part may still come, and reading it is free. *cut*: a stop ended the reading.
     """
 
     result: ResultRead | None = None
@@ -65,8 +65,8 @@ class _Fetched:
 
 
 @dataclass(slots=True)
-class _Reading:
-    """A request for a part of the result, and the last answer to it."""
+class _Part:
+    """One of the requests that together read a result, and the last reply to it."""
 
     request: ResultRequest
     reply: ResultReply | None = None
@@ -77,17 +77,17 @@ class Concluder:
 
     def __init__(
         self,
-        source: ResultPlaces,
+        source: ResultApi,
         book: TaskBook,
         *,
         hear: Hear,
         owed: Callable[[Iterable[str]], None],
         endings: Endings,
-        late: LateBook | None,
+        late: MissedResults | None,
         clock: Clock,
         repeat_alt_format: bool,
     ) -> None:
-        """*late* None: results are not fetched at all. *repeat_alt_format*: also those that are read by a POST."""
+        """With *late* None, no results are read. *repeat_alt_format* allows the POST of dub-alt-format."""
         self._source = source
         self._book = book
         self._hear = hear
@@ -96,30 +96,30 @@ class Concluder:
         self._clock = clock
         self._late = late
         self._repeat_alt_format = repeat_alt_format
-        self._reading: set[asyncio.Timeout] = set()
+        self._limits: set[asyncio.Timeout] = set()  # of the results that are being read
         self._stopping = False
 
     def stop(self) -> None:
         """
-        Read no results any more: what is being read is given up, but for a POST, which may be billed.
+        Stop reading results at once, except by a POST, which may be billed.
 
-        A task whose result is missing by then stays pending. Nobody is told before the next
-        start anyway, and its poll then finds the end again, with the result.
+        A task whose result is missing then stays pending. No notification goes out before the
+        next start anyway, and the first poll after it finds the same status.
         """
         self._stopping = True
         now_s = asyncio.get_running_loop().time()
-        for reading in self._reading:
-            reading.reschedule(now_s)
+        for limit in self._limits:
+            limit.reschedule(now_s)
 
     def confirmable(self, task: Task, run_id: int) -> bool:
-        """Whether the result of a run can be asked for at all."""
+        """Whether an endpoint gives the result of the run."""
         return bool(self._requests(task, run_id))
 
     async def confirm(self, task: Task, run_id: int, lane: AccountLane) -> ResultRead | None:
         """
-        The result of a run, if it is there: that is how the task is known to have ended.
+        The result of a run, if it is there: that proves that the task has ended.
 
-        Asks once, because the next poll asks again. Spends the account's budget.
+        Makes one request, because the next poll makes another. Spends the account's budget.
         """
         return (await self._fetch(task, run_id, lane, once=True)).result
 
@@ -127,11 +127,11 @@ class Concluder:
         self, task: Task, progress: Progress, step: Conclude, lane: AccountLane, *, result: ResultRead | None = None
     ) -> bool:
         """
-        Fetch the result unless *result* is it, commit the end of *task*, and wake who waits for it.
+        Read the result unless *result* is given, commit the end of *task*, and wake those who wait for it.
 
-        False when the task was closed meanwhile by somebody else, or a stop cut the reading
-        of its result: then it stays pending. Raises what the store raises; then nothing was
-        written, and the task is to be asked for again.
+        False when another node or a client closed the task meanwhile, or when a stop ended the
+        reading of its result; in that case the task stays pending. Raises what the store
+        raises; then nothing was written, and the task has to be polled again.
         """
         finished_at = self._clock.now()
         fetched = _Fetched(result)
@@ -187,7 +187,7 @@ class Concluder:
         return result_requests(KINDS[task.key.kind], run_id, task.extra, repeat_alt_format=self._repeat_alt_format)
 
     def _miss(self, ended: Task, fetched: _Fetched) -> None:
-        follows = "cambwatch tries for one more hour" if fetched.later else "result_endpoint may give it"
+        follows = "cambwatch retries for one more hour" if fetched.later else "read it at result_endpoint with your key"
         log.warning(
             "result.missed", kind=ended.key.kind, task_id=ended.key.task_id, reason=fetched.missed, hint=follows
         )
@@ -195,39 +195,38 @@ class Concluder:
             self._late.add(ended, half=fetched.result is not None)
 
     async def _fetch(self, task: Task, run_id: int | None, lane: AccountLane, *, once: bool = False) -> _Fetched:
-        """
-        The result of a run, read in at most RESULT_TIME_S; several documents are merged into one.
-
-        What could not be had by then is not waited for; nor is what Camb will not give before.
-        """
-        parts = [_Reading(request) for request in self._requests(task, run_id)]
+        """Read the result of a run in at most RESULT_TIME_S; several documents become one."""
+        parts = [_Part(request) for request in self._requests(task, run_id)]
         if not parts:
             return _Fetched()
+        if self._stopping:
+            return _Fetched(missed="cambwatch is stopping", cut=True)
+        free = all(part.request.method == "GET" for part in parts)
         account, until_s = task.key.account, self._clock.monotonic() + RESULT_TIME_S
         try:
-            async with asyncio.timeout(0 if self._stopping else RESULT_TIME_S) as limit:
-                if all(part.request.method == "GET" for part in parts):
-                    self._reading.add(limit)
+            async with asyncio.timeout(RESULT_TIME_S) as limit:
+                if free:
+                    self._limits.add(limit)
                 if len(parts) == 1:
                     await self._read(parts[0], account, lane, once=once, until_s=until_s)
                 else:
-                    # Together, so that one which is not to be had leaves time for the other.
+                    # Concurrently, so that one that fails leaves time for the other.
                     async with asyncio.TaskGroup() as group:
                         for part in parts:
                             group.create_task(self._read(part, account, lane, once=once, until_s=until_s))
         except TimeoutError:
             pass
         finally:
-            self._reading.discard(limit)
+            self._limits.discard(limit)
         missing = [part for part in parts if not isinstance(part.reply, ResultRead)]
         result = merged([part.reply for part in parts if isinstance(part.reply, ResultRead)])
         if not missing:
             return _Fetched(result)
         later = any(part.request.method == "GET" and not isinstance(part.reply, ResultRefused) for part in missing)
-        return _Fetched(result, _why(missing[0].reply), later=later, cut=self._stopping)
+        return _Fetched(result, _why(missing[0].reply), later=later, cut=self._stopping and free)
 
-    async def _read(self, part: _Reading, account: str, lane: AccountLane, *, once: bool, until_s: float) -> None:
-        """Ask for *part* until it has an answer that stays, or there is no time for another try."""
+    async def _read(self, part: _Part, account: str, lane: AccountLane, *, once: bool, until_s: float) -> None:
+        """Request *part* until its reply is final or no time is left for a retry."""
         tries = 0
         while True:
             part.reply = await ask_once(self._source, account, part.request, lane, clock=self._clock, until_s=until_s)
@@ -268,7 +267,7 @@ class Concluder:
 
 
 def _why(reply: ResultReply | None) -> str:
-    """Why there is no result, for people."""
+    """Why there is no result, in words for the log."""
     match reply:
         case ResultRefused(detail):
             return detail

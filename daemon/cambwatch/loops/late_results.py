@@ -1,10 +1,10 @@
 """
-Reads results that were missed when their task ended, so that the API and the command line show them later.
+Retries missed results in the background, so that the API and the command line show them later.
 
-A message is sent once, without its result if need be; this never sends another. One request
-at a time for each account, between which others come first. Which results are missing, the
-database knows: after a restart, or when more are missing than are held in memory, they are
-found there.
+This sends no notification: the one for the task went out without the result. Each account
+has one request under way at most, and spends a quarter of its budget here. The database
+knows which results are missing, so a restart finds them, and so do accounts that miss more
+than fit into memory.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from cambwatch.loops.clock import Clock
 from cambwatch.loops.result_asking import ResultSource, ask_once
 from cambwatch.loops.scheduler import Alarm
 
-MARGIN = timedelta(minutes=1)  # by which an end may be written down later than one that came after it
-STORE_AGAIN_S = 10.0
+MARGIN = timedelta(minutes=1)  # a task may be committed so much later than another that ended after it
+STORE_AGAIN_S = 10.0  # until the next try, when the database was unavailable
 
 _KINDS = frozenset(kind.name for kind in KINDS.values() if any(call.method == "GET" for call in kind.results))
 
 log = structlog.get_logger()
 
 
-class LateResultBook(Protocol):
-    """Where it stands which results are missing."""
+class MissedStore(Protocol):
+    """The tasks without a result."""
 
     async def missed(
         self, since: Since, *, kinds: frozenset[str], accounts: frozenset[str], most: int
@@ -48,23 +48,23 @@ class LateResultBook(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Missed:
-    """*half*: a part of its result is there. *until_s* is when cambwatch gives up."""
+    """A task without its result. *half*: a part is stored. The retries end at *until_s*."""
 
     task: Task
     requests: tuple[ResultRequest, ...]
     until_s: float
     half: bool
     tries: int = 0
-    why: str = "no try was possible"
+    why: str = "no request was possible"
 
 
 class LateResults:
-    """Tries for LATE_FOR after the end of a task, with growing pauses, to read the result that was missed."""
+    """Retries each missed result until LATE_FOR after the end of its task, with growing pauses."""
 
     def __init__(
         self,
         source: ResultSource,
-        book: LateResultBook,
+        book: MissedStore,
         *,
         accounts: Mapping[str, Account],
         lane: Callable[[str], AccountLane],
@@ -82,12 +82,12 @@ class LateResults:
         self._missed: dict[int, _Missed] = {}
         self._due: dict[str, list[tuple[float, int]]] = {name: [] for name in accounts}
         self._workers: dict[str, asyncio.Task[None]] = {}
-        self._look_from: Since | None = None  # behind it the database may have some that are not in mind
+        self._look_from: Since | None = None  # after it the database may have some that are not in memory
         self._stopping = False
         self.look()
 
     def add(self, ended: Task, *, half: bool) -> None:
-        """The result of *ended* was missed, or with *half* a part of it; its end is committed."""
+        """Retry the result of *ended*, whose end is committed; with *half*, a part of the result is stored."""
         at = ended.finished_at or self._clock.now()
         if self._look_from is None and len(self._missed) < MOST_LATE:
             self._take(ended, half=half)
@@ -96,12 +96,12 @@ class LateResults:
         self._kick.set()
 
     def look(self) -> None:
-        """Some may be missing that nobody else tries to read, as after a start, or when another node is gone."""
+        """Look in the database for missed results, as after a start or when another node is gone."""
         self._look_from = Since(self._clock.now() - LATE_FOR)
         self._kick.set()
 
     async def run(self) -> None:
-        """Read what is missing until stop() is called."""
+        """Retry until stop() is called."""
         try:
             while not self._stopping:
                 self._kick.clear()
@@ -114,7 +114,7 @@ class LateResults:
             await self._cancel()
 
     def stop(self) -> None:
-        """Ask for nothing more, and give up what is under way: it is found again after the next start."""
+        """End all retries at once; the next start continues them."""
         self._stopping = True
         self._kick.set()
 
@@ -125,7 +125,7 @@ class LateResults:
         await asyncio.gather(*workers, return_exceptions=True)
 
     async def _look_up(self, since: Since) -> bool:
-        """Have those in mind that come after *since*, up to MOST_LATE; False where the database cannot be had."""
+        """Load those after *since* into memory, up to MOST_LATE; False where the database is unavailable."""
         most = MOST_LATE - len(self._missed)
         try:
             found = await self._book.missed(since, kinds=_KINDS, accounts=frozenset(self._due), most=most)
@@ -141,7 +141,7 @@ class LateResults:
         return True
 
     def _take(self, task: Task, *, half: bool) -> None:
-        # Without the POST that repeats a conversion: whoever is not looking at it must not pay for it.
+        # Never the POST that repeats a conversion: it may be billed.
         requests = result_requests(KINDS[task.key.kind], task.run_id, task.extra, repeat_alt_format=False)
         now = self._clock.now()
         left_s = ((task.finished_at or now) + LATE_FOR - now).total_seconds()
@@ -155,7 +155,7 @@ class LateResults:
         heapq.heappush(self._due[missed.task.key.account], (due_s, missed.task.id))
 
     def _start_due(self) -> None:
-        """Let a worker begin for each account that has something due, and see to it that we are woken for the next."""
+        """Start a worker for each account that has a retry due, and set the alarm for the next one."""
         now_s = self._clock.monotonic()
         for account, due in self._due.items():
             if not due or account in self._workers:
@@ -167,7 +167,7 @@ class LateResults:
             self._workers[account] = worker
 
     async def _work(self, account: str) -> None:
-        """Read what is due, one after the other."""
+        """Make the due retries of *account*, one after the other."""
         due = self._due[account]
         try:
             while due and due[0][0] <= self._clock.monotonic():
@@ -185,7 +185,7 @@ class LateResults:
         except StoreUnavailableError as error:
             log.warning("store.unavailable", undone="result", kind=task.key.kind, task_id=task.key.task_id,
                         error=str(error))  # fmt: skip
-        except Exception:  # one task's trouble must not end the work on the others
+        except Exception:  # a bug with one task must not stop the others
             pause_s = late_pause_s(missed.tries, retry_after=None, chance=0)
             log.exception("task.postponed", kind=task.key.kind, task_id=task.key.task_id, seconds=pause_s)
         if pause_s < 0:
@@ -194,13 +194,13 @@ class LateResults:
             self._put(missed, pause_s)
 
     async def _step(self, missed: _Missed) -> float:
-        """Try once; returns the seconds until the next try, negative: there is none."""
+        """Retry once; returns the seconds until the next retry, negative: there is none."""
         now_s = self._clock.monotonic()
         if now_s >= missed.until_s:
             return self._give_up(missed, missed.why)
         account = missed.task.key.account
         silence_s = self._lane(account).silence_s(now_s)
-        if silence_s > 0:  # of the key, so it is no try
+        if silence_s > 0:  # the account is paused: this does not count as a retry
             return silence_s
         replies = [await self._ask(account, request) for request in missed.requests]
         missed.tries += 1
@@ -208,7 +208,7 @@ class LateResults:
         again = next((reply for reply in replies if isinstance(reply, Unavailable)), None)
         if read is not None and (again is None or not missed.half):
             written = await self._book.write(missed.task, read.document, half=missed.half)
-            if not written:  # the task is gone or registered again, or another node was faster
+            if not written:  # the task was deleted or registered again, or another node was faster
                 return -1
             missed.half = True
         if again is not None:
@@ -224,7 +224,7 @@ class LateResults:
         return await ask_once(self._source, account, request, self._lane(account), clock=self._clock, until_s=until_s)
 
     def _give_up(self, missed: _Missed, why: str) -> float:
-        self._log("warning", "result.given_up", missed, reason=why, hint="result_endpoint may give it, with your key")
+        self._log("warning", "result.given_up", missed, reason=why, hint="read it at result_endpoint with your key")
         return -1
 
     def _log(self, level: str, event: str, missed: _Missed, **more: str) -> None:

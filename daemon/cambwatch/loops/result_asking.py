@@ -1,4 +1,4 @@
-"""One request for a result, within what the account allows."""
+"""One request to a result endpoint, within the limits of the account."""
 
 import asyncio
 from typing import Protocol
@@ -13,7 +13,7 @@ from cambwatch.loops.pause_log import log_reading
 
 
 class ResultSource(Protocol):
-    """Where results are read."""
+    """Makes the request."""
 
     async def result(self, account: str, request: ResultRequest) -> ResultReply: ...
 
@@ -22,19 +22,21 @@ async def ask_once(
     source: ResultSource, account: str, request: ResultRequest, lane: AccountLane, *, clock: Clock, until_s: float
 ) -> ResultReply:
     """
-    What Camb says to *request*; Unavailable where it says nothing by *until_s*, or may not be asked by then.
+    Camb's reply to *request*. Unavailable where none comes by *until_s* of the monotonic clock.
 
-    *until_s* is of the monotonic clock. Spends the account's budget, and holds one of its
-    places for results no longer than this takes.
+    Spends the account's budget. Holds one of the account's places for results only for the
+    time of the request.
     """
     async with lane.result_places:
         now_s = clock.monotonic()
         wait_s = lane.reserve(now_s, within_s=until_s - now_s)
         while wait_s is None or wait_s > 0:
             if wait_s is None or clock.monotonic() + wait_s > until_s:
-                return Unavailable(Fault.RATE_LIMITED, detail="the account may not ask in time")
+                return Unavailable(
+                    Fault.RATE_LIMITED, detail="the request budget of the account does not allow it in time"
+                )
             await asyncio.sleep(wait_s)
-            wait_s = lane.silence_s(clock.monotonic())  # Camb may have asked for it meanwhile
+            wait_s = lane.silence_s(clock.monotonic())  # a 429 may have come meanwhile
         try:
             async with asyncio.timeout(try_limit_s(until_s - clock.monotonic())):
                 reply = await source.result(account, request)

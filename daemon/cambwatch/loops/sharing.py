@@ -67,7 +67,7 @@ class Sharing:
         self._stopping = False
         self._missed = False  # news, perhaps
         self.others_gone: Callable[[], None] = lambda: None
-        """Called when nodes are gone: what they were about to do is for those that are left."""
+        """Called when another node is gone, so that this one continues its work."""
         self.lost = asyncio.Event()
         """Set when others have taken this node for gone: nothing that it does counts any more."""
 

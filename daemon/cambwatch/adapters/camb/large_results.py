@@ -1,4 +1,4 @@
-"""Reads the body of a result: as a whole up to 8 MB, beyond that for its links alone, in bounded memory."""
+"""Reads the body of a result in bounded memory: up to 8 MB as a document, beyond that only its links."""
 
 import asyncio
 
@@ -8,14 +8,14 @@ from cambwatch.core.model import Unavailable
 from cambwatch.core.result_replies import LONGEST_DOCUMENT, ResultRead
 from cambwatch.core.result_scan import SLICE, LinkScan
 
-MOST_READ = 64 << 20  # bytes of one result; a larger one is read no further
+MOST_READ = 64 << 20  # bytes of one result; the rest is not read
 
 
 async def read_result_body(response: aiohttp.ClientResponse) -> bytes | ResultRead | Unavailable:
     """
-    The body where it has at most LONGEST_DOCUMENT bytes, else what stands for it.
+    The body where it has at most LONGEST_DOCUMENT bytes, else its links.
 
-    Holds no more of it than that, and leaves the event loop to others after each slice.
+    Holds at most LONGEST_DOCUMENT bytes and yields to the event loop after each slice.
     """
     announced = response.content_length
     held: list[bytes] = []
@@ -37,12 +37,12 @@ async def read_result_body(response: aiohttp.ClientResponse) -> bytes | ResultRe
         await _feed(scan, pending)
     scan.feed(bytes(pending))
     whole = response.content.at_eof()
-    response.close()  # where something is left, nobody reads it
+    response.close()  # the rest is not read
     return scan.result(announced=announced, longest=LONGEST_DOCUMENT, whole=whole)
 
 
 async def _feed(scan: LinkScan, pending: bytearray) -> None:
-    """Hand over whole slices: a body that comes in bytes would be looked at again with each of them."""
+    """Feed whole slices: a body that arrives byte by byte would be scanned again with each byte."""
     while len(pending) >= SLICE:
         scan.feed(bytes(pending[:SLICE]))
         del pending[:SLICE]

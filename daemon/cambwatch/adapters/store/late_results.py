@@ -1,4 +1,4 @@
-"""Every statement about results that were missed when their task ended."""
+"""Every statement about missed results."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -14,15 +14,14 @@ from cambwatch.core.model import Json, Status, Task
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 _SUCCEEDED = tasks.c.status == sa.literal_column(f"'{Status.SUCCESS}'")
-# What is put behind the word keeps SQLite from the index of statuses, which would lead it past all that ever succeeded.
+# The empty string keeps SQLite off the index on status, which would read every task that ever succeeded.
 _HAD_SUCCEEDED = tasks.c.status.concat(sa.literal_column("''")) == sa.literal_column(f"'{Status.SUCCESS}'")
 _MISSED = tasks.c.result.is_(sa.null())
 _SINCE = sa.tuple_(tasks.c.finished_at, tasks.c.id) > sa.tuple_(sa.bindparam("at"), sa.bindparam("number"))
 _WITHOUT_RESULT = (
     sa.select(tasks)
     .where(
-        tasks.c.finished_at
-        >= sa.bindparam("at"),  # by which SQLite sees that the index of finished ones holds them all
+        tasks.c.finished_at >= sa.bindparam("at"),  # without it SQLite does not use the partial index
         _SINCE,
         _HAD_SUCCEEDED,
         tasks.c.run_id.is_not(None),
@@ -43,25 +42,25 @@ _WRITE = _COMPLETE.where(_MISSED)
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """A place in the order in which tasks ended: behind the task *number*, which ended *at*."""
+    """A position in the order of the ends of tasks: after task *number*, which ended *at*."""
 
     at: datetime
     number: int = 0
 
 
 class LateResultStore:
-    """The tasks whose result was missed."""
+    """Finds tasks without a result, and stores results that come late."""
 
     def __init__(self, database: Database, *, node: str | None = None) -> None:
-        """*node* None: there is one process, and everything is for it."""
+        """*node* None: this is the only process."""
         self._database = database
         self._node = node
 
     async def missed(self, since: Since, *, kinds: Collection[str], accounts: Collection[str], most: int) -> list[Task]:
         """
-        Up to *most* tasks that succeeded after *since*, have a run and no result; in the order in which they ended.
+        Up to *most* tasks that succeeded after *since* and have a run but no result, in the order of their ends.
 
-        Without those that another node has concluded which is still there: they are for that one.
+        Leaves out tasks that another live node concluded: that node retries them.
         """
         wanted = {
             "at": us(since.at),
@@ -82,10 +81,10 @@ class LateResultStore:
 
     async def write(self, task: Task, result: Json, *, half: bool) -> bool:
         """
-        Write the result of *task*, which has none yet, or with *half* a part of it; never None.
+        Store *result* (not None) for *task*, which has none yet, or with *half* only a part.
 
-        False, and nothing was written, where the task is gone, was registered again, or
-        has its result from elsewhere.
+        False, and nothing is written, where the task was deleted, was registered again, or
+        has its result already.
         """
         statement = _COMPLETE if half else _WRITE
         values = {"number": task.id, "watch": task.registrations, "result": result}

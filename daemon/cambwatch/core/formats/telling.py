@@ -21,7 +21,7 @@ from cambwatch.core.instants import in_words
 from cambwatch.core.model import Status
 from cambwatch.core.text import one_line
 
-WAIT_FOR_RESULT = "Read the result later: cambwatch tries for one more hour"
+WAIT_FOR_RESULT = "Read the result later: cambwatch retries for one more hour"
 GREEN = 0x2EB67D
 RED = 0xE01E5A
 
@@ -133,7 +133,7 @@ def _tell_task(event: TaskEnded) -> Telling:
     told = [] if succeeded else [words for words in (one_line(event.exception_reason), explanation(event)) if words]
     where = where_to_get(event)
     if event.result_pending:
-        later = "The result could not be read yet. cambwatch tries for one more hour"
+        later = "The result could not be read yet. cambwatch retries for one more hour"
         told.append(later if where is None else f"{later}: {where}")
     notes = [f"Task {event.task_id}"]
     if event.group is not None:
