@@ -82,7 +82,7 @@ def run(config: ConfigPath = None) -> None:
     loaded = _load(config)
     settings = loaded.config
     raise_limit()
-    # From here on nothing waits for the reader of the log: what libraries print goes the same way.
+    # From here on no write to stderr waits for the log reader, including what libraries print.
     lines = LineWriter(sys.stderr, report=logs.report_dropped)
     atexit.register(lines.finish)
     sys.stderr = cast("TextIO", lines)

@@ -52,8 +52,8 @@ class Intake:
         """
         if not all(path):
             raise RefusedError(422, "an argument is empty, perhaps a variable was not set: give the id or name")
-        # Not joinpath: it would take a task_id like ../x for steps of its own. A locale other than UTF-8 hands over the
-        # bytes of arguments as surrogates: they go out as the bytes that they were.
+        # Not joinpath: it would resolve a task_id like ../x. In a locale other than UTF-8, Python decodes the bytes of
+        # arguments to surrogates: they are sent as the original bytes.
         steps = "".join(f"/{quote(step, safe='', errors='surrogateescape')}" for step in path)
         asked = urlencode(_pairs(query or {}), errors="surrogateescape")
         url = URL(f"{self.url}{steps}?{asked}" if asked else self.url + steps, encoded=True)

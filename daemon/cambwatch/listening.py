@@ -20,9 +20,9 @@ from cambwatch.web import server
 
 SOCKET_MODE = 0o660
 BACKLOG = 4096  # connections that nobody has accepted yet; the kernel may allow fewer
-# What bind() and socket() say of an address that the machine does not have, where its name still resolves to it.
+# Errors of bind() and socket() for an address that a name resolves to and the machine does not have.
 NOT_HERE = frozenset({
-    errno.EADDRNOTAVAIL,  # no interface has it, as ::1 where IPv6 is turned off by sysctl
+    errno.EADDRNOTAVAIL,  # no interface has it, such as ::1 if sysctl disables IPv6
     errno.EAFNOSUPPORT,  # the kernel has no IPv6
     errno.EPROTONOSUPPORT,
     errno.ENODEV,  # the interface of a link-local address is gone
@@ -106,9 +106,9 @@ def listen_at(found: Iterable[tuple[int, tuple[Any, ...]]], port: int) -> list[s
     """
     A listening socket for each of *found*, the families and addresses that a name resolves to, without duplicates.
 
-    All have the same *port*; 0 is any that is free. Addresses in the way of NOT_HERE
-    are left out with a line in the log. Raises OSError when none is left, and when one
-    that the machine has cannot be used, for example because its port is taken.
+    All have the same *port*; 0 means any free port. Skips and logs addresses that the machine
+    does not have (NOT_HERE). Raises OSError if none is left, or if an address of the machine
+    cannot be used, for example because its port is taken.
     """
     sockets: list[socket.socket] = []
     missing: dict[str, str] = {}

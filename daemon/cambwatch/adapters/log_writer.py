@@ -1,4 +1,4 @@
-"""Where log lines go: a thread writes them, so that a reader that stops reading stops nothing else."""
+"""Writes log lines in a thread, so that a log reader that stops reading does not block the daemon."""
 
 import io
 import os
@@ -8,21 +8,21 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
-MOST_BYTES = 4 << 20  # of lines that wait to be written
-BATCH_BYTES = 1 << 16  # written by one call; as much as a pipe holds
+MOST_BYTES = 4 << 20  # buffered
+BATCH_BYTES = 1 << 16  # per write; the capacity of a pipe
 FINISH_S = 2.0  # for the last lines, when the process exits
-POLL_MS = 1000  # how often a thread that waits for the reader looks whether it has gone
+POLL_MS = 1000  # how often the thread checks whether the reader has gone
 
 
 class LineWriter(io.TextIOBase):
     """
-    A text stream in front of *stream*, to be used in its place: a thread writes what it is given, in that order.
+    A text stream that replaces *stream*: a thread writes the lines to it, in order.
 
-    write() neither waits nor raises. Lines that find more than *most_bytes* waiting are
-    dropped, until half of those are written; so are lines that cannot be written, because
-    the reader has gone or the disk is full. As soon as lines arrive again, *report* is
-    called with the number of those that did not, by the thread. On a terminal lines have
-    its encoding, elsewhere UTF-8.
+    write() neither blocks nor raises. When *most_bytes* are buffered, new lines are dropped
+    until half of the buffer is written. Lines that cannot be written are dropped as well,
+    because the reader has gone or the disk is full. When lines can be written again, the
+    thread calls *report* with the number of dropped lines. The encoding is that of the
+    terminal, or UTF-8 if *stream* is not a terminal.
     """
 
     def __init__(self, stream: TextIO, *, report: Callable[[int], None], most_bytes: int = MOST_BYTES) -> None:
@@ -33,20 +33,20 @@ class LineWriter(io.TextIOBase):
         self._most_bytes = most_bytes
         self._changed = threading.Condition(threading.Lock())  # guards everything below
         self._waiting: deque[bytes] = deque()
-        self._held_bytes = 0  # of what waits, and of what is being written
-        self._full = False  # until half of what waits is written
+        self._held_bytes = 0  # buffered, and being written
+        self._full = False  # drop lines until half of the buffer is written
         self._finishing = False
         self._finished = False
         self._dropped = 0
         self._unreported = 0
-        self._torn = False  # only the thread's: the last line was written in part
-        # A daemon thread, because one that waits for its reader must not keep the process.
+        self._torn = False  # used by the thread only: the last line was written in part
+        # A daemon thread: one that waits for the log reader must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     @property
     def dropped(self) -> int:
-        """How many lines were dropped so far."""
+        """The number of dropped lines."""
         return self._dropped
 
     @property
@@ -77,7 +77,7 @@ class LineWriter(io.TextIOBase):
         return len(text)
 
     def finish(self, within_s: float = FINISH_S) -> bool:
-        """Write what waits, for at most *within_s*; returns whether all was written. Later lines are dropped."""
+        """Write the buffered lines within *within_s*; returns whether all were written. Drops later lines."""
         with self._changed:
             self._finishing = True
             self._changed.notify()
@@ -104,7 +104,7 @@ class LineWriter(io.TextIOBase):
                 self._report(lost)
 
     def _next(self) -> bytes:
-        """What to write next, as soon as there is something; nothing: that was all."""
+        """Wait for the next batch; empty at the end."""
         with self._changed:
             while not self._waiting and not self._finishing:
                 self._changed.wait()
@@ -115,7 +115,7 @@ class LineWriter(io.TextIOBase):
             return bytes(batch)
 
     def _put(self, data: bytes) -> bytes:
-        """Write *data*; returns what could not be written."""
+        """Write *data*; returns the part that could not be written."""
         left = data
         try:
             if self._torn:
@@ -131,7 +131,7 @@ class LineWriter(io.TextIOBase):
         while True:
             try:
                 return os.write(self._handle, data)
-            except BlockingIOError:  # another process that has the same pipe or terminal made it so
+            except BlockingIOError:  # another process made the shared pipe or terminal non-blocking
                 ready = select.poll()
                 ready.register(self._handle, select.POLLOUT)
                 ready.poll(POLL_MS)

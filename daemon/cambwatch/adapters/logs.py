@@ -45,7 +45,7 @@ class Redaction:
         expression = self._finder.expression(words)
         if not expression:
             return _ANY_URL.sub(_cut, words) if "://" in words or ":\\/" in words else words
-        # In one pass, so that neither hides from the other: a secret may hold a URL, and a URL a secret.
+        # In one pass, because a secret may contain a URL, and a URL a secret.
         clean = re.sub(f"{expression}|{_URL}", _cut, words)
         return CUT if self._finder.occur_in(clean.replace(CUT, "\0")) else clean
 
@@ -75,13 +75,13 @@ def _in_reading_order(_logger: WrappedLogger, _method: str, event: EventDict) ->
 
 
 def report_dropped(lines: int) -> None:
-    """Log that so many lines were not written."""
+    """Log the number of dropped *lines*."""
     log.warning("log.dropped", lines=lines, hint="the reader of the log was too slow or gone, or its disk was full")
 
 
 def configure(*, level: str, format: str, secrets: Iterable[Secret], stream: TextIO | None = None) -> None:  # noqa: A002
     """
-    Send all logs of this process, ours and the libraries', to *stream*; None: to what sys.stderr is now.
+    Send all logs of this process, ours and the libraries', to *stream*; None means the current sys.stderr.
 
     *level* is debug, info, warning or error; *format* console, json or auto, which
     is console where *stream* is a terminal.

@@ -1,7 +1,7 @@
 """
-The standard streams: always there, in whatever encoding, and never the reason why a command fails.
+Standard streams that always exist, accept any text, and never make a command fail by their encoding.
 
-Prepared before anything else is imported, so this module imports little.
+prepare() runs before other imports, so this module imports little.
 """
 
 import json
@@ -14,10 +14,10 @@ WRITE_FAILED = os.EX_IOERR  # 74: the exit status of a command whose output coul
 
 def prepare() -> None:
     """
-    Give this process the standard streams that it lacks, and have all of them write any text.
+    Open the standard streams that are missing, and make all of them accept any text.
 
-    To be called before anything is opened: a socket or a database would otherwise take
-    the number of a missing descriptor, and log lines would be written into it.
+    Call this before anything is opened. Otherwise a socket or a database could get the number
+    of a missing descriptor, and log lines would be written into it.
     """
     for number in range(3):
         try:
@@ -29,17 +29,16 @@ def prepare() -> None:
     sys.stdout = sys.stdout or _stream(1, "w")
     sys.stderr = sys.stderr or _stream(2, "w")
     for stream in (sys.stdout, sys.stderr):
-        # What the encoding of a terminal does not have is written as `?`.
+        # Characters that the encoding cannot express become `?`.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr] # they are what Python made of the descriptors
 
 
 def say(words: str, *, err: bool = False) -> None:
     """
-    Write *words* and a line break to the standard output, or with *err* to the standard error.
+    Write *words* and a line break to standard output, or with *err* to standard error.
 
-    A reader that has gone is not an error: the command goes on, and exits as it would
-    have. Exits with WRITE_FAILED where the output cannot be written for another reason,
-    such as a full disk.
+    A closed pipe is not an error: the command continues and exits with its usual status. Exits
+    with WRITE_FAILED if the output cannot be written for another reason, such as a full disk.
     """
     stream = sys.stderr if err else sys.stdout
     try:
@@ -55,7 +54,7 @@ def say(words: str, *, err: bool = False) -> None:
 
 
 def say_json(document: Any) -> None:
-    """Write *document* as JSON, in ASCII alone, so that it is the same in every encoding."""
+    """Write *document* as JSON in ASCII, so that it is the same in every encoding."""
     say(json.dumps(document, indent=2))
 
 
@@ -65,7 +64,7 @@ def _stream(number: int, mode: str) -> TextIO:
 
 
 def _discard(stream: TextIO) -> None:
-    """Lead *stream* to nowhere: what its buffer still holds would otherwise fail again when Python exits."""
+    """Redirect *stream* to /dev/null: flushing its buffer would fail again when Python exits."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

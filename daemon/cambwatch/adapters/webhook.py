@@ -26,7 +26,7 @@ from cambwatch.core.retry import quiet_after, requested_pause
 from cambwatch.core.secret import Secret
 from cambwatch.core.text import one_line
 
-EXCERPT = 1000  # characters that are kept of a receiver's answer
+EXCERPT = 1000  # characters kept of a receiver's answer
 GRACE_S = (
     1.0  # for the body of an answer that has accepted the message already, so that its connection can be used again
 )
@@ -115,7 +115,7 @@ class Webhook:
                 timeout=aiohttp.ClientTimeout(total=destination.timeout.total_seconds()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 request_class=WatchedRequest,
-                auto_decompress=False,  # an encoding that aiohttp does not know would cost the whole answer
+                auto_decompress=False,  # with an unknown encoding, aiohttp would drop the whole answer
                 max_line_size=LARGEST_HEAD,
                 max_field_size=LARGEST_HEAD,
                 max_headers=MOST_FIELDS,
@@ -130,9 +130,9 @@ class Webhook:
         """
         Make attempt *number*, in at most the destination's timeout, body of the answer included.
 
-        A complete head decides for the type webhook, whatever becomes of the body; for a chat the body does too, as
-        far as it arrives. The attempt has the status of every complete head. Never raises for anything that the
-        receiver or the network does.
+        For the type webhook, a complete response head decides, whatever happens to the body. For a chat, the body
+        counts as well, as far as it arrives. The attempt has the status of every complete head. Never raises for
+        anything that the receiver or the network does.
         """
         started = time.perf_counter()
 
@@ -158,7 +158,7 @@ class Webhook:
             if response.status is None:
                 outcome, detail = self._failure(error, destination, response)
                 return attempt(outcome, detail=detail)
-        if response.status is None:  # aiohttp also takes a head that begins with RTSP/
+        if response.status is None:  # aiohttp also accepts a head that starts with RTSP/
             return attempt(Outcome.TRANSIENT, detail=not_http(self._peer))
         plain = decode(body, response.headers.get("content-encoding"))
         words = body if plain is None else plain
@@ -174,12 +174,12 @@ class Webhook:
         )
 
     def _detail(self, destination: Destination, response: ResponseHead, body: bytes | None) -> str | None:
-        """What an answer says: of a redirect where to, else the first words of its *body*; None: nothing."""
+        """The explanation of a redirect, else the beginning of the *body*; None if it is empty."""
         url, status = destination.url.reveal(), response.status or 0
         if redirect := explain_redirect(status, response.headers.get("location"), url=url):
             return redirect
         hidden: Sequence[str] = ()
-        if self._proxy and url.lower().startswith("http:"):  # without a tunnel it may be the proxy that answers
+        if self._proxy and url.lower().startswith("http:"):  # without a tunnel, the proxy itself may answer
             if status == 407:
                 return _UNKNOWN_TO_PROXY
             hidden = self._proxy.hidden
@@ -192,7 +192,7 @@ class Webhook:
         return "the egress proxy or the receiver" if self._proxy else "the receiver"
 
     def _failure(self, error: Exception, destination: Destination, response: ResponseHead) -> tuple[Outcome, str]:
-        """What it means that *error* ended an attempt without the status of an answer."""
+        """The outcome and detail of an attempt that ended with *error*, without a response status."""
         refused = _cause(error, RefusedAddressError)
         if refused is not None:
             words = "is not a public address; set allow_private: true on this destination if that is meant"
@@ -212,7 +212,7 @@ class Webhook:
             case aiohttp.ClientHttpProxyError():
                 url = as_configured(destination.url.reveal())
                 return _refusal(error.status, f"{url.host}:{url.port}")
-            case aiohttp.ClientConnectorError():  # among them errors of certificates, which are ValueErrors too
+            case aiohttp.ClientConnectorError():  # includes certificate errors, which are also ValueErrors
                 return Outcome.TRANSIENT, describe(error, self._peer)
             case ValueError() | aiohttp.NonHttpUrlClientError():
                 return Outcome.POLICY, describe(error, self._peer)

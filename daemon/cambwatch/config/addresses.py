@@ -111,7 +111,7 @@ def read_store_url(value: object, environ: Mapping[str, str]) -> str:
     """
     `sqlite:///relative`, `sqlite:////absolute`, or `postgresql://user:password@host/database`; never shows it.
 
-    The files that it names for TLS are read as well. *environ* holds libpq's variables.
+    Also reads the TLS files that it names. *environ* has libpq's variables.
     """
     text = read_text(value)
     if is_postgres(text):
@@ -148,7 +148,7 @@ def split_url(text: str) -> SplitResult:
         raise ValueError("must not hold a user or password: put them into a header (authorization)")
     if "#" in text:
         raise ValueError("must not have a fragment (#...): remove it, or write %23 for a # in the path")
-    # Path and query are sent byte for byte, so they have to be what HTTP can send.
+    # Path and query are sent byte for byte, so they must be valid in HTTP.
     if not (parts.path + parts.query).isascii():
         raise ValueError("must be ASCII after the host: percent-encode the rest, such as %C3%A9 for é")
     return parts
@@ -204,7 +204,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def _ascii(host: str) -> str:
-    """*host* as it is sent and resolved, empty where it has no such form."""
+    """*host* in ASCII (IDNA), as it is sent and resolved; empty if it has no such form."""
     try:
         return host if host.isascii() else host.encode("idna").decode()
     except UnicodeError:

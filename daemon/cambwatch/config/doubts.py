@@ -1,4 +1,4 @@
-"""What works and is probably not meant: warnings of `check`, and `config.doubtful` in the log."""
+"""Warns about valid settings that are likely mistakes: in `check`, and as `config.doubtful` in the log."""
 
 import re
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _SIGNING = "whsec_"
 
 
 def warn(parts: Parts) -> Iterator[Finding]:
-    """The doubts about *parts*, each by itself right; no message shows a secret."""
+    """Warnings about *parts*, whose values are all valid. No message shows a secret."""
     if parts.store and is_postgres(parts.store.where):
         at: KeyPath = ("store", "url_file" if parts.store.url_file else "url")
         yield from (Finding(at, note) for note in parse(parts.store.where, {}).notes)

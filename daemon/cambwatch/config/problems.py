@@ -76,7 +76,7 @@ def is_name(text: str) -> bool:
 
 
 def not_utf8(raw: bytes) -> str:
-    """What to say of *raw*, the beginning of a file, where it is not UTF-8."""
+    """The message for a file that is not UTF-8 and starts with *raw*."""
     if raw.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):  # of PowerShell's > and of Notepad's "Unicode"
         return "in UTF-16: save it as UTF-8"
     return "not a text in UTF-8"

@@ -185,7 +185,7 @@ def read_name(value: object) -> str:
 
 def read_task_id(value: object) -> str:
     """The task_id, as Camb answered it."""
-    if value is None:  # the word null in quotes would be no task_id either
+    if value is None:  # quoting it would not make null a task_id
         raise ValueError("has no value: give the task_id that Camb returned")
     return check_task_id(read_text(value))
 

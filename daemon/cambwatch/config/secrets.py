@@ -19,7 +19,7 @@ from cambwatch.core.secret import Secret
 from cambwatch.core.signature import check_secret
 
 LARGEST_FILE = 65_536  # bytes
-LONGEST_KEY = 1000  # characters of a key that are looked at; no placeholder is that long
+LONGEST_KEY = 1000  # characters of a key that are checked; no placeholder is longer
 
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
@@ -27,7 +27,7 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 
 @dataclass(slots=True)
 class Surroundings:
-    """What a configuration means depends on: the folder of its file, that for state, variables. Gathers warnings."""
+    """The context of a configuration: its folder, the state folder, environment variables. Collects warnings."""
 
     folder: Path
     state_directory: Path | None = None

@@ -1,5 +1,5 @@
 """
-Which network addresses a webhook may lead to, and what of a URL's host can be told without resolving it.
+Which network addresses a webhook may lead to, and which hosts are private without resolving them.
 
 `ipaddress.is_global` alone lets through multicast, NAT64 and 6to4 forms of
 private addresses, and a cloud's host agent, and differs between patch releases
@@ -47,10 +47,10 @@ def is_public(address: str) -> bool:
 
 def literal_address(host: str) -> str | None:
     """
-    The address that *host*, the ASCII form of a URL's host without brackets, is; None where it is a name.
+    The address in *host*, the ASCII form of a URL's host without brackets; None if it is a name.
 
-    Also in the forms that only a resolver takes: 127.1, 0x7f000001, 2130706433 and
-    0177.0.0.1 (inet_aton), each with or without a dot behind it.
+    Also reads the forms that only a resolver accepts: 127.1, 0x7f000001, 2130706433 and
+    0177.0.0.1 (inet_aton), each with or without a trailing dot.
     """
     bare = host.rstrip(".")
     try:
@@ -61,7 +61,7 @@ def literal_address(host: str) -> str | None:
 
 
 def _odd_ipv4(text: str) -> str | None:
-    """*text* as inet_aton(3) reads it: one to four numbers, of which the last fills the bytes that are left."""
+    """*text* as inet_aton(3) reads it: one to four numbers; the last one fills the remaining bytes."""
     found = [_NUMBER.fullmatch(part) for part in text.split(".")]
     numbers = [
         int(one["hex"] or one["octal"] or one["decimal"], 16 if one["hex"] else 8 if one["octal"] else 10)
@@ -78,10 +78,10 @@ def _odd_ipv4(text: str) -> str | None:
 
 def private_host(host: str) -> str | None:
     """
-    The address or name in *host* (as above) that is not of the open internet; None where the text does not tell.
+    The private address or name in *host* (as above); None if it is public, or cannot be judged by its text.
 
-    That is an address, or localhost and the names below it, which lead to this machine
-    (RFC 6761, 6.3). What any other name leads to shows only when it is resolved.
+    Private names are localhost and the names below it, which lead to this machine (RFC 6761,
+    6.3). Any other name must be resolved first.
     """
     address = literal_address(host)
     if address is not None:

@@ -29,11 +29,11 @@ _BLANK = b" \t\r\n\v\f\0\xef\xbb\xbf\xff\xfe"  # before the first character, byt
 @dataclass(frozen=True, slots=True)
 class Answer:
     """
-    What an answer says in the form of its service.
+    What a response body says in the form of its service.
 
-    *words* come most specific first; empty: the answer is not in that form.
-    *refusal*: the form is that of an error, even if the words are unknown.
-    *relayed* is the HTTP status with which the service itself was refused.
+    *words* are the codes in it, the most specific first; empty if it is not in that form.
+    *refusal*: it has the form of an error, even if the words are unknown.
+    *relayed* is the HTTP status that the service got from the server behind it.
     """
 
     words: tuple[Word, ...] = ()
@@ -43,13 +43,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """*read* finds the words in a body, *table* says what they mean."""
+    """A chat service: *read* finds the words in a body, *table* maps them to outcomes."""
 
     read: Callable[[bytes], Answer]
     table: Table
 
     def meaning(self, http_status: int, said: Answer) -> Outcome | None:
-        """The outcome of the first word that the table knows for *http_status*; None: it knows none."""
+        """The outcome of the first word that the table has for *http_status*; None if it has none."""
         for word in said.words:
             for key in ((http_status, word), (ANY, word)):
                 if key in self.table:
@@ -90,11 +90,11 @@ def _discord(body: bytes) -> Answer:
 
 
 def _teams(body: bytes) -> Answer:
-    """`{"error": {"code": word}}` of a workflow, or a text of the connectors before."""
+    """`{"error": {"code": word}}` from a workflow, or the text of a retired connector."""
     match _document(body):
         case {"error": {"code": str(word)}}:
             return Answer((word,), refusal=True)
-        case dict() as document:  # perhaps an echo of our message, which may quote anything
+        case dict() as document:  # may echo our message, which can contain anything
             return Answer(refusal=_says_failure(document))
     if found := _RELAYED.match(body.strip()):
         return Answer(relayed=int(found[1]))
@@ -229,7 +229,7 @@ def _document(body: bytes) -> Json:
 
 
 def _says_failure(document: Json) -> bool:
-    """Whether *document* says so in a way that many programs do."""
+    """Whether *document* has `ok` or `success` false, as many programs report a failure."""
     return isinstance(document, dict) and (document.get("ok") is False or document.get("success") is False)
 
 

@@ -1,7 +1,7 @@
 """
-Cuts secrets out of words that others say: some servers show what they were sent.
+Redacts secrets in text from servers, some of which repeat what they were sent.
 
-Such words are kept, shown and told to others, so they are clean before anybody gets them.
+cambwatch stores such text, shows it and sends it on, so it is redacted first.
 """
 
 import re
@@ -13,30 +13,30 @@ from cambwatch.core.secret import Secret
 from cambwatch.core.secret_forms import parts, plain, writings
 
 SHORTEST_SECRET = 6  # characters; a shorter one would be found in half of all words
-SHORTEST_CUT = 1000  # characters; shorter words without an ellipsis were not cut to size
+SHORTEST_CUT = 1000  # characters; shorter text without an ellipsis was not truncated
 CUT = "<secret>"
 
 _QUERY = re.compile(r"([a-zA-Z]{2,10}:\\?/\\?/[^\s\"'<>?]*)\?[^\s\"'<>]+")
 _MARK = "\ufdd0"  # a character that no text has
 _EVERYTHING = r"(?s:.+)"
-_SHORTEST_REST = 8  # characters of a secret, of which the end was cut off
+_SHORTEST_REST = 8  # characters that must remain of a truncated secret
 _ELLIPSIS = "…"
 _HALF_ESCAPE = re.compile(r"(?:%(?:25)*[0-9A-Fa-f]?|\\+(?:u[0-9A-Fa-f]{0,3})?|&[#A-Za-z0-9]{0,31})\Z")
 
 
 class _Form(NamedTuple):
-    """A part of a secret as it was configured, and without its encodings."""
+    """A part of a secret: as configured, and decoded."""
 
     written: str
     plain: str
 
 
 class SecretFinder:
-    """Finds *secrets* in words, in every form of core/secret_forms.py."""
+    """Finds *secrets* in text, in every form of core/secret_forms.py."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         texts = {part for secret in secrets for part in parts(secret.reveal()) if len(part) >= SHORTEST_SECRET}
-        # The longest first, so that no part of a form is left of it.
+        # The longest first: a short form would leave the rest of a longer one.
         longest_first = sorted(texts, key=lambda text: (-len(text), text))
         self._forms = [_Form(text, plain(text)) for text in longest_first]
         needles = {text for form in self._forms for text in form if len(text) >= SHORTEST_SECRET}
@@ -44,16 +44,16 @@ class SecretFinder:
         self._shortest = len(self._needles[-1]) if needles else 0
 
     def cut(self, words: str) -> str:
-        """*words* with CUT where a secret stands; nothing but CUT if it cannot be told from the rest."""
+        """*words* with CUT in place of each secret; only CUT if a secret cannot be located."""
         cut, found = self._find(words)
         return cut.replace(_MARK, CUT) if found else words
 
     def expression(self, words: str) -> str:
-        """A regular expression for the secrets in *words*; empty if there are none, which is nearly always so."""
+        """A regular expression for the secrets in *words*; empty if there are none, the common case."""
         return "|".join(self._find(words)[1])
 
     def _find(self, words: str) -> tuple[str, list[str]]:
-        """*words* with _MARK where a secret stands, and the regular expressions that found one."""
+        """*words* with _MARK in place of each secret, and the regular expressions that matched."""
         found: list[str] = []
         clear = plain(words)
         if not self._occur_in(words, clear):
@@ -64,12 +64,12 @@ class SecretFinder:
                     found.append(re.escape(needle) if clear == words else write(needle))
                     words = _compiled(found[-1]).sub(_MARK, words)
                     clear = plain(words)
-                    if needle in clear or needle in words:  # in a writing that no table has
+                    if needle in clear or needle in words:  # in an encoding that secret_forms.py does not have
                         return _MARK, [_EVERYTHING]
         return words, found
 
     def occur_in(self, words: str) -> bool:
-        """Whether one of the secrets stands in *words*."""
+        """Whether *words* contain one of the secrets."""
         return self._occur_in(words, plain(words))
 
     def _occur_in(self, words: str, clear: str) -> bool:
@@ -78,7 +78,7 @@ class SecretFinder:
         )
 
     def truncated_in(self, words: str) -> str:
-        """A regular expression for the beginning of a secret at the end of *words*; empty if there is none."""
+        """A regular expression for a secret whose end was truncated at the end of *words*; else empty."""
         found = _HALF_ESCAPE.search(words)
         for half in (found[0], "") if found else ("",):  # what looks like one may belong to the secret itself
             clear = plain(words.removesuffix(half))
@@ -98,7 +98,7 @@ class Concealment:
         self._finder = SecretFinder(secrets)
 
     def text(self, words: str) -> str:
-        """*words* without the secrets, nor the beginning of one at the end of words that were cut to size."""
+        """*words* with all secrets redacted, also one that was truncated at the end of *words*."""
         clean = self._finder.cut(words)
         return self._without_rest(clean) if len(words) >= SHORTEST_CUT or words.endswith(_ELLIPSIS) else clean
 

@@ -1,4 +1,4 @@
-"""Text cut to size: never inside what a reader sees as one character."""
+"""Truncates text between grapheme clusters, never inside what a reader sees as one character."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ _CLUSTER = regex.compile(r"\X")
 
 
 def cut(words: str, longest: int, *, width: Callable[[str], int] = len) -> str:
-    """*words*, with an ellipsis for the end where they are wider than *longest*."""
+    """*words*, truncated with an ellipsis if they are wider than *longest*."""
     if width(words) <= longest:
         return words
     return words[: prefix_length(words, longest - width(ELLIPSIS), width)] + ELLIPSIS
@@ -18,15 +18,15 @@ def cut(words: str, longest: int, *, width: Callable[[str], int] = len) -> str:
 
 def prefix_length(words: str, room: int, width: Callable[[str], int]) -> int:
     """
-    How many characters of *words*, from the first on, are at most *room* wide.
+    The length in characters of the longest prefix of *words* that is at most *room* wide.
 
-    The beginning ends after a whole extended grapheme cluster of UAX #29: an emoji with
-    its joiners, a flag, a letter with its marks, a Hangul or Devanagari syllable. Only a
-    cluster that alone is wider than *room* is cut inside.
+    The prefix ends after a whole extended grapheme cluster (UAX #29): an emoji with its joiners,
+    a flag, a letter with its marks, a Hangul or Devanagari syllable. Only a cluster that is
+    wider than *room* by itself is split.
 
-    *width* must be at least 1 for each character, and the sum of its characters' for a text.
+    *width* must be at least 1 per character, and additive over the characters of a text.
     """
-    if width is len and words.isascii() and "\r" not in words:  # the most usual case by far
+    if width is len and words.isascii() and "\r" not in words:  # the common case
         return min(len(words), max(room, 0))
     end = 0
     left = room
@@ -42,7 +42,7 @@ def prefix_length(words: str, room: int, width: Callable[[str], int]) -> int:
 
 
 def _clusters(words: str) -> Iterator[str]:
-    if words.isascii() and "\r" not in words:  # of ASCII, only CR LF is a cluster of several
+    if words.isascii() and "\r" not in words:  # in ASCII, only CR LF is one cluster
         return iter(words)
     return (found[0] for found in _CLUSTER.finditer(words))
 

@@ -1,17 +1,18 @@
 """
-What the answers to all polls of one account prove together: of its key, and of a task that is refused.
+What the answers to all polls of one account prove together about its key and about a refused task.
 
-One refusal proves little. These rules say when several do:
+One refusal proves little. These rules define the proof:
 
     claim                              proof
     the key works                      a status in Camb's own words (is_status), for any task
-    the key is refused                 a 401; or 403 for FORBIDDEN_TASKS tasks, or for all that are left, without
-                                       a status for any task since the first of them
-    403 is about the task alone        a status for another task since the task's first 403
-    a task is gone that was known      404 for GONE_AFTER_S, a status for another task in the last RECENT_S,
+    the key is refused                 a 401; or 403 for FORBIDDEN_TASKS tasks or for all that are left,
+                                       without a status for any task since the first 403
+    only this task is forbidden        a status for another task since the task's first 403
+    a known task is gone               404 for GONE_AFTER_S, a status for another task in the last RECENT_S,
                                        and fewer than TOGETHER known tasks that turned 404 within TOGETHER_S
 
-Tasks that nobody has known yet need no such proof of 404: polling.not_found_grace decides.
+A task is known once Camb has returned a status for it. For an unknown task,
+polling.not_found_grace decides.
 """
 
 from dataclasses import dataclass
@@ -24,12 +25,12 @@ GONE_AFTER_S = 3600.0
 RECENT_S = 600.0
 TOGETHER = 3
 TOGETHER_S = 900.0
-REMEMBERED_S = 2 * 86400.0  # how long a task that turned 404 counts as one of several, if nothing else is heard of it
+REMEMBERED_S = 2 * 86400.0  # how long a task that turned 404 counts towards TOGETHER without another answer
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the other answers of the account prove of a refusal; nothing, where there are none."""
+    """What the other answers of the account prove about a refusal."""
 
     key_refused: bool = False
     forbidden_alone: bool = False
@@ -53,34 +54,34 @@ def is_status(report: Report) -> bool:
 
 class AccountEvidence:
     """
-    The answers of one account; tasks are named by their row's id.
+    The answers of one account. Tasks are identified by their row id.
 
-    Time is an argument, in seconds of a clock that only grows. Lives in memory: after a
-    restart everything has to be proven again.
+    Times are seconds of a monotonic clock. The evidence is in memory and starts empty
+    after a restart.
     """
 
     def __init__(self) -> None:
         self.key_refused = False
-        """Whether Camb refuses the key, as far as is known."""
+        """Whether Camb refuses the key, by the answers so far."""
         self._watched = 0
         self._statuses = 0
         self._status_at_s = -inf
-        self._forbidden: dict[int, int] = {}  # tasks whose last answer was 403: how many statuses had come before it
-        self._unproven = 0  # of those, since the last status
+        self._forbidden: dict[int, int] = {}  # task whose last answer was 403: statuses before its first 403
+        self._unproven = 0  # tasks in _forbidden whose first 403 came after the last status
         self._gone_since_s: dict[int, float] = {}  # known tasks whose last answer refused their task_id
 
     def watch(self, tasks: int) -> None:
-        """So many tasks more are watched."""
+        """Add *tasks* to the number of watched tasks."""
         self._watched += tasks
 
     def leave(self, task: int) -> None:
-        """A task is no longer watched. That it turned 404 together with others stays true."""
+        """Stop counting *task* as watched. Its 404 still counts towards TOGETHER."""
         self._watched -= 1
         if self._forbidden.pop(task, None) == self._statuses:
             self._unproven -= 1
 
     def note(self, task: int, report: Report, *, known: bool, now_s: float) -> None:
-        """Take in the answer to a poll for *task*, which Camb had answered for before where it is *known*."""
+        """Record the *report* of a poll for *task*; *known*: Camb has returned a status for it before."""
         if is_status(report):
             self.key_refused = False
             self._statuses += 1
@@ -103,7 +104,7 @@ class AccountEvidence:
                 self._gone_since_s[task] = now_s
 
     def of(self, task: int, *, now_s: float) -> Evidence:
-        """What is proven of the refusal that *task* met last."""
+        """The evidence about the last refusal of *task*."""
         return Evidence(
             key_refused=self.key_refused,
             forbidden_alone=self._forbidden.get(task, self._statuses) < self._statuses,

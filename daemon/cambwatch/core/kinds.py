@@ -35,14 +35,14 @@ class ResultCall:
 
 class StatusShape(StrEnum):
     """
-    What a kind's status endpoint is documented to answer besides an object with `status`.
+    The documented answer of a kind's status endpoint, besides an object with `status`.
 
-    Sources: docs.camb.ai and camb-sdk 1.6.6, which disagree; so the other form is taken too.
+    Sources: docs.camb.ai and camb-sdk 1.6.6. They disagree, so every kind accepts an object too.
     """
 
     OBJECT = "object"  # nothing else
     TEXT = "text"  # the bare status: "SUCCESS"
-    RUN = "run"  # {"run_id": 123} alone: finished if, and only if, the result can be read
+    RUN = "run"  # {"run_id": 123} alone: finished if and only if the result can be read
     RUNS = "runs"  # a list of runs, each without a status: finished
 
 

@@ -1,4 +1,4 @@
-"""JSON as others send it: one bad byte in a message must not hide the status beside it."""
+"""Parses JSON with invalid bytes: one bad byte in a message must not hide the status beside it."""
 
 import json
 
@@ -10,7 +10,7 @@ def loads(body: bytes) -> Json:
     The JSON document in *body*; bytes that are not UTF-8 become U+FFFD.
 
     UTF-16 and UTF-32 are read too, with or without a byte order mark (RFC 4627, section 3).
-    Raises ValueError for everything else, also for what is nested too deeply.
+    Raises ValueError for everything else, including documents that are nested too deeply.
     """
     try:
         return json.loads(body)

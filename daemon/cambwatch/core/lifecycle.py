@@ -39,8 +39,8 @@ from cambwatch.core.model import (
     Verdict,
 )
 
-INVALID_TRIES = 3  # answers 422 in a row before we believe that Camb means it
-CLAIMS = 2  # polls in a row that have to name the same terminal status, where it is not certain
+INVALID_TRIES = 3  # 422 answers in a row that conclude NOT_FOUND for a task that was never known
+CLAIMS = 2  # polls in a row that must return the same terminal status if it is not certain
 DEADLINE_STRETCH = 0.1  # of the deadline's span: how much longer we try when Camb gives no answer at the deadline
 SHORT_BUDGET = timedelta(hours=6)  # for refusals that a deploy or a slip of the configuration may have caused
 LONGEST_SPARED = timedelta(days=7)  # of waiting that no budget is charged with: even 429 does not go on for ever
@@ -54,11 +54,11 @@ class Progress:
     """
     What the polls of one task have shown so far; lives in memory only.
 
-    *known_at* is when Camb last knew the task, or when we began to watch it; *known* says
-    which. *failures*, *refusals* and *unknown* count answers in a row: those that say
-    nothing, those that refuse the task_id, and those that do or do not know the task.
-    *word* is the last status word that nobody knows. *claimed* is a terminal status that
-    is not certain, *claims* how many polls in a row have named it. *pending_at_s* is how
+    *known*: Camb has returned a status for the task. *known_at* is when Camb last answered
+    with any status word, or else when cambwatch started to watch the task. *failures*, *refusals* and *unknown* count
+    answers in a row: without information, refusing the task_id, and not knowing the task.
+    *word* is the last unknown status word. *claimed* is a terminal status that is not
+    certain, *claims* how many polls in a row have returned it. *pending_at_s* is how
     old the task was, in seconds since its registration, when we last asked and heard that
     it is pending; None: not yet by this process.
     """
@@ -122,18 +122,18 @@ def next_step(
     evidence: Evidence = NOTHING_PROVEN,
 ) -> Step:
     """
-    Decide what to do with *task* after *report*, which *progress* and *evidence* have taken in.
+    Decide what to do with *task* after *report*. *progress* and *evidence* already include it.
 
     *now* is the task's own time: its registration and what went by since, by a clock
     that nobody sets. Neither its pauses nor its deadline care for the machine's.
 
     report                        final when
     Ended, certain                at once
-    Ended, not certain            CLAIMS polls in a row name the same status
+    Ended, not certain            CLAIMS polls in a row return the same status
     Unknown, never known          policy.not_found_grace is over: NOT_FOUND
-    Unknown or Invalid, known     *evidence* says that the task is gone: NOT_FOUND
+    Unknown or Invalid, known     *evidence* proves that the task is gone: NOT_FOUND
     Invalid, never known          INVALID_TRIES in a row: NOT_FOUND
-    Forbidden                     never where the key is refused; else at the deadline: EXPIRED
+    Forbidden                     at the deadline, if only this task is forbidden: EXPIRED
     Pending, Unknown, Invalid     at the deadline: EXPIRED
     Unavailable, Ended uncertain  a tenth of the deadline's span after the deadline: EXPIRED
 
@@ -187,7 +187,7 @@ def _after_forbidden(
     chance: float,
     evidence: Evidence,
 ) -> Step:
-    """What follows where Camb refuses the key, or to show this task with it."""
+    """The step after a 401 or 403: Camb refuses the key, or this task for this key."""
     pause = policy.pause_after_trouble(progress.failures, age=now - task.registered_at, chance=chance)
     if evidence.key_refused:
         return PauseAccount(report.http_status, pause)
@@ -207,7 +207,7 @@ def _after_unknown(
     chance: float,
     gone: bool,
 ) -> Step:
-    """What follows where Camb does not know the task, or refuses its task_id."""
+    """The step after a 404, 410 or 422: Camb does not know the task, or refuses its task_id."""
     if progress.known:
         believed = gone
     elif isinstance(report, Unknown):

@@ -63,8 +63,8 @@ class Task:
     *id* is ours, grows with time, and stays when the task is watched anew;
     *registrations* counts those times, from 1. *finished_at* is None exactly
     while *status* is PENDING. *polls* counts from the last start of the process
-    that watches; it is written down when the task ends. *known*: Camb has answered a
-    poll with the status of this task.
+    that watches; it is written down when the task ends. *known*: Camb has
+    returned a status for this task.
     """
 
     id: int
@@ -146,7 +146,7 @@ class Fault(StrEnum):
     OVERSIZED = "oversized"
     MALFORMED = "malformed"  # JSON, but no shape of a status
     UNEXPECTED = "unexpected"  # an HTTP status that Camb has no use for here
-    FOREIGN = "foreign"  # a refusal in a form that is not Camb's: a proxy, gateway or firewall has answered
+    FOREIGN = "foreign"  # a refusal that is not in Camb's form: a proxy, gateway or firewall answered
     NOT_READY = "not_ready"  # of a result: the task has ended, and its result is not there yet
 
 
@@ -162,8 +162,8 @@ class Ended:
     """
     Camb is done with the task.
 
-    *certain* is False where the status is not in Camb's own words or not in a usual
-    shape: somebody else may have said it, and a second poll has to say the same.
+    *certain* is False if the status is not in Camb's own words or in an unusual shape. Another
+    server may have sent it, so a second poll has to confirm it.
     """
 
     status: Status
@@ -196,7 +196,7 @@ class Invalid:
 
 @dataclass(frozen=True, slots=True)
 class Forbidden:
-    """Camb refuses the key (401), or to show this task with it (403)."""
+    """Camb refuses the key (401), or access to this task with it (403)."""
 
     http_status: int
     detail: str | None = None
@@ -337,7 +337,7 @@ class Outcome(StrEnum):
 
 
 ACCEPTED = frozenset({Outcome.ACCEPTED, Outcome.ACCEPTED_UNVERIFIED})
-"""The receiver has the message, for all that is known."""
+"""The receiver has accepted the message, as far as cambwatch knows."""
 
 
 @dataclass(frozen=True, slots=True)

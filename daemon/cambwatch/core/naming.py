@@ -13,11 +13,10 @@ _GIVE_ONE = "give the task_id that Camb returned, such as c8b8e3cd-ad17-4458-83a
 
 def check_task_id(text: str) -> str:
     """
-    *text* itself, if a task can be registered by it; raises ValueError with what is wrong and what to give instead.
+    *text* itself, if a task can be registered with it; raises ValueError with what is wrong and what to send.
 
-    Camb's ids are UUIDs, but no documentation promises that. So any text passes that
-    keeps its meaning inside a URL's path once it is percent-encoded, and that is not
-    clearly something else than an id.
+    Camb's ids are UUIDs, but no documentation promises that. So any text passes that keeps its
+    meaning when percent-encoded in a URL's path, and that is not clearly a mistake.
     """
     if hint := explain_bad_task_id(text):
         raise ValueError(hint)
@@ -25,7 +24,7 @@ def check_task_id(text: str) -> str:
 
 
 def explain_bad_task_id(text: str) -> str | None:
-    """What to say of *text* where it is clearly not a task_id; None where it may be one."""
+    """Why *text* is clearly not a task_id, and what to do; None if it may be one."""
     why = find_value_mistake(text) if len(text) <= LONGEST_TASK_ID else None
     if why is None:
         return None
@@ -34,9 +33,9 @@ def explain_bad_task_id(text: str) -> str | None:
 
 def check_known_task_id(text: str) -> str:
     """
-    *text* itself, if a task may be stored under it; raises ValueError with what is wrong.
+    *text* itself, if a stored task may have this id; raises ValueError with what is wrong.
 
-    For looking tasks up: an older version registered ids that check_task_id refuses.
+    For lookups: an older version accepted ids that check_task_id refuses.
     """
     if not text:
         raise ValueError("is empty: give the task_id that Camb returned")

@@ -1,9 +1,8 @@
 """
-Texts that stand where an id or a key was meant: `null`, `${TASK_ID}`, `your_api_key`, a value in quotes.
+Detects text that is clearly not an id or a key: `null`, `${TASK_ID}`, `your_api_key`, a value in quotes.
 
-A program that lost a variable, a form that nobody filled in and a careless copy all
-send a text that looks like a value. Camb answers it with 404 or 401, and the reason is
-found hours later. So cambwatch looks at the text first.
+An unset variable, an unfilled template and a careless copy all look like a value. Camb answers
+them with 404 or 401, and the operator finds the reason hours later. So cambwatch checks first.
 """
 
 import re
@@ -12,7 +11,7 @@ from enum import StrEnum
 
 
 class ValueMistake(StrEnum):
-    """Why a text is not the value that was meant, in words that follow the name of the value."""
+    """Why a text is not a usable value; the words follow the name of the setting."""
 
     ANSWER = "is a whole response, an assignment or a printed object"
     HEADER = "is a whole header"
@@ -29,7 +28,7 @@ class ValueMistake(StrEnum):
 
     @property
     def removable(self) -> bool:
-        """Whether the value is there, and only something around or in it is too much."""
+        """Whether removing some characters leaves the intended value."""
         return self in _REMOVABLE
 
 
@@ -40,7 +39,7 @@ def _characters(*ranges: tuple[int, int]) -> str:
     return "".join(chr(code) for first, last in ranges for code in range(first, last + 1))
 
 
-# White space of Unicode, letters that look like it (Hangul fillers, blank Braille), and what has no width at all.
+# Unicode white space, characters that look like it (Hangul fillers, blank Braille), and characters without width.
 _BLANKS = _characters(
     *((0x09, 0x0D), (0x1C, 0x20), (0x85, 0x85), (0xA0, 0xA0), (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C)),
     *((0x115F, 0x1160), (0x1680, 0x1680), (0x17B4, 0x17B5), (0x180E, 0x180E), (0x2000, 0x200B), (0x200E, 0x200F)),
@@ -48,14 +47,14 @@ _BLANKS = _characters(
     *((0xFFA0, 0xFFA0), (0xE0000, 0xE007F)),
 )
 _BLANK_CHARACTERS = frozenset(_BLANKS)
-_AROUND = _BLANKS + "\u200c\u200d"  # of these two, the joiners, Persian and emoji are spelled: too much only at an end
+_AROUND = _BLANKS + "\u200c\u200d"  # joiners belong inside Persian words and emoji: wrong only at an end
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _QUOTES = "\"'`\u00b4\u00ab\u00bb\u2018-\u201f\u2032-\u2037\u2039\u203a\u300c-\u300f\u301d-\u301f\uff02\uff07"
 
 _NULL = r"(?:null|undefined|undef|none|nil|nan|nat|nothing|nullptr|dbnull|void|true|false|n/?a)"
 _NIL_UUID = r"0{8}-0{4}-0{4}-0{4}-0{12}"  # RFC 9562, 5.9
 
-# task_id, YOUR-TASK-ID, yourApiKey, <key>, string: placeholders are made of such words, however they are joined.
+# Words that placeholders consist of: task_id, YOUR-TASK-ID, yourApiKey, <key>, string.
 _QUALIFIERS = (
     "insert|enter|put|paste|add|replace|with|your|my|our|the|some|this|actual|real|example|sample|dummy|camb|ai"
     "|task|job|run|api|access|auth|authorization|bearer|http|webhook|slack|discord|signing"
@@ -69,17 +68,17 @@ def _has_blanks_around(text: str) -> bool:
 
 
 def _has_blanks_inside(text: str) -> bool:
-    # What is wrong with control characters, naming.py says.
+    # naming.py reports control characters.
     return not _BLANK_CHARACTERS.isdisjoint(text) and _CONTROL.search(text) is None
 
 
 def _is(pattern: str) -> Callable[[str], object]:
-    """Whether the text as a whole matches."""
+    """A predicate: the whole text matches."""
     return re.compile(pattern, re.IGNORECASE | re.DOTALL).fullmatch
 
 
 def _has(pattern: str) -> Callable[[str], object]:
-    """Whether some part of the text matches."""
+    """A predicate: a part of the text matches."""
     return re.compile(pattern, re.IGNORECASE | re.DOTALL).search
 
 
@@ -105,7 +104,7 @@ _WHOLE = (
     # c8b8e3cd…
     (ValueMistake.CUT, _is(r".+(?:…|\.\.\.)")),
 )
-"""What a text is, by what it is without the blanks around it."""
+"""Rules for the whole text, without blanks around it."""
 
 _PART = (
     # task_id=…, CAMB_API_KEY=…, 'api_key': …
@@ -127,18 +126,18 @@ _PART = (
     ),
     (ValueMistake.BLANKS, _has_blanks_inside),
 )
-"""What a text is, by what it has; asked after the rows above."""
+"""Rules for a part of the text, checked after those for the whole text."""
 
-# What any id or key may look like: none of the rows matches it.
+# A plain token, which is never rejected.
 _TOKEN = re.compile(r"(?=.*[1-9])[A-Za-z0-9](?:[A-Za-z0-9._~+-]*[A-Za-z0-9])?")
 
 
 def find_value_mistake(text: str) -> ValueMistake | None:
     """
-    Why *text*, of a few hundred characters at most, is clearly neither an id nor a key; None where it may be one.
+    Why *text*, of a few hundred characters at most, is clearly neither an id nor a key; None if it may be one.
 
-    It may always be one where it consists of letters, digits and `-_.~+`, begins and
-    ends with a letter or digit, and holds a digit other than 0.
+    Letters, digits and `-_.~+` always pass, if the first and last are a letter or digit and one
+    is a digit other than 0.
     """
     if _TOKEN.fullmatch(text):
         return None

@@ -1,8 +1,8 @@
 """
-What cambwatch does with each parameter in the URL of a PostgreSQL server.
+What cambwatch does with each parameter of a PostgreSQL URL.
 
-PARAMETERS is the rule: libpq's parameters, and those that hosters and other drivers add
-to the URLs that people paste. A parameter that is not in it is a mistake.
+PARAMETERS has libpq's parameters, and those that hosters and other drivers add to the URLs
+that people paste. Any other parameter is an error.
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS
 """
 
@@ -16,20 +16,20 @@ LONGEST_CONNECT_S = 30
 
 
 class SslMode(StrEnum):
-    """Whether to use TLS, and what of the server's certificate to verify."""
+    """Whether to use TLS, and how to verify the server's certificate."""
 
     DISABLE = "disable"
     ALLOW = "allow"
     PREFER = "prefer"
     REQUIRE = "require"
     NO_VERIFY = "no-verify"
-    """node-postgres: TLS is required, and nothing is verified, even where there is a CA."""
+    """From node-postgres: requires TLS and verifies nothing, even with a CA."""
     VERIFY_CA = "verify-ca"
     VERIFY_FULL = "verify-full"
 
     @property
     def requires_tls(self) -> bool:
-        """Whether a connection without TLS is refused."""
+        """Whether cambwatch refuses to connect without TLS."""
         return self not in {SslMode.DISABLE, SslMode.ALLOW, SslMode.PREFER}
 
 
@@ -46,8 +46,8 @@ class Parameter:
     """
     One parameter.
 
-    *read* raises ValueError with a sentence that says what is allowed. *reason* says why the
-    parameter is ignored or refused. *variable* is the environment variable that stands in for it.
+    *read* raises ValueError with the allowed values. *reason* says why the parameter is ignored
+    or refused. *variable* is the environment variable with its default.
     """
 
     use: Use
@@ -168,7 +168,7 @@ PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
         "krbsrvname": _ignored(_NO_GSS),
         "gsslib": _ignored(_NO_GSS),
         "gssdelegation": _ignored(_NO_GSS),
-        # How to notice that a connection is dead.
+        # Detecting a dead connection.
         "keepalives": _ignored(_OWN_LIMITS),
         "keepalives_idle": _ignored(_OWN_LIMITS),
         "keepalives_interval": _ignored(_OWN_LIMITS),

@@ -1,4 +1,4 @@
-"""The URL of a PostgreSQL server, as hosters show it: read as libpq reads it, with all its mistakes at once."""
+"""Parses PostgreSQL URLs as libpq does, as hosters show them, and reports all mistakes at once."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -26,7 +26,7 @@ _BY_CAMBWATCH = frozenset({"application_name", "client_encoding"})
 
 
 class Host(NamedTuple):
-    """A host name, an address, or the folder of a Unix socket, which begins with a slash."""
+    """A host name, an address, or the folder of a Unix socket, which starts with a slash."""
 
     name: str
     port: int
@@ -55,9 +55,9 @@ class PostgresUrl:
     """
     Where a PostgreSQL server is and how to connect to it.
 
-    *user*, *password* and *passfile* are None where libpq's own defaults apply. *settings* are for
-    SET after connecting. *routing* is for the startup packet: a pooler finds the server by it.
-    *notes* are what the operator should know though it works.
+    *user*, *password* and *passfile* are None if libpq's defaults apply. *settings* are set after
+    connecting. *routing* goes into the startup packet, where a pooler looks for it. *notes* are
+    warnings for the operator.
     """
 
     hosts: tuple[Host, ...]
@@ -74,15 +74,15 @@ class PostgresUrl:
 
 
 def is_postgres(text: str) -> bool:
-    """Whether *text* is meant as the URL of a PostgreSQL server."""
+    """Whether *text* has the scheme of a PostgreSQL URL, perhaps with a driver."""
     return text.partition(":")[0].partition("+")[0].lower() in {"postgresql", "postgres"}
 
 
 def parse(text: str, environ: Mapping[str, str]) -> PostgresUrl:
     """
-    The parts of *text*, with libpq's environment variables where the URL does not say otherwise.
+    The parsed *text*, with libpq's environment variables as defaults.
 
-    Raises ValueError with every mistake in one sentence each, and without a password.
+    Raises ValueError with one sentence per mistake, none of which shows a password.
     """
     mistakes: list[str] = []
     split = _split(text)
@@ -111,7 +111,7 @@ def parse(text: str, environ: Mapping[str, str]) -> PostgresUrl:
         passfile=given.get("passfile"),
         tls=tls,
         connect_s=min(seconds, LONGEST_CONNECT_S) if seconds > 0 else None,
-        # One of several is a standby most of the time, and nothing can be written there.
+        # With several hosts, some are usually standbys, which accept no writes.
         role=given.get("target_session_attrs") or ("any" if len(hosts) == 1 else "read-write"),
         settings=settings,
         routing=routing,
@@ -120,7 +120,7 @@ def parse(text: str, environ: Mapping[str, str]) -> PostgresUrl:
 
 
 def secrets_in(text: str) -> list[str]:
-    """Every password in the URL *text*, as it stands there and decoded, also with its user; *text* may be wrong."""
+    """Every password in the URL *text*, encoded and decoded, also with its user; *text* may be invalid."""
     userinfo = text.partition("://")[2].partition("?")[0].rpartition("@")[0]
     password = userinfo.partition(":")[2]
     found = [userinfo, password] if password else []
@@ -140,18 +140,18 @@ class _Split(NamedTuple):
 
 
 def _split(text: str) -> _Split:
-    """The parts of *text*; raises ValueError where it does not come apart."""
+    """The parts of *text*; raises ValueError if it cannot be split."""
     scheme = _SCHEME.match(text)
     if scheme is None:
         raise ValueError(f"must begin with postgresql://, as in {FORM}")
     address, _, query = text[scheme.end() :].partition("?")
-    # A space may stand in `options`, where people paste it.
+    # People paste `options` with spaces.
     if any(character.isspace() or not character.isprintable() for character in address + query.replace(" ", "")):
         raise ValueError("a URL must not hold spaces, line breaks or control characters")
     if "#" in address + query:
         raise ValueError(f"must not hold #{ESCAPES}")
     authority, _, path = address.partition("/")
-    if "@" in path + query:  # a slash or a question mark in the password; what follows may be the rest of it
+    if "@" in path + query:  # an unencoded / or ? in the password; the rest of it may follow
         raise ValueError(f"must not have @ after the host{ESCAPES}")
     userinfo, _, hosts = authority.rpartition("@")
     user, _, password = userinfo.partition(":")
@@ -166,7 +166,7 @@ def _decoded(text: str) -> str:
 
 
 def _parameters(query: str, mistakes: list[str]) -> dict[str, str]:
-    """The used parameters in *query* by name, those without a value left out."""
+    """The parameters in *query* by name, without empty ones."""
     given: dict[str, str] = {}
     seen = set()
     for part in filter(None, query.split("&")):
@@ -201,7 +201,7 @@ def _add(given: dict[str, str], name: str, value: str, mistakes: list[str], *, b
 
 
 def _unknown(name: str) -> str:
-    if not _WORD.fullmatch(name):  # it may be a part of a password
+    if not _WORD.fullmatch(name):  # may be a part of a password
         return f"has an unknown parameter{ESCAPES}"
     if close := get_close_matches(name.lower(), {known.lower(): known for known in PARAMETERS}, n=1):
         original = next(known for known in PARAMETERS if known.lower() == close[0])
@@ -260,14 +260,14 @@ def _port(written: str, mistakes: list[str]) -> int:
     if not written:
         return DEFAULT_PORT
     if not re.fullmatch(r"[0-9]{1,5}", written) or not 0 < int(written) < 65536:
-        # Not shown: a slash or a question mark in a password leaves the password here.
+        # Not shown: with an unencoded / or ? in the password, this may be a part of it.
         mistakes.append(f"the port must be a number from 1 to 65535{ESCAPES}")
         return DEFAULT_PORT
     return int(written)
 
 
 def _options(text: str, mistakes: list[str]) -> tuple[dict[str, str], str]:
-    """The settings in *text*, which is as on the command line of a server, and what is left for a pooler."""
+    """The settings in *text*, in the syntax of a server's command line, and the words for a pooler."""
     settings: dict[str, str] = {}
     routing = []
     words = iter(re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", text))
@@ -301,7 +301,7 @@ def _tls(given: Mapping[str, str], mistakes: list[str]) -> Tls:
         mode = SslMode(named)
     elif root == "system":
         mode = SslMode.VERIFY_FULL
-    else:  # as libpq, but that a file for TLS means that TLS is wanted
+    else:  # as in libpq, except that a TLS file implies TLS
         mode = (
             SslMode.REQUIRE if any(name in given for name in ("sslrootcert", "sslcert", "sslcrl")) else SslMode.PREFER
         )

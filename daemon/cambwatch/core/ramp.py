@@ -1,14 +1,13 @@
-"""How many requests may be under way at once after a rate limit."""
+"""Limits concurrent requests after a rate limit."""
 
 
 class ConcurrencyRamp:
     """
-    *full* requests at once; after a rate limit one, and one more with each success.
+    Allows *full* concurrent requests; one after a rate limit, and one more with each success.
 
-    A pause that ends would else be followed by a burst, and that by the next rate limit.
-    (Slow start of TCP: RFC 5681, 3.1.) A success counts only for a request that was sent
-    since the last rate limit: those that were under way then say nothing about the time
-    after the pause. Failures of other kinds change nothing.
+    Without it, the end of a pause would cause a burst, and the burst the next rate limit.
+    TCP's slow start works the same way (RFC 5681, 3.1). Only the success of a request that was
+    sent after the last rate limit counts. Other failures change nothing.
     """
 
     __slots__ = ("_full", "epoch", "limit")
@@ -16,16 +15,16 @@ class ConcurrencyRamp:
     def __init__(self, full: int) -> None:
         self._full = full
         self.limit = full
-        """How many may be under way now, from 1 to *full*."""
+        """The number of concurrent requests allowed now, from 1 to *full*."""
         self.epoch = 0
-        """To be remembered with each request that is sent, for succeeded()."""
+        """Pass the value at the time of sending a request to succeeded()."""
 
     def rate_limited(self) -> None:
-        """Let the next request go alone."""
+        """Allow one request at a time."""
         self.limit = 1
         self.epoch += 1
 
     def succeeded(self, epoch: int) -> None:
-        """A request that was sent in *epoch* succeeded: let one more go at once."""
+        """A request that was sent in *epoch* succeeded: allow one more concurrent request."""
         if epoch == self.epoch:
             self.limit = min(self.limit + 1, self._full)

@@ -1,4 +1,4 @@
-"""Redirects of a receiver. cambwatch does not follow them, because nobody checked where they lead."""
+"""Explains redirects. cambwatch does not follow them, because their target was not checked."""
 
 import re
 from urllib.parse import urlsplit
@@ -9,9 +9,9 @@ _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9a-fA-F:.]{2,45}")
 
 def explain_redirect(http_status: int, location: str | None, *, url: str) -> str | None:
     """
-    Words on a redirect that answered a request for *url*; None for any other status.
+    The explanation of a redirect that answered a request for *url*; None for any other status.
 
-    They name the host of *location* and never its path, which may hold a secret.
+    It names the host of *location* but not its path, which may contain a secret.
     """
     if http_status not in _REDIRECTS:
         return None

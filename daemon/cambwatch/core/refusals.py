@@ -1,9 +1,9 @@
 """
-Whose refusal an error answer is: Camb's own, or that of something between Camb and us.
+Whether Camb itself refused a request, or something between Camb and cambwatch.
 
 A proxy, gateway, firewall or CDN answers 401, 403, 404, 410 or 422 during every redeploy.
-Such an answer says nothing about a task or a key, so a refusal counts only in the forms
-that the API itself has:
+Such an answer proves nothing about a task or a key. So a refusal counts only in the forms
+that Camb's API uses:
 
     form                                   source
     {"detail": "..."}                      FastAPI's HTTPException; camb-sdk 1.6.6, errors/
@@ -12,7 +12,7 @@ that the API itself has:
 
 Everything else is foreign: HTML, XML, text, an empty body, `{"message": ...}` (Kong, AWS),
 problem details (RFC 9457), Spring's `{"timestamp", "status", "error", "path"}`, and exactly
-"Not Found", which is what a framework says of a route that it does not have.
+"Not Found", which a web framework answers for a missing route.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from cambwatch.core.lenient_json import loads
 from cambwatch.core.model import Json
 
-LONGEST_REFUSAL = 1 << 20  # bytes; a longer body is nobody's refusal
+LONGEST_REFUSAL = 1 << 20  # bytes; a longer body does not count as a refusal
 REFUSALS = frozenset({401, 403, 404, 410, 422})
 """The HTTP statuses that refuse a key, a task or its task_id."""
 
@@ -33,9 +33,9 @@ class Refusal:
     """
     Camb's own refusal.
 
-    *words* is what it says, as it came: a text, or any JSON value. *about_path* is False
-    where a validation error (422) complains of a header, the query or the body only: of
-    the request, that is, and not of the task_id in its path.
+    *words* is Camb's explanation, unchanged: a text, or any JSON value. *about_path* is False
+    if a validation error (422) is only about a header, the query or the body, and not about
+    the task_id in the path.
     """
 
     words: Json
@@ -44,10 +44,9 @@ class Refusal:
 
 def camb_refusal(http_status: int, body: bytes) -> Refusal | None:
     """
-    What Camb itself says with *http_status* and *body*; None where somebody else speaks.
+    Camb's refusal in *http_status* and *body*; None if the answer is not in Camb's form.
 
-    *http_status* is one of REFUSALS, or any other error whose author matters. Total over
-    every body.
+    *http_status* is one of REFUSALS, or any other error status. Total over every body.
     """
     match _document(body):
         case dict() as document if document.keys() & _OTHERS_KEYS:
@@ -71,7 +70,7 @@ def _document(body: bytes) -> Json:
 
 
 def _validation(mistakes: list[Json]) -> Refusal | None:
-    """The refusal of a request whose parts *mistakes* complain of, as FastAPI lists them."""
+    """The refusal that FastAPI's list of validation errors, *mistakes*, stands for."""
     if not mistakes or not all(isinstance(mistake, dict) and "msg" in mistake for mistake in mistakes):
         return None
     places = [mistake["loc"][0] for mistake in mistakes if isinstance(mistake.get("loc"), list) and mistake["loc"]]

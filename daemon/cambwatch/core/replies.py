@@ -1,5 +1,5 @@
 """
-What an answer of Camb means.
+What Camb's answer to a poll means.
 
 Shapes as collected from camb-sdk 1.6.6, docs.camb.ai and clients that ran against
 the live service; where those disagree, every form is understood. What follows from
@@ -8,7 +8,7 @@ an answer is decided in lifecycle.py:
     answer                                              report
     2xx, PENDING                                        Pending
     2xx, a status of Camb's in capitals, usual shape    Ended
-    2xx, other spelling (`error`, `FAILED`), odd shape  Ended, not certain: a second poll has to say the same
+    2xx, other spelling (`error`, `FAILED`), odd shape  Ended, not certain: a second poll has to confirm it
     2xx, a word that is not a status                    Pending(word)
     2xx, anything else                                  Unavailable (unreadable, malformed, oversized)
     401, 403 in Camb's form                             Forbidden
@@ -17,8 +17,7 @@ an answer is decided in lifecycle.py:
     401, 403, 404, 410, 422 in any other form           Unavailable (foreign)
     everything else                                     Unavailable
 
-Which shape is usual depends on the kind (kinds.StatusShape); which form is Camb's,
-refusals.py says.
+The usual shape depends on the kind (kinds.StatusShape). refusals.py defines Camb's form.
 """
 
 from dataclasses import replace
@@ -46,8 +45,8 @@ from cambwatch.core.retry import retry_after
 from cambwatch.core.text import one_line
 
 LONGEST_BODY = 1 << 20  # bytes; a status has some hundred
-SHORT_BODY = 256  # bytes, up to which what was read is remembered
-KNOWN_BODIES = 256  # that are remembered at most
+SHORT_BODY = 256  # bytes; the reports of shorter bodies are cached
+KNOWN_BODIES = 256  # reports in the cache
 LONGEST_WORD = 100  # characters kept of a status word or a reason
 
 _ENDS = {
@@ -127,7 +126,7 @@ def _read_success(shape: StatusShape, body: bytes) -> Report:
     return document if isinstance(document, Unavailable) else _read_document(shape, document[0])
 
 
-# Nearly all answers are the same few bytes, and a look into a cache is a tenth of what reading them costs.
+# Nearly all answers are the same few bytes. A cache lookup costs a tenth of parsing them.
 _read_known = lru_cache(KNOWN_BODIES)(_read_success)
 
 
@@ -172,7 +171,7 @@ def detail(body: bytes) -> str | None:
 
 
 def _read_word(word: str, document: dict[str, Json], *, usual: bool = True) -> Report:
-    """What a status *word* says; *usual*: it came in a shape in which Camb is known to say it."""
+    """The report of a status *word*; *usual*: it came in a shape that Camb uses for this kind."""
     normal = word.strip().upper()
     if normal == "PENDING":
         return Pending()
@@ -194,7 +193,7 @@ def _reason(value: Json) -> str | None:
 
 
 def _word(value: Json) -> str | None:
-    """As a value and not as a sentence: without an ellipsis."""
+    """*value* as one line, truncated without an ellipsis: it is a code, not a sentence."""
     words = one_line(value)
     return None if words is None else words[: prefix_length(words, LONGEST_WORD, len)]
 

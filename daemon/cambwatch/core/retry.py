@@ -1,4 +1,4 @@
-"""How long to pause between attempts, and what a Retry-After asks for."""
+"""How long to pause between attempts, and how to read Retry-After."""
 
 import math
 from collections.abc import Mapping
@@ -51,17 +51,17 @@ class RetryPolicy:
 
 
 class ReadAs(StrEnum):
-    """What a pause that is not meant as it is written was taken for: the log field."""
+    """How cambwatch read a requested pause that is not plain seconds: the log field."""
 
     UNIX_SECONDS = "unix_seconds"
     UNIX_MILLISECONDS = "unix_milliseconds"
-    RESET_AFTER = "reset_after"  # X-RateLimit-Reset-After says another pause than Retry-After
+    RESET_AFTER = "reset_after"  # X-RateLimit-Reset-After, which differs from Retry-After
     CAPPED = "capped"  # longer than LONGEST_RETRY_AFTER
 
 
 class PauseReading(NamedTuple):
     """
-    How cambwatch understood a pause that is not meant as it is written.
+    How cambwatch read a requested pause that is not plain seconds.
 
     *raw* is the header, at most LONGEST_RAW printable characters of it. *seconds* is the
     pause, 0 for an instant that has passed.
@@ -74,16 +74,16 @@ class PauseReading(NamedTuple):
 
 class RequestedPause(NamedTuple):
     """
-    The pause that an answer asks for; *pause* None: it asks for none, or for none that makes sense.
+    The pause that an answer asks for; *pause* is None if it asks for none, or for an invalid one.
 
-    *reading* says how it was understood, where the log should say so.
+    *reading* is set if the log should show how cambwatch read it.
     """
 
     pause: timedelta | None = None
     reading: PauseReading | None = None
 
 
-# From, to, seconds to a step, meaning: a number in there is an instant of the years 2001 to 5138.
+# (lowest, highest, seconds per unit, meaning): such a number is an instant in the years 2001 to 5138.
 _INSTANTS = (
     (1e9, 1e11, 1.0, ReadAs.UNIX_SECONDS),
     (1e12, 1e14, 1e-3, ReadAs.UNIX_MILLISECONDS),
@@ -94,11 +94,11 @@ def retry_after(value: str | None, *, now: datetime) -> RequestedPause:
     """
     The pause that a Retry-After header asks for.
 
-    RFC 9110, 10.2.3 has seconds or a date; some servers send the Unix time instead. *now* is
-    the instant by the sender's clock: the Date of its answer, where it has one.
+    RFC 9110, 10.2.3 allows seconds or a date; some servers send a Unix time. *now* is the time
+    by the sender's clock: the Date of its answer, if it has one.
 
-        a date                     until then
-        below 10^9                 seconds; fractions, which the RFC does not have, count
+        a date                     until that date
+        below 10^9                 seconds; fractions count, although the RFC has none
         10^9 to 10^11              an instant in Unix seconds
         10^12 to 10^14             an instant in Unix milliseconds
         any other number           seconds
@@ -121,9 +121,9 @@ def requested_pause(headers: Mapping[str, str], *, service: str, now: datetime) 
     """
     The pause that an answer of *service*, a destination type, asks for with its *headers*.
 
-    *headers* are found whatever the case of their names; *now* counts where they hold no Date.
+    *headers* are case-insensitive. *now* is used if they have no Date.
     Discord's unversioned webhook URL answers Retry-After in milliseconds (discord-api-docs
-    issue 2360). Its `X-RateLimit-Reset-After` is in seconds at every URL, and so it wins.
+    issue 2360). Its `X-RateLimit-Reset-After` is always in seconds, so it takes precedence.
     """
     value = headers.get("retry-after")
     asked = retry_after(value, now=http_date(headers.get("date")) or now)
@@ -141,7 +141,7 @@ def requested_pause(headers: Mapping[str, str], *, service: str, now: datetime) 
 
 def quiet_after(headers: Mapping[str, str]) -> timedelta | None:
     """
-    How long an answer says that its sender takes nothing more, although it took this; None: it does not.
+    How long the receiver accepts nothing more, although it accepted this request; None if it does not say.
 
     By `X-RateLimit-Remaining` and `X-RateLimit-Reset-After` in seconds, as Discord has
     them (docs.discord.com, "Rate Limits"); *headers* are found whatever the case of their names.
@@ -165,7 +165,7 @@ def http_date(text: str | None) -> datetime | None:
 def _number(text: str) -> float | None:
     """*text* as a number, which may be infinite; None if it is not one."""
     try:
-        number = float(text.encode("ascii"))  # digits of other scripts are numbers to Python alone
+        number = float(text.encode("ascii"))  # only Python accepts digits of other scripts
     except ValueError:
         return None
     return None if math.isnan(number) else number
@@ -179,7 +179,7 @@ def _asked(text: str, seconds: float, read_as: ReadAs | None = None) -> Requeste
 
 
 def _is_rounded_up(pause: timedelta | None, exact: timedelta | None) -> bool:
-    """Whether *pause* is *exact* in whole seconds, as Discord's Retry-After is of its Reset-After."""
+    """Whether *pause* is *exact* rounded up to seconds, as Discord rounds Retry-After."""
     return pause is not None and exact is not None and timedelta(0) <= pause - exact < timedelta(seconds=1)
 
 

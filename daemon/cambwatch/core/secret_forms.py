@@ -1,7 +1,7 @@
 r"""
-The forms in which others show a secret: which parts of it, and how each character can be written.
+The forms in which others may repeat a secret: which parts of it, and which encodings of each character.
 
-Parts of a URL, because a receiver shows the target of the request, a library its own reading of it:
+Parts of a URL, because a receiver may show the request target, and a library its normalized URL:
 
 | part                          | example for `https://h/a/../hooks/T0%2FX9?sig=S3cr3t%3D` |
 |-------------------------------|----------------------------------------------------------|
@@ -11,12 +11,12 @@ Parts of a URL, because a receiver shows the target of the request, a library it
 | last segment of the path      | `T0/X9`                                                  |
 | query, and each value of it   | `sig=S3cr3t=`, `S3cr3t=`                                 |
 
-A segment or a value by itself is left alone where it reads like ordinary words, a number, a version or a date: every
-other text would have holes. The value of a query's `token`, `sig` and the like is hidden whatever it reads like.
+A segment or a value is not redacted by itself if it looks like an ordinary word, a number, a version or a date.
+Otherwise ordinary text would be redacted. The value of a query parameter such as `token` or `sig` is always redacted.
 
-Writings of a character, which `plain` undoes and `writings` finds, however they are mixed:
+Encodings of a character, also mixed. `plain` decodes them, `writings` matches them:
 
-| writing                       | `/`                      | `"`             |
+| encoding                      | `/`                      | `"`             |
 |-------------------------------|--------------------------|-----------------|
 | itself                        | `/`                      | `"`             |
 | percent-encoded, also twice   | `%2F` `%2f` `%252F`      | `%22`           |
@@ -33,8 +33,8 @@ from html import unescape
 from html.entities import html5
 from urllib.parse import urlsplit
 
-_SIGNS = frozenset("%\\&")  # one of them begins each writing but the character itself
-_MOST_LAYERS = 5  # of encodings upon each other
+_SIGNS = frozenset("%\\&")  # each encoding starts with one of them
+_MOST_LAYERS = 5  # nested encodings
 _ESCAPE = re.compile(
     r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
     r"|\\(?P<json>(?:u[0-9A-Fa-f]{4}(?:\\u[0-9A-Fa-f]{4})*)|[\"/\\])"
@@ -42,13 +42,13 @@ _ESCAPE = re.compile(
 )
 _JSON_CODE = re.compile(r"\\?u([0-9A-Fa-f]{4})")
 
-# What many texts say and no secret is made of: a word, a number, a version or a date, and several of them.
+# Ordinary text and not a secret: words, numbers, versions and dates.
 _PLAIN = re.compile(r"(?:[A-Z]?[a-z]{1,12}|v?[0-9]{1,4})(?:[/._ :-]+(?:[A-Z]?[a-z]{1,12}|v?[0-9]{1,4}))*/?")
 _TELLING = re.compile(r"sig|secret|token|key|pass|pwd|auth|code|cred|hash", re.IGNORECASE)
 
 
 def parts(secret: str) -> Iterator[str]:
-    """*secret*, and of a URL what others show of it alone: as it stands there, perhaps twice, perhaps empty."""
+    """*secret*, and if it is a URL the parts that others may show; may repeat a part or yield an empty one."""
     yield secret
     if "://" not in secret:
         return
@@ -78,7 +78,7 @@ def _with_idna(url: str, netloc: str) -> str:
 
 
 def plain(text: str) -> str:
-    """*text* without the encodings of the table, as many as there are upon each other; a plus is a space in forms."""
+    """*text* with all nested encodings of the table decoded, and `+` as a space."""
     for _ in range(_MOST_LAYERS):
         if _SIGNS.isdisjoint(text):
             break
@@ -103,14 +103,14 @@ def _decode(found: re.Match[str]) -> str:
 
 @lru_cache(maxsize=1024)
 def writings(text: str) -> str:
-    """A regular expression for *text*, which is plain, in every writing of the table."""
+    """A regular expression for the decoded *text* in every encoding of the table."""
     return "".join(map(_writings, text))
 
 
 def _writings(character: str) -> str:
     code = ord(character)
     ways = {re.escape(character)}
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
         ways |= {_percent(bytes([code - 0xDC00])), "\ufffd", re.escape(chr(code - 0xDC00))}
     elif not 0xD800 <= code <= 0xDFFF:
         ways |= {_percent(character.encode()), rf"&#0*{code};", rf"&#[xX]0*{_hex(f'{code:x}')};"}

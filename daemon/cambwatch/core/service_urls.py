@@ -1,5 +1,5 @@
 """
-Where Camb and the chat services are, and what is doubtful about a URL that should lead there.
+The URLs of Camb and of the chat services, and warnings about URLs that look wrong.
 
 The hosts are those of the services' own documentation: Slack, "Sending messages using
 incoming webhooks"; Discord, "Webhook Resource"; Google Chat, "Build an app as a
@@ -18,9 +18,9 @@ CAMB = "https://client.camb.ai/apis"
 
 class _Service(NamedTuple):
     """
-    A chat service, whose webhooks are at *hosts* with a path that is *path*.
+    A chat service whose webhook URLs have one of *hosts* and a path that matches *path*.
 
-    In *hosts* `*.` stands for one or more names. *usual* is the form of a URL, for people.
+    `*.` in *hosts* matches one or more labels. *usual* shows the form of a URL in messages.
     """
 
     name: str
@@ -58,7 +58,7 @@ SERVICES = {
     ),
 }
 
-# Hosts, path, and why a URL with both is doubtful although they are the service's own.
+# (hosts, path, warning) for URLs of the service itself that will not work.
 _SPECIAL = (
     (
         SERVICES["slack"].hosts,
@@ -85,7 +85,7 @@ _SPECIAL = (
 )
 _UNFILLED = frozenset({ValueMistake.TEMPLATE, ValueMistake.EXAMPLE, ValueMistake.CUT, ValueMistake.NOTHING})
 
-# What stands at the end of a URL that somebody copied out of an example request.
+# The last path segment of a URL copied from an example request.
 _ENDPOINTS = frozenset(kind.status_path.partition("/{")[0].strip("/").rpartition("/")[2] for kind in KINDS.values()) | {
     "tts-stream",
     "list-voices",
@@ -97,9 +97,9 @@ _ENDPOINTS = frozenset(kind.status_path.partition("/{")[0].strip("/").rpartition
 
 def doubt_about_camb(url: str) -> str | None:
     """
-    Why *url*, an http or https URL, is hardly the base URL of Camb's API or of a stand-in for it; None where it may be.
+    Why *url*, an http or https URL, is probably not a base URL of Camb's API; None if it may be one.
 
-    A stand-in, such as a gateway or the simulator, may be anywhere below any path.
+    A gateway or the simulator may use any host and path.
     """
     parts = urlsplit(url)
     host, path = _host(parts), parts.path.rstrip("/")
@@ -118,9 +118,9 @@ def doubt_about_camb(url: str) -> str | None:
 
 def doubt_about_destination(kind: str, url: str, *, own_body: bool) -> str | None:
     """
-    Why *url*, an http or https URL, is hardly right for a destination of type *kind*; None where it may be.
+    Why *url*, an http or https URL, is probably wrong for a destination of type *kind*; None if it may be right.
 
-    *own_body*: the operator's template makes the body, which may well be in a chat's form.
+    *own_body*: the operator's template makes the body, which may be in the format of a chat.
     """
     parts = urlsplit(url)
     owner = next((name for name, service in SERVICES.items() if _usual_port(parts) and _at(parts, service.hosts)), None)

@@ -1,22 +1,22 @@
 """
-What others wrote, as one line of text that a message, a log and a table can hold.
+Cleans text from outside into one line that is safe in a message, a log and a table.
 
-| characters                                                | what becomes of them                      |
+| characters                                                | what clean() does                         |
 |-----------------------------------------------------------|-------------------------------------------|
 | white space and line breaks                               | one space, none at the ends               |
 | controls: C0, DEL, C1                                     | removed                                   |
 | bidirectional embeddings, overrides and isolates          | removed: they reorder the text after them |
 | deprecated and reserved format characters, noncharacters  | removed                                   |
 | lone surrogates                                           | `?`                                       |
-| LRM, RLM, ALM                                             | stay, one of each in a row                |
-| a variation selector                                      | stays right after a visible character     |
-| tag characters                                            | stay as the region of a black flag        |
-| ZWJ, ZWNJ                                                 | one stays where it joins or shapes        |
-| other invisible characters: ZWSP, soft hyphen, fillers    | one stays between two visible characters  |
-| all others, also those that Python's tables do not know   | stay                                      |
+| LRM, RLM, ALM                                             | kept, one of each in a row                |
+| a variation selector                                      | kept right after a visible character      |
+| tag characters                                            | kept as the region of a black flag        |
+| ZWJ, ZWNJ                                                 | one kept where it joins or shapes         |
+| other invisible characters: ZWSP, soft hyphen, fillers    | one kept between two visible characters   |
+| all others, also those unknown to Python's tables         | kept                                      |
 
-A text without a visible character is no text. The invisible ones are Unicode's
-Default_Ignorable_Code_Point, and the blank of Braille.
+Text without a visible character becomes empty. Invisible characters are Unicode's
+Default_Ignorable_Code_Point and the blank Braille pattern.
 """
 
 import json
@@ -27,7 +27,7 @@ from cambwatch.core.cutting import ELLIPSIS, cut
 from cambwatch.core.model import Json
 
 LONGEST_TEXT = 2000  # characters
-LONGEST_LOOK = 4 * LONGEST_TEXT  # characters; more are not looked at
+LONGEST_LOOK = 4 * LONGEST_TEXT  # characters; the rest is dropped unseen
 
 _REORDERING = "\u202a-\u202e\u2066-\u2069"
 _DEPRECATED = "\u206a-\u206f\ufff9-\ufffb\U000e0001"
@@ -59,9 +59,9 @@ _UNFIT = re.compile(rf"[\s{_CONTROLS}{_REORDERING}{_DEPRECATED}{_RESERVED}{_NONC
 
 def one_line(value: Json, *, longest: int = LONGEST_TEXT) -> str | None:
     """
-    *value* as one line of 1 to *longest* characters, cleaned by the rules above; None where nothing is left.
+    *value* as one line of 1 to *longest* characters, cleaned by the rules above; None if nothing is left.
 
-    Objects by their own words, else as JSON. A line stays as it is.
+    Of an object, its `message`, `msg`, `detail` or `error`, else its JSON. Idempotent.
     """
     match value:
         case None:
@@ -73,29 +73,29 @@ def one_line(value: Json, *, longest: int = LONGEST_TEXT) -> str | None:
         case _:
             try:
                 words = json.dumps(value, ensure_ascii=False)
-            except RecursionError:  # what could just be read may be too deep to be written
+            except RecursionError:  # parsed just below the limit, but too deep to serialize
                 return None
     line = clean(words if len(words) <= LONGEST_LOOK else words[:LONGEST_LOOK] + ELLIPSIS)
     return cut(line, longest) if line else None
 
 
 def clean(words: str) -> str:
-    """*words* by the rules above, whatever their length; empty where nothing visible is left."""
-    if words.isascii() and words.isprintable():  # nearly all are
+    """*words* cleaned by the rules above, at any length; empty if nothing visible is left."""
+    if words.isascii() and words.isprintable():  # the common case
         return " ".join(words.split())
-    # Lone surrogates can come out of JSON escapes but go into no database and no UTF-8.
+    # JSON escapes can produce lone surrogates, which no database and no UTF-8 accepts.
     known = words.encode("utf-8", "replace").decode("utf-8")
     line = " ".join(_INVISIBLE.sub(_that_stay, _REMOVED.sub("", known)).split())
     return line if line.strip(f"{_MARKS} ") else ""
 
 
 def is_unbroken(words: str) -> bool:
-    """Whether *words* hold no white space and nothing that clean() removes or replaces wherever it stands."""
+    """Whether *words* contain no white space and nothing that clean() always removes or replaces."""
     return _UNFIT.search(words) is None
 
 
 def _that_stay(run: re.Match[str]) -> str:
-    """Of a run of invisible characters those that do something to the visible ones around it."""
+    """The characters of an invisible *run* that affect the visible characters around it."""
     words, start, end = run.string, run.start(), run.end()
     before = words[start - 1] if start else " "
     after = words[end] if end < len(words) else " "
@@ -121,5 +121,5 @@ def _that_stay(run: re.Match[str]) -> str:
 
 
 def _shaped(character: str) -> bool:
-    """Whether a joiner beside *character* alone chooses its form: Arabic and Mongolian letters, and viramas."""
+    """Whether a joiner changes the form of *character* even at the end of a word: Arabic, Mongolian, viramas."""
     return bidirectional(character) == "AL" or combining(character) == _VIRAMA or "\u1820" <= character <= "\u18aa"

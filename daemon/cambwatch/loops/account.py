@@ -82,7 +82,7 @@ class AccountLane:
         self._good: Watch | None = None  # the last that had a good answer
         self._taken_s = now_s  # when the last poll went out
         self.evidence = AccountEvidence()
-        """What the answers to all polls prove together."""
+        """The evidence from the answers to all polls."""
         self.result_places = asyncio.Semaphore(max(1, concurrency // 4))
         """So many results are read at once, that some which hang leave connections to the polls."""
         self.refused: int | None = None
@@ -214,10 +214,10 @@ class AccountLane:
 
     def take_in(self, watch: Watch, report: Report, *, now_s: float) -> Flip | None:
         """
-        The poll for *watch* brought *report*, before its progress has taken it in.
+        Record *report* for *watch*; call this before Progress.note().
 
-        A good answer frees the places of a paused account; only a status proves that the
-        key works, not any other answer of Camb's (core/evidence.py).
+        Only a status resumes a paused account, because no other answer proves that the key
+        works (core/evidence.py).
         """
         self.evidence.note(watch.task.id, report, known=watch.progress.known, now_s=now_s)
         match report:

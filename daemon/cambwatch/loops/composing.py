@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 def describe_bug(error: Exception) -> str:
-    """Words on a bug of ours that are kept and shown: not the text of *error*, which may hold a secret."""
+    """The stored description of a bug in cambwatch, without the text of *error*, which may contain a secret."""
     return f"a bug in cambwatch ({type(error).__name__}): the log says more at delivery.broken; please report it"
 
 

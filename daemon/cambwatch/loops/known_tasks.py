@@ -1,4 +1,4 @@
-"""Writes down which tasks Camb has answered for: one statement for all that became known together."""
+"""Stores which tasks Camb has returned a status for, in batches."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,24 +8,24 @@ import structlog
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.loops.scheduler import Alarm
 
-GATHER_S = 1.0  # after the first, in which others may become known
-TRY_AGAIN_S = 5.0  # while the database cannot be had
+GATHER_S = 1.0  # how long to collect a batch
+TRY_AGAIN_S = 5.0  # while the database is unavailable
 
 log = structlog.get_logger()
 
 
 class KnownTaskStore(Protocol):
-    """Where it is written down."""
+    """The store of tasks."""
 
     async def note_known(self, numbers: Sequence[int]) -> None: ...
 
 
 class KnownTasks:
     """
-    The tasks that became known and are not written down yet.
+    The tasks that became known and are not stored yet.
 
-    A crash loses at most those of the last second: they become known again with the
-    next answer. So a poll that leaves a known task pending writes nothing.
+    A crash loses at most those of the last second; they become known again with their next
+    status. A PENDING poll of a known task writes nothing.
     """
 
     def __init__(self, book: KnownTaskStore, *, alarm: Alarm) -> None:
@@ -35,13 +35,13 @@ class KnownTasks:
         self._stopping = False
 
     def add(self, number: int) -> None:
-        """Camb has answered for the task with the id *number*, for the first time."""
+        """Camb has returned a status for the task with the id *number* for the first time."""
         if not self._numbers:
             self._alarm.set(GATHER_S)
         self._numbers.append(number)
 
     async def run(self) -> None:
-        """Write down what was gathered, until stop() is called; save() then writes down the rest."""
+        """Store batches until stop() is called. Call save() afterwards for the rest."""
         while not self._stopping:
             self._alarm.kick.clear()
             await self._alarm.kick.wait()
@@ -53,7 +53,7 @@ class KnownTasks:
         self._alarm.kick.set()
 
     async def save(self) -> None:
-        """Write down all that is known by now."""
+        """Store the tasks that became known so far."""
         if not self._numbers:
             return
         saving, self._numbers = self._numbers, []

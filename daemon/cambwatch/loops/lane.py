@@ -286,7 +286,7 @@ class Lane:
         self._after_record(tried, turn)
 
     def _log_attempt(self, tried: Sequence[Tried], attempt: Attempt, event_type: str) -> None:
-        """A delivery that is given up is an error; the first failure is a warning, until something is accepted."""
+        """Log an attempt: an error if a delivery is given up, a warning for the first failure since a success."""
         shown = next((one for one in tried if isinstance(one.verdict, GiveUp)), tried[0])
         fields = {
             "delivery_id": shown.delivery.id,

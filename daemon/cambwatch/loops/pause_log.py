@@ -1,4 +1,4 @@
-"""The line in the log that says how cambwatch understood a pause that an answer asks for."""
+"""Logs how cambwatch read a requested pause."""
 
 import structlog
 
@@ -8,7 +8,7 @@ log = structlog.get_logger()
 
 
 def log_reading(reading: PauseReading, **sender: str) -> None:
-    """Say how *reading* was understood, and whose answer it was: *sender* names an account or a destination."""
+    """Log *reading*; *sender* names the account or the destination."""
     fields = {**sender, "raw": reading.raw, "seconds": round(reading.seconds, 3), "read_as": reading.read_as}
     if reading.seconds >= LONGEST_RETRY_AFTER.total_seconds():  # nothing is sent for a day: an operator should know
         log.warning("pause.interpreted", **fields)

@@ -90,7 +90,7 @@ class Poller:
         alarm: Alarm,
         first_known: Callable[[int], None],
     ) -> None:
-        """*first_known* is called with the id of a task that Camb has answered for, for the first time."""
+        """*first_known* is called with a task's id when Camb returns its first status."""
         self._source = source
         self._concluder = concluder
         self._cadence = cadence

@@ -5,8 +5,8 @@ A page can make a browser send requests here. It cannot forge Host (DNS rebindin
 keeps the foreign name there), Origin and Sec-Fetch-Site, and a form cannot send application/json. A
 DELETE needs no content type: a page of another origin cannot send one unasked.
 
-Health checks of load balancers speak HTTP/1.0 without a Host, or leave it empty. No browser can do
-either, so the two health pages answer them. A Host that is there must be a known one on every page.
+Health checks of load balancers use HTTP/1.0 without a Host header, or leave it empty. A browser does
+neither, so the two health endpoints answer them. A Host that is present must be an allowed one everywhere.
 """
 
 import hmac
@@ -31,7 +31,7 @@ def host_name(host: str) -> str:
 
 
 def knows_host(host: str, path: str, *, hosts: Collection[str]) -> bool:
-    """Whether a request for *path* with the header *host* (empty or missing: "") may be for us, who are *hosts*."""
+    """Whether to answer a request for *path* with the Host header *host*; "" if empty or missing."""
     name = host_name(host)
     return name in hosts if name else path in HEALTH_PATHS
 

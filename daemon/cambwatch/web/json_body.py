@@ -19,7 +19,7 @@ def read_json(body: bytes) -> Json:
     """
     The document in *body*: UTF-8, no lone surrogates, at most 200 levels deep, no number that becomes infinite.
 
-    A byte order mark in front is ignored, as RFC 8259, 8.1 allows: some editors and .NET
+    Ignores a byte order mark at the start, as RFC 8259, 8.1 allows: some editors and .NET
     write one. Raises ProblemError; where a name stands twice in an object, and the RFC leaves
     open which of them counts, with a pointer to it.
     """

@@ -1,6 +1,6 @@
 """
-What the adapters for Camb and for receivers share of an HTTP client; aiohttp does the rest.
+HTTP client code that the adapters for Camb and for receivers share; aiohttp does the rest.
 
-`target_url` makes the URL that is sent, `response_head` and `response_body` read an answer that breaks the rules of
-HTTP, and `errors` says in our own words what went wrong.
+`target_url` builds the URL of a request. `response_head` and `response_body` read responses that violate HTTP.
+`errors` describes network errors without secrets.
 """

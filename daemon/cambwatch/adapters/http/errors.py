@@ -1,8 +1,8 @@
 """
-What went wrong on the network, in our own words.
+Describes network errors without copying the text of an exception.
 
-The text of an aiohttp error often holds the URL of the request ("Can not write request body for https://..."), and the
-URL of a webhook is its secret. So no text of a library is copied here, but for what TLS says of a certificate.
+The text of an aiohttp error often contains the request URL ("Can not write request body for https://..."), and the URL
+of a webhook is its secret. So this module copies no text from a library, except why TLS rejects a certificate.
 """
 
 import os
@@ -12,11 +12,11 @@ import aiohttp
 
 from cambwatch.adapters.http.response_head import LARGEST_HEAD
 
-_TOO_LARGE = ("Got more than", "Too many headers")  # of aiohttp.http_exceptions, which come out as one class
+_TOO_LARGE = ("Got more than", "Too many headers")  # how aiohttp.http_exceptions start, which all arrive as one class
 
 
 def describe(error: BaseException, peer: str) -> str:
-    """What went wrong between us and *peer*; names at most host and port of a URL."""
+    """What went wrong between cambwatch and *peer*; shows at most the host and port of a URL."""
     match error:
         case aiohttp.ClientConnectorDNSError():
             return f"{error.host} cannot be resolved"
@@ -42,17 +42,17 @@ def describe(error: BaseException, peer: str) -> str:
 
 
 def not_http(peer: str) -> str:
-    """What *peer* answered with."""
+    """The description of an answer that is not HTTP."""
     return f"the answer from {peer} is not valid HTTP"
 
 
 def too_large(peer: str) -> str:
-    """What *peer* answered with."""
+    """The description of a response head that is too large."""
     return f"the head of the answer from {peer} is larger than {LARGEST_HEAD >> 10} KB"
 
 
 def reason(error: BaseException) -> str:
-    """Why a connection could not be made or kept."""
+    """Why a connection failed or broke."""
     match error:
         case ssl.SSLCertVerificationError():
             return f"certificate verify failed: {getattr(error, 'verify_message', None) or 'it is not trusted'}"
@@ -63,6 +63,6 @@ def reason(error: BaseException) -> str:
             return f"TLS: {why.replace('_', ' ').lower()}"
         case OSError(errno=int(number)) if number > 0:
             return os.strerror(number)
-        case ConnectionError():  # without a word, where a tunnel ends in the TLS handshake
+        case ConnectionError():  # has no text if a tunnel closes during the TLS handshake
             return "the connection was closed"
     return "none of its addresses could be reached"

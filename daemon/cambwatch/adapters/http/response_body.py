@@ -1,4 +1,4 @@
-"""The body of a receiver's response: as much of it as arrives and is worth reading."""
+"""Reads and decodes the beginning of a receiver's response body, even if the rest is broken."""
 
 import asyncio
 import re
@@ -8,11 +8,11 @@ import aiohttp
 
 from cambwatch.adapters.http.response_head import ResponseHead
 
-LONGEST_ANSWER = 64 << 10  # bytes read of a body, and as many decoded at most
+LONGEST_ANSWER = 64 << 10  # bytes read from a body, and bytes decoded at most
 
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _WINDOWS = {"gzip": _GZIP_OR_ZLIB, "x-gzip": _GZIP_OR_ZLIB, "deflate": _GZIP_OR_ZLIB}
-_STEP = 1024  # bytes: of a broken encoding, what comes before the step that breaks stays
+_STEP = 1024  # bytes; a broken encoding keeps what was decoded before the broken step
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,30}")
 
 
@@ -20,19 +20,20 @@ async def read_body(
     response: aiohttp.ClientResponse, head: ResponseHead, *, within_s: float | None
 ) -> tuple[bytes, str | None]:
     """
-    The first LONGEST_ANSWER bytes of the body, and why there is no more; None: that is all, or enough.
+    The first LONGEST_ANSWER bytes of the body, and why the rest is missing (None if nothing is).
 
-    Waits *within_s*, and never longer than the session does. Closes the connection unless the body was complete.
+    Waits at most *within_s*, and never longer than the session's timeout. Closes the connection unless the body was
+    complete.
     """
     content = response.content
-    if content.is_eof() and content.total_bytes < LONGEST_ANSWER:  # all of it came with the head, as nearly always
+    if content.is_eof() and content.total_bytes < LONGEST_ANSWER:  # the common case: all of it came with the head
         return content.read_nowait(), None
     chunks: list[bytes] = []
     size = 0
     trouble = None
     try:
         async with asyncio.timeout(within_s):
-            if head.body_broken and not content.is_eof():  # before anybody waited for it
+            if head.body_broken and not content.is_eof():  # broken before this call
                 chunks.append(content.read_nowait())
                 raise aiohttp.ClientPayloadError
             while size < LONGEST_ANSWER and (chunk := await content.read(LONGEST_ANSWER - size)):
@@ -49,10 +50,10 @@ async def read_body(
 
 def decode(body: bytes, content_encoding: str | None) -> bytes | None:
     """
-    *body* without its encoding, up to LONGEST_ANSWER bytes of it; None for an encoding that is not known here.
+    The decoded *body*, up to LONGEST_ANSWER bytes; None for an unknown encoding.
 
-    cambwatch asks for no encoding, so one is the mistake of a receiver. A body that is not encoded as its head
-    says stays as it is.
+    cambwatch requests no encoding, so the receiver made a mistake. A body that is not encoded as its head says is
+    returned unchanged.
     """
     name = (content_encoding or "identity").strip().lower()
     if name in {"", "identity"}:
@@ -64,13 +65,13 @@ def decode(body: bytes, content_encoding: str | None) -> bytes | None:
 
 
 def name_encoding(content_encoding: str | None) -> str:
-    """What stands for a body with an encoding that is not known here."""
+    """The text to show in place of a body with an unknown encoding."""
     name = (content_encoding or "").strip()
     return f"({name}-encoded body)" if _TOKEN.fullmatch(name) else "(encoded body)"
 
 
 def _inflate(body: bytes, window: int) -> bytes:
-    """The beginning of what *body* holds, as far as it can be decoded."""
+    """The beginning of *body*, as far as it can be decoded."""
     machine = zlib.decompressobj(window)
     plain = b""
     for start in range(0, len(body), _STEP):

@@ -1,12 +1,12 @@
 """
-The head of a response, known even where aiohttp refuses it or what follows it.
+Reads the head of a response even if aiohttp rejects the head or the body.
 
-aiohttp 3.14 hands over a response only after its parser took the whole TCP segment. It drops a complete head when the
-same segment holds a bad chunk, or bytes after a 204. The parser (llhttp) also refuses a repeated Content-Length.
+aiohttp 3.14 returns a response only after its parser accepted the whole TCP segment. It drops a complete head if the
+same segment has a bad chunk, or bytes after a 204. The parser (llhttp) also refuses a repeated Content-Length.
 A receiver that answered 2xx took the message, so an unknown status would post it again for days.
 
-A `HeadReader` therefore stands between the transport and aiohttp's protocol. It notes the status, hands the head over
-by itself, and then everything behind it as it arrives. It uses public interfaces only: `request_class`, middlewares,
+So a `HeadReader` sits between the transport and aiohttp's protocol. It records the status, passes on the head
+separately, and then everything after it as it arrives. It uses public interfaces only: `request_class`, middlewares,
 and `set_protocol` of asyncio's transports.
 """
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
 
-LARGEST_HEAD = 66 << 10  # bytes: 64 KB of header fields, and a little for the status line
-MOST_FIELDS = LARGEST_HEAD // len("a:\r\n")  # as many as such a head can hold: its size is what bounds them
+LARGEST_HEAD = 66 << 10  # bytes: 64 KB of header fields and 2 KB for the status line
+MOST_FIELDS = LARGEST_HEAD // len("a:\r\n")  # the most that fit into such a head: only its size is limited
 
 _STATUS_LINE = re.compile(rb"HTTP/[0-9](?:\.[0-9])? ([1-9][0-9]{2})(?=[ \r\n])")
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -37,10 +37,11 @@ _CHUNKED = re.compile(rb"(?im)^transfer-encoding[ \t]*:[^\r\n]*chunked[ \t]*\r?\
 @dataclass
 class ResponseHead:
     """
-    What arrived of the head of one response; *status* is None until the head is complete.
+    The head of one response; *status* is None until the head is complete.
 
-    A response 1xx is not one, except 101, which ends the exchange. *too_large*: the head has more than LARGEST_HEAD
-    bytes. *body_broken*: what follows cannot be parsed. *parsed* and *body* are aiohttp's, if it takes the head.
+    A 1xx response does not count, except 101, which ends the exchange. *too_large*: the head has more than
+    LARGEST_HEAD bytes. *body_broken*: the body cannot be parsed. *parsed* and *body* are aiohttp's, if it accepts the
+    head.
     """
 
     status: int | None = None
@@ -52,7 +53,7 @@ class ResponseHead:
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
-        """Its fields, also of a head that aiohttp refuses, whatever the case of a name; empty before it is complete."""
+        """The header fields, case-insensitive, also if aiohttp rejects the head; empty until it is complete."""
         if self.parsed is not None:
             return self.parsed
         lines = self._raw.decode("utf-8", "replace").splitlines()[1:]
@@ -60,17 +61,17 @@ class ResponseHead:
         return CIMultiDict((name.strip(), value.strip()) for name, _, value in fields)
 
     def complete(self, raw: bytes, status: int) -> None:
-        """Take in the whole head."""
+        """Record the complete head."""
         self._raw, self.status = raw, status
 
     def break_body(self) -> None:
-        """End the wait for a body that cannot be parsed any further: aiohttp lets its readers wait for ever."""
+        """Make readers of an unparsable body fail; aiohttp would let them wait for ever."""
         self.body_broken = True
         if self.body is not None and not self.body.is_eof():
             self.body.set_exception(aiohttp.ClientPayloadError("the body breaks the rules of HTTP"))
 
     async def watch(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-        """Fill this head with the response to *request*: a middleware, for one request of WatchedRequest."""
+        """An aiohttp middleware that fills this head with the response to one WatchedRequest."""
         if isinstance(request, WatchedRequest):
             request.head = self
         response = await handler(request)
@@ -84,7 +85,7 @@ class WatchedRequest(aiohttp.ClientRequest):
     head: ResponseHead | None = None
 
     async def send(self, conn: "Connection") -> aiohttp.ClientResponse:
-        """Send it, after the HeadReader knows that a response is due."""
+        """Send the request, after telling the HeadReader to expect a response."""
         if self.head is not None and conn.transport is not None and conn.protocol is not None:
             reader = conn.transport.get_protocol()
             if not isinstance(reader, HeadReader):  # the first request on this connection
@@ -95,13 +96,13 @@ class WatchedRequest(aiohttp.ClientRequest):
 
 
 class HeadReader(asyncio.Protocol):
-    """Passes on to *inner* what arrives at *transport*: the head of a response by itself, then what follows it."""
+    """Passes data from *transport* on to *inner*: first the head of a response, then the rest."""
 
     def __init__(self, transport: asyncio.Transport, inner: "ResponseHandler") -> None:
         self._transport = transport
         self._inner = inner
         self._head: ResponseHead | None = None
-        self._begun = bytearray()  # of a head that is not complete
+        self._begun = bytearray()  # the head so far
         self._reading = False
 
     def expect(self, head: ResponseHead) -> None:
@@ -123,7 +124,7 @@ class HeadReader(asyncio.Protocol):
         self._read(searched)
 
     def _read(self, searched: int) -> None:
-        """Pass on the heads that are complete, up to and with a final one; search blank lines from *searched*."""
+        """Pass on complete heads, up to the final one; look for a blank line from *searched* on."""
         start = 0
         while found := _BLANK_LINE.search(self._begun, max(start, searched)):
             raw = bytes(self._begun[start : found.end()])
@@ -131,7 +132,7 @@ class HeadReader(asyncio.Protocol):
             if line is None or line[1][:1] != b"1" or line[1] == b"101" or len(raw) > LARGEST_HEAD:
                 self._finish(raw, found.end(), line)
                 return
-            start = found.end()  # behind one that only informs
+            start = found.end()  # after a 1xx head
         if start:
             self._pass_on(bytes(self._begun[:start]))
             del self._begun[:start]
@@ -141,7 +142,7 @@ class HeadReader(asyncio.Protocol):
             self._refuse()
 
     def _finish(self, raw: bytes, end: int, line: re.Match[bytes] | None) -> None:
-        """Pass on what came before the final head *raw*, then that, then what came behind its *end*."""
+        """Pass on the data before the final head *raw*, then the head, then the data after its *end*."""
         if len(raw) > LARGEST_HEAD:
             self._refuse()
             return
@@ -151,20 +152,20 @@ class HeadReader(asyncio.Protocol):
         if line is not None and self._head is not None:
             self._head.complete(raw, int(line[1]))
         if normalized is not raw or (line is not None and line[1] in _BODILESS and announces_body(raw)):
-            self._inner.force_close()  # whoever writes such a head may count the bytes behind it in another way
+            self._inner.force_close()  # such a server may disagree on where the body ends
         for part in (before, normalized, after):
             if part:
                 self._pass_on(part)
 
     def _refuse(self) -> None:
-        """Give up the connection, because the head is too large."""
+        """Abort the connection because the head is too large."""
         if self._head is not None:
             self._head.too_large = True
         self._stop_reading(keep=False)
         self._transport.abort()
 
     def _stop_reading(self, *, keep: bool = True) -> None:
-        """Leave everything to aiohttp from now on; it gets what was held back if *keep*."""
+        """Leave the rest to aiohttp; *keep*: pass on the data that was held back."""
         begun = bytes(self._begun)
         self._begun.clear()
         self._reading = False
@@ -198,9 +199,9 @@ class HeadReader(asyncio.Protocol):
 
 def normalize_content_length(head: bytes) -> bytes:
     """
-    *head* with one Content-Length at most, where the standards say which one counts; else *head* itself.
+    *head* with at most one Content-Length if the standards define which one counts; else *head* itself.
 
-    The same length several times is one (RFC 9110, 8.6); beside `chunked` none counts (RFC 9112, 6.3).
+    Equal repeated lengths count as one (RFC 9110, 8.6). With `chunked`, none counts (RFC 9112, 6.3).
     """
     lengths = [one.strip() for field in _LENGTH.findall(head) for one in field.split(b",")]
     chunked = bool(lengths) and _CHUNKED.search(head) is not None

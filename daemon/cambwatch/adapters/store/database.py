@@ -29,7 +29,7 @@ class StoreUnavailableError(Exception):
 
 
 class StoreMisconfiguredError(StoreUnavailableError):
-    """The database, or the way to it, is such that it cannot work until an operator changes something."""
+    """The database, or the connection to it, cannot work until an operator changes something."""
 
 
 class StoreBusyError(Exception):

@@ -157,7 +157,7 @@ def _read(row: Any) -> Owed | None:
 
 
 def _cut(detail: str | None) -> str | None:
-    """*detail*, at most LONGEST_DETAIL of it, as UTF-8 has it: without lone surrogates."""
+    """*detail*, truncated to LONGEST_DETAIL bytes of UTF-8, with lone surrogates replaced."""
     if detail is None:
         return None
     words = detail.encode("utf-8", "replace").decode()

@@ -19,7 +19,7 @@ from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServ
 from cambwatch.adapters.store.postgres_trouble import shared_sessions_error
 from cambwatch.core.nodes import News
 
-# The others are those whose tables are the same: two clusters may have a schema each in one database.
+# Peers share the same tables. Two clusters may use different schemas of one database.
 _CHANNEL = """
     SELECT CASE current_schema() WHEN 'public' THEN 'cambwatch'
                                  ELSE 'cambwatch_' || quote_ident(current_schema())::regnamespace::oid END
@@ -123,7 +123,7 @@ class ServerPeers:
 
 
 async def _prove_own(connection: Any, session: int) -> None:
-    """Raise StoreMisconfiguredError where *connection* no longer has the *session* in which it listens."""
+    """Raise StoreMisconfiguredError if *connection* is no longer in the *session* that listens."""
     if await backend_pid(connection) != session:
         raise shared_sessions_error()
 

@@ -49,7 +49,7 @@ class PostgresDatabase:
         """*node* is the id by which others know whose sessions these are."""
         self._meter = meter
         self._server = PostgresServer(url)
-        # A transaction may have to connect first, to the last of several hosts.
+        # A transaction may first have to connect, to the last of several hosts.
         self._transaction_s = transaction_s + max(self._server.connect_s - CONNECT_S, 0)
         name = SESSION if node is None else session_of(node)
         self._engine = create_engine(self._server, size=1 + READERS + APART, name=name)

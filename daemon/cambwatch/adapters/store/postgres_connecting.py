@@ -1,8 +1,8 @@
 """
-Connections to a PostgreSQL server: every one is made here, by what store.url says.
+Opens every connection to PostgreSQL, as store.url says.
 
-asyncpg gets its arguments one by one, so that store.url means the same for all of them. What
-is for the session is set after connecting: a pooler refuses it in the startup packet.
+asyncpg gets separate arguments, so that store.url means the same for all connections. Session
+settings are set after connecting, because a pooler rejects them in the startup packet.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from cambwatch.adapters.store.postgres_trouble import shared_sessions_error, whi
 from cambwatch.core.postgres_parameters import SslMode
 from cambwatch.core.postgres_url import Host, Tls, parse
 
-CONNECT_S = 3.0  # for each host, until it is given up, where store.url says nothing
-LOCK_MS = 5000  # that a statement waits for somebody else's lock
-# In which a transaction of ours may do nothing, before the server frees what it has locked. It does not count while a
-# statement was prepared and is not run yet, which is how asyncpg runs it: others end such sessions, see NodeStore.
+CONNECT_S = 3.0  # timeout per host, unless store.url sets connect_timeout
+LOCK_MS = 5000  # how long a statement waits for a lock of another session
+# How long a transaction of ours may be idle before the server releases its locks. This does not cover a statement that
+# is prepared and not run yet, as asyncpg does it: other nodes terminate such sessions, see NodeStore.
 FROZEN_MS = 5000
 ENCODING = "UTF8"
 
@@ -38,10 +38,10 @@ _SET_UP = """
 
 
 class PostgresServer:
-    """The database that *url* names, on one of its hosts."""
+    """Connects to the database that *url* names, on the first usable host."""
 
     def __init__(self, url: str) -> None:
-        """Raises StoreMisconfiguredError where *url*, or an environment variable that adds to it, is wrong."""
+        """Raises StoreMisconfiguredError if *url*, or an environment variable that it depends on, is wrong."""
         try:
             self._url = parse(url, os.environ)
         except ValueError as error:
@@ -56,9 +56,9 @@ class PostgresServer:
 
     async def connect(self, name: str) -> Any:
         """
-        A connection of asyncpg called *name*, to the first host that fits; the host of the last time is tried first.
+        An asyncpg connection called *name*, to the first usable host. Tries the last used host first.
 
-        Raises StoreUnavailableError, which StoreMisconfiguredError is one of, and nothing else.
+        Raises only StoreUnavailableError, including its subclass StoreMisconfiguredError.
         """
         ssl = await self._ssl()
         refusals = []
@@ -73,7 +73,7 @@ class PostgresServer:
         raise _combined(refusals)
 
     async def _ssl(self) -> dict[str, Any]:
-        """The arguments of asyncpg for TLS; files are read each time, because a certificate may have been renewed."""
+        """The TLS arguments for asyncpg. Reads the files each time, because a certificate may have been renewed."""
         tls = self._url.tls
         if tls.mode is SslMode.DISABLE:
             return {"ssl": False}
@@ -83,7 +83,7 @@ class PostgresServer:
             raise StoreMisconfiguredError(str(error), hint="correct store.url") from None
         if tls.mode.requires_tls:
             return {"ssl": context, "direct_tls": tls.direct}
-        # Only asyncpg can go on without TLS, and then it makes a context by itself.
+        # Only asyncpg itself can fall back to no TLS, and then it creates its own context.
         return {"ssl": tls.mode.value, "direct_tls": False, "dsn": f"postgresql:///?{urlencode(_files(tls))}"}
 
     async def _connect_to(self, host: Host, name: str, ssl: dict[str, Any]) -> Any:
@@ -110,13 +110,13 @@ class PostgresServer:
                     raise
         except StoreUnavailableError:
             raise
-        # Whatever it is: asyncpg documents only some of what a broken connection or a foreign server makes it raise.
+        # Any exception: asyncpg documents only some of those that a broken connection or another server causes.
         except Exception as error:
             raise while_connecting(error) from error
         return connection
 
     async def _set_up(self, connection: Any, name: str) -> None:
-        # The name again, because a pooler may keep it, or add to it: nodes find each other's sessions by it.
+        # Set the name again, because a pooler may drop or extend it: nodes find each other's sessions by it.
         settings = {**self._url.settings, **_OURS, "application_name": name}
         encoding, _ = await connection.fetchrow(_SET_UP, list(settings), list(settings.values()))
         if encoding != ENCODING:
@@ -139,7 +139,7 @@ def _files(tls: Tls) -> dict[str, str]:
 
 
 def _combined(refusals: list[tuple[Host, StoreUnavailableError]]) -> StoreUnavailableError:
-    """Why no host can be used, in the words of each; what only an operator can change comes before what passes."""
+    """One error with the reason of every host; StoreMisconfiguredError if one of them is."""
     errors = [error for _, error in refusals]
     gravest = next((error for error in errors if isinstance(error, StoreMisconfiguredError)), errors[0])
     if len(errors) == 1:
@@ -150,11 +150,11 @@ def _combined(refusals: list[tuple[Host, StoreUnavailableError]]) -> StoreUnavai
 
 async def refuse_shared_sessions(server: PostgresServer) -> None:
     """
-    Raise StoreMisconfiguredError where a pooler gives one session of the server to several connections.
+    Raise StoreMisconfiguredError if a pooler gives the same server session to several connections.
 
-    The process that serves a session shows it: two connections have the same one, or one connection
-    has another one later. A pooler with enough idle sessions that takes the longest idle first goes
-    unnoticed here; ServerPeers notices it later.
+    The server's process ID shows it: two connections have the same one, or it changes within one
+    connection. A pooler with enough idle sessions that uses the longest idle one first is not
+    detected here; ServerPeers detects it later.
     """
     async with AsyncExitStack() as open_connections:
         first = await server.connect("cambwatch start")
@@ -181,5 +181,5 @@ async def refuse_shared_sessions(server: PostgresServer) -> None:
 
 
 async def backend_pid(connection: Any) -> int:
-    """The process of the server that serves *connection*."""
+    """The ID of the server process that serves *connection*."""
     return int(await connection.fetchval("SELECT pg_catalog.pg_backend_pid()"))

@@ -1,4 +1,4 @@
-"""TLS to a PostgreSQL server: the files that store.url names, and what a refused certificate means."""
+"""TLS for PostgreSQL: loads the files that store.url names, and explains a refused certificate."""
 
 import ssl
 from collections.abc import Callable, Mapping
@@ -8,15 +8,15 @@ from types import MappingProxyType
 from cambwatch.core.postgres_parameters import SslMode
 from cambwatch.core.postgres_url import Tls
 
-_HOME = ".postgresql"  # in the user's home: where libpq looks for files that nothing names
+_HOME = ".postgresql"  # in the user's home: libpq's default folder
 
 
 def context(tls: Tls) -> ssl.SSLContext:
     """
-    What *tls* means, with libpq's files in ~/.postgresql where it names none.
+    The SSL context for *tls*, with libpq's default files in ~/.postgresql.
 
-    Raises ValueError, which names the parameter and says what to do, where a file is missing,
-    cannot be read, or does not hold what it should.
+    Raises ValueError, which names the parameter and says what to do, if a file is missing, cannot
+    be read, or has the wrong content.
     """
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = tls.mode is SslMode.VERIFY_FULL
@@ -33,7 +33,7 @@ def context(tls: Tls) -> ssl.SSLContext:
 
 
 def _trust(made: ssl.SSLContext, tls: Tls) -> bool:
-    """Load the CAs into *made*; False where nothing is to be verified."""
+    """Load the CAs into *made*; False if the certificate is not verified."""
     if not tls.mode.requires_tls or tls.mode is SslMode.NO_VERIFY:
         return False
     if tls.root == "system":
@@ -86,7 +86,7 @@ def _at_home(name: str) -> str | None:
     try:
         path = Path.home() / _HOME / name
         return str(path) if path.exists() else None
-    except (RuntimeError, KeyError, OSError):  # without a home, or it is closed to this user
+    except (RuntimeError, KeyError, OSError):  # there is no home folder, or this user cannot read it
         return None
 
 
@@ -123,6 +123,6 @@ _REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
 
 
 def explain_refused_certificate(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
-    """What is wrong with the certificate of the server, and what to do."""
+    """What is wrong with the server's certificate, and what to do."""
     said, hint = _REFUSALS.get(error.verify_code, (f"is refused: {error.verify_message}", _CA))
     return f"the server's certificate {said}", hint

@@ -1,4 +1,4 @@
-"""What goes wrong with a PostgreSQL server: in whose words, and what an operator can do."""
+"""Translates PostgreSQL errors into the store's own, with a hint for the operator."""
 
 import socket
 import ssl
@@ -13,12 +13,12 @@ from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnav
 from cambwatch.adapters.store.postgres_tls import explain_refused_certificate
 
 CROSSED = {"40001", "40P01", "23505"}  # serialization_failure, deadlock_detected, unique_violation
-_PASSING = {"55P03", "57014"}  # lock_not_available, query_canceled: the next unit may fare better
+_PASSING = {"55P03", "57014"}  # lock_not_available, query_canceled: the next unit of work may succeed
 _BUGS = ("22", "23", "42")  # data_exception, integrity_constraint_violation, access_rule_violation
 _PERMISSION = "42501"
-# duplicate_prepared_statement, invalid_sql_statement_name: the statements of another client, or ours are elsewhere.
+# duplicate_prepared_statement, invalid_sql_statement_name: another client uses the same session.
 _SHARED = {"42P05", "26000"}
-# What PostgreSQL says while connecting to a setting that it does not know, or that cannot have such a value.
+# While connecting: an unknown setting, or an invalid value for one.
 _BAD_SETTING = ("22", "42", "55P02")
 
 LOOK = "check that PostgreSQL runs and that store.url reaches it; cambwatch retries by itself"
@@ -41,7 +41,7 @@ class PassingError(StoreUnavailableError):
 
 
 def shared_sessions_error() -> StoreMisconfiguredError:
-    """What a pooler in transaction or statement mode is to us."""
+    """The error for a pooler in transaction or statement mode."""
     return StoreMisconfiguredError(
         "a pooler between cambwatch and PostgreSQL gives the same session to several connections",
         hint="LISTEN and prepared statements need a session of their own: connect to PostgreSQL directly (hosters show "
@@ -51,7 +51,7 @@ def shared_sessions_error() -> StoreMisconfiguredError:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn trouble with the server into ours; a broken rule of the schema, or a bug, stays what it is."""
+    """Translate server errors; a violated constraint or a bug is raised unchanged."""
     try:
         yield
     except TimeoutError as error:
@@ -60,7 +60,7 @@ def translated() -> Iterator[None]:
         raise PassingError("no connection to the database is free", hint=LOOK) from error
     except DBAPIError as error:
         if isinstance(error.orig, BaseException) and isinstance(error.orig.__cause__, ValueError):
-            raise  # the driver would not even send it, such as a number beyond its column
+            raise  # the driver rejects the value, such as a number out of range
         ours = trouble_of(state_of(error), str(error.orig).partition(": ")[2] or str(error.orig))
         if ours is None:
             raise
@@ -70,14 +70,14 @@ def translated() -> Iterator[None]:
         if ours is None:
             raise
         raise ours from error
-    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:  # the last: it ended just now
+    except (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:  # the last: just closed
         raise StoreUnavailableError(str(error) or type(error).__name__, hint=LOOK) from error
 
 
 def trouble_of(state: str, reason: str) -> StoreUnavailableError | None:
-    """What an error with this SQLSTATE means, if it is trouble with the server."""
+    """The error for this SQLSTATE; None if it is not trouble with the server."""
     if state in CROSSED:
-        return None  # to be done again
+        return None  # the caller retries
     if state in _SHARED:
         return shared_sessions_error()
     if state in _PASSING:
@@ -93,14 +93,14 @@ def state_of(error: DBAPIError) -> str:
 
 
 def crossed(error: BaseException) -> BaseException:
-    """*error*; where others were in the way time and again, as trouble that passes."""
+    """*error*, as a PassingError if it is a serialization failure or a deadlock."""
     if isinstance(error, DBAPIError) and state_of(error) in CROSSED - {"23505"}:
         return PassingError(str(error.orig), hint="cambwatch retries")
     return error
 
 
 def while_connecting(error: Exception) -> StoreUnavailableError:
-    """What *error* means that kept a connection from being made."""
+    """The error for a connection attempt that failed with *error*."""
     match error:
         case asyncpg.PostgresError():
             return _refused(error.sqlstate or "", str(error))
@@ -132,7 +132,7 @@ def while_connecting(error: Exception) -> StoreUnavailableError:
 
 
 def _refused(state: str, reason: str) -> StoreUnavailableError:
-    """What a server, or a pooler, means that refuses a connection."""
+    """The error for a server or pooler that refuses a connection."""
     if "statement pooling" in reason:
         return shared_sessions_error()
     if "unsupported startup parameter" in reason:

@@ -73,7 +73,7 @@ tasks = sa.Table(
     sa.Column("deadline_at", sa.BigInteger, nullable=False),
     sa.Column("finished_at", sa.BigInteger),
     sa.Column("node", Words),  # that asks for it; NULL: any may take it, or there is one process alone
-    sa.Column("known", sa.Boolean, nullable=False, server_default=sa.false()),  # Camb has answered a poll for it
+    sa.Column("known", sa.Boolean, nullable=False, server_default=sa.false()),  # Camb has returned a status for it
     # In this order: it finds a task as well, and a listing of one account is not tempted to read and sort all of it.
     sa.UniqueConstraint("task_id", "kind", "account"),
     sa.CheckConstraint(_one_of("status", Status), name="status"),

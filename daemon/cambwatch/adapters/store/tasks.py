@@ -132,7 +132,7 @@ class TaskStore:
             await self._database.write(work)
 
     async def note_known(self, numbers: Sequence[int]) -> None:
-        """Write down that Camb has answered for the tasks with these ids, of which there is one."""
+        """Record that Camb has returned a status for the tasks with these ids (at least one)."""
 
         def work(connection: sa.Connection) -> None:
             for start in range(0, len(numbers), AT_ONCE):

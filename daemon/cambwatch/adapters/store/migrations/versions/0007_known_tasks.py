@@ -1,4 +1,4 @@
-"""A task says whether Camb has ever answered for it: a later 404 then needs more proof."""
+"""Adds tasks.known: Camb has returned a status for the task, so a later 404 needs more proof."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,5 +10,5 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Tasks from before are not known until the next answer."""
+    """Existing tasks become known with the next status."""
     op.add_column("tasks", sa.Column("known", sa.Boolean, nullable=False, server_default=sa.false()))
