@@ -47,7 +47,7 @@ def test_one_task_that_is_forbidden_stops_no_other() -> None:
 
 
 def test_a_key_that_is_forbidden_for_all_tasks_is_refused() -> None:
-    """Whoever had a status last is the first probe; a status for it resumes the account."""
+    """The task that got the last status is the first probe. Its next status resumes the account."""
     one = lane()
     bad, good = filled(one, 2)
     one.evidence.watch(2)
@@ -66,7 +66,7 @@ def test_a_key_that_is_forbidden_for_all_tasks_is_refused() -> None:
     "answer", [Unknown("no such task"), Invalid("bad id"), Pending("REFRACTING"), Ended(Status.ERROR, certain=False)]
 )
 def test_only_a_status_resumes_a_paused_account(answer: Report) -> None:
-    """A 404 or a gateway's word comes without a look at the key."""
+    """Camb may answer 404 without checking the key, and a gateway does not know it."""
     one = lane()
     first, second = filled(one, 2)
     one.take(0)
@@ -80,8 +80,8 @@ def test_only_a_status_resumes_a_paused_account(answer: Report) -> None:
     assert one.take_in(first, Ended(Status.ERROR), now_s=60) is Flip.RESUMED
 
 
-def test_camb_is_back_when_it_refuses_a_task() -> None:
-    """Its own 404 is an answer, though it proves nothing of the key."""
+def test_a_refusal_in_cambs_form_ends_the_outage_of_the_account() -> None:
+    """Camb's own 404 is an answer, although it proves nothing about the key."""
     one = lane()
     watches = filled(one, TROUBLE_AFTER + 1)
     for each in watches:
@@ -107,7 +107,7 @@ def test_tasks_that_were_not_refused_are_probed_first() -> None:
 
 
 def test_a_task_that_camb_does_not_know_is_not_the_only_probe() -> None:
-    """Its 404 proves nothing of the key, so the others have their turn."""
+    """Its 404 proves nothing about the key, so other tasks are probed as well."""
     one = lane()
     first, unheard_of = filled(one, 2)
     one.take(0)

@@ -1,4 +1,4 @@
-"""What a receiver's answer means: what is final, what passes, and what is accepted."""
+"""What a receiver's answer means: final, transient or accepted."""
 
 import json
 
@@ -126,7 +126,7 @@ def test_only_the_services_own_words_are_final(chat: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("chat", CHATS)
-def test_an_empty_refusal_is_nobodys_word(chat: str) -> None:
+def test_an_empty_body_is_not_in_the_services_own_words(chat: str) -> None:
     said = {http_status: classify(chat, http_status, b"") for http_status in CHAT if http_status != 200}
     assert said == {http_status: outcome for http_status, outcome in CHAT.items() if http_status != 200}
 
@@ -266,7 +266,7 @@ KEY = "API key not valid. Please pass a valid API key."
         ("mattermost", 200, {"id": "api.next_year.app_error", "status_code": 400}, Outcome.TRANSIENT),
     ],
 )
-def test_other_chats_have_codes(chat: str, http_status: int, document: object, outcome: Outcome) -> None:
+def test_chats_refuse_with_codes_in_json(chat: str, http_status: int, document: object, outcome: Outcome) -> None:
     """In JSON of their own form, whatever HTTP status it comes with."""
     assert classify(chat, http_status, json.dumps(document).encode()) is outcome
 
@@ -286,7 +286,7 @@ def test_other_chats_have_codes(chat: str, http_status: int, document: object, o
         ("mattermost", 200, b"", Outcome.ACCEPTED_UNVERIFIED),
     ],
 )
-def test_success_has_words_as_well(chat: str, http_status: int, body: bytes, outcome: Outcome) -> None:
+def test_a_success_counts_in_the_services_own_words(chat: str, http_status: int, body: bytes, outcome: Outcome) -> None:
     assert classify(chat, http_status, body) is outcome
 
 
@@ -303,7 +303,7 @@ def test_success_has_words_as_well(chat: str, http_status: int, body: bytes, out
     ],
 )
 @pytest.mark.parametrize("http_status", [200, 202])
-def test_teams_tells_of_a_refusal_behind_a_success(http_status: int, relayed: int, outcome: Outcome) -> None:
+def test_a_refusal_that_teams_relays_in_a_2xx_counts(http_status: int, relayed: int, outcome: Outcome) -> None:
     text = (
         f"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error {relayed} with ..."
     )
@@ -339,9 +339,7 @@ def test_every_answer_has_an_outcome(kind: str, http_status: int, body: bytes, *
 
 @pytest.mark.parametrize("chat", CHATS)
 @given(http_status=st.integers(100, 599), before=st.text("ab <", min_size=1), after=st.text("yz >"), word=words)
-def test_a_word_within_other_words_is_not_final(
-    chat: str, http_status: int, before: str, after: str, word: str
-) -> None:
+def test_a_quoted_word_is_not_final(chat: str, http_status: int, before: str, after: str, word: str) -> None:
     """It is quoted there."""
     quoted = f"{before.strip() or 'x'} {word}{after}"
     assert classify(chat, http_status, quoted.encode()) not in FINAL

@@ -1,4 +1,4 @@
-"""Doubts: what loads, works and is probably not meant, each with its place and without a secret."""
+"""Warnings about valid settings that are likely mistakes, each with its place and without a secret."""
 
 import pytest
 from config_samples import KEY, SECRET, read
@@ -39,7 +39,7 @@ def doubts(text, environ=None, **more):
         (SECRET, f"is a signing secret: {GIVE_KEY}"),
     ],
 )
-def test_an_api_key_that_is_hardly_one_is_doubted(key, words):
+def test_an_implausible_api_key_causes_a_warning(key, words):
     """Wherever it comes from: a variable here."""
     text = "camb:\n  api_key: ${KEY}\n  accounts:\n    b: {api_key: '${KEY}'}\n"
     assert doubts(text, {"KEY": key}) == [
@@ -51,11 +51,11 @@ def test_an_api_key_that_is_hardly_one_is_doubted(key, words):
 @pytest.mark.parametrize(
     "key", ["a", "abcdef", "key-of-ada", "5b3c0f9e", "c8b8e3cd-ad17-4458-83ad-349432da117b", "aGk=", "a/b+c=="]
 )
-def test_a_key_that_may_be_one_is_not_doubted(key):
+def test_a_plausible_api_key_causes_no_warning(key):
     assert doubts("camb: {api_key: '${KEY}'}\nhttp: {token: '${KEY}'}\n", {"KEY": key}) == []
 
 
-def test_a_key_in_a_file_is_doubted_at_the_name_of_the_file(tmp_path):
+def test_a_key_in_a_file_causes_a_warning_at_the_file_name(tmp_path):
     """No variable is replaced in a file."""
     for name, content in (("key", "${CAMB_API_KEY}\n"), ("token", "'abc123'\r\n")):
         (tmp_path / name).write_text(content)
@@ -67,7 +67,7 @@ def test_a_key_in_a_file_is_doubted_at_the_name_of_the_file(tmp_path):
     ]
 
 
-def test_a_token_a_signing_secret_and_an_authorization_that_are_hardly_ones_are_doubted():
+def test_implausible_tokens_signing_secrets_and_authorizations_cause_warnings():
     text = KEY + "http: {token: YOUR_TOKEN}\n"
     secrets = f"[{SECRET}, whsec_{'x' * 40}]"
     headers = "{x-team: your-token, authorization: Bearer <token>}"
@@ -88,7 +88,7 @@ def test_a_token_a_signing_secret_and_an_authorization_that_are_hardly_ones_are_
         ("http://10.0.0.1/apis", "the API key goes over the network unencrypted: use https"),
     ],
 )
-def test_a_base_url_that_is_hardly_cambs_is_doubted_at_its_place(url, words):
+def test_a_wrong_base_url_causes_a_warning_at_its_place(url, words):
     text = f"camb:\n  api_key: abcdef\n  base_url: {url}\n  accounts:\n    b: {{api_key: abcdef, base_url: {url}}}\n"
     assert doubts(text) == [f"3:13: camb.base_url: {words}", f"5:36: camb.accounts.b.base_url: {words}"]
 
@@ -100,7 +100,7 @@ def test_a_key_that_stays_on_this_machine_needs_no_encryption(url):
     assert doubts(f"camb: {{api_key: abcdef, base_url: '{url}'}}") == []
 
 
-def test_a_url_that_leads_elsewhere_than_its_type_is_doubted_at_its_place(tmp_path):
+def test_a_url_of_another_service_causes_a_warning_at_its_place(tmp_path):
     """Also one in a file, and a program at the address of a chat."""
     (tmp_path / "url").write_text("https://discord.com/api/webhooks/1/a\n")
     (tmp_path / "url").chmod(0o600)

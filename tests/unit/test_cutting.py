@@ -1,4 +1,4 @@
-"""Text is cut after what a reader sees as one character, wherever it is cut."""
+"""Text is truncated only after what a reader sees as one character."""
 
 from itertools import accumulate
 

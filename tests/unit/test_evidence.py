@@ -1,4 +1,4 @@
-"""What the answers to all polls of one account prove together."""
+"""What the answers to all polls of one account prove about its key and its tasks."""
 
 import pytest
 from hypothesis import given
@@ -65,7 +65,7 @@ def test_only_a_status_in_camb_s_own_words_is_proof(report: Report, *, proves: b
     assert is_status(report) is proves
 
 
-# Each row: how many tasks are watched, what was heard in this order, and whether the key counts as refused then.
+# Each row: the number of watched tasks, the reports in order, and whether the key then counts as refused.
 KEY = {
     "401": (5, [(1, Forbidden(401))], True),
     "401 after statuses": (5, [(1, OK), (2, OK), (1, Forbidden(401))], True),
@@ -192,7 +192,7 @@ def test_tasks_that_turn_404_far_apart_are_each_gone() -> None:
 
 
 def test_a_task_that_expires_does_not_make_the_others_gone() -> None:
-    """Of three that turned 404 together one leaves at its deadline; it was an outage all the same."""
+    """Three tasks turned 404 together. One leaves at its deadline; it is still an outage."""
     evidence = watching(10)
     hear(evidence, *((task, GONE) for task in range(TOGETHER)), at_s=0)
     evidence.leave(0)

@@ -1,4 +1,4 @@
-"""A link is shown as long as the service has room for it; of every other one the message says where it is."""
+"""A message shows every link that fits, and says where the others are."""
 
 import json
 import re
@@ -57,7 +57,7 @@ def test_a_link_is_shown_up_to_the_limit_of_the_service(kind: str) -> None:
 @pytest.mark.parametrize("filler", ["y", "&", '"', "(", "é"])
 @pytest.mark.parametrize("border", [1000, 2000, 2048, 3000, 4000, 4096, 8192, 12_000, 16_383, LONGEST_URL])
 @pytest.mark.parametrize("past", [-1, 0, 1])
-def test_a_link_is_shown_whole_or_said_to_be_elsewhere(kind: str, filler: str, border: int, past: int) -> None:
+def test_a_link_is_shown_whole_or_counted_as_left_out(kind: str, filler: str, border: int, past: int) -> None:
     event = with_link(border + past, filler)
     body = rendered(kind, event)
     told = f"1 more in the result: `cambwatch show dub {ID}` prints it, or GET {ENDPOINT}"
@@ -80,7 +80,7 @@ def test_the_first_presigned_link_of_eight_kilobytes_is_read_from_the_result(kin
 
 @chats
 @pytest.mark.parametrize("length", [20, 200, 1000, 4000])
-def test_of_fifty_links_the_message_says_how_many_are_elsewhere_and_where(kind: str, length: int) -> None:
+def test_of_fifty_links_the_message_says_how_many_are_left_out_and_where_they_are(kind: str, length: int) -> None:
     event = ended(
         task_id=ID,
         links=tuple(Link(f"Audio {n}", f"https://a/{n:02}/" + "y" * length) for n in range(50)),

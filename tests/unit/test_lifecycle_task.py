@@ -84,7 +84,7 @@ def test_a_status_that_is_not_certain_ends_a_task_once_two_polls_say_it(status: 
 @pytest.mark.parametrize(
     "between", [Pending(), Pending("REFRACTING"), Unknown(), Invalid(), Ended(Status.SUCCESS, certain=False)]
 )
-def test_an_answer_that_says_something_else_takes_the_claim_back(between: Report) -> None:
+def test_a_different_answer_resets_an_uncertain_status(between: Report) -> None:
     progress = unasked()
     for report in (DOUBTED, between, DOUBTED):
         assert isinstance(after(report, at=START, progress=progress), PollAgain)
@@ -190,7 +190,7 @@ def test_a_task_may_be_unknown_for_a_while(at: datetime, step: Step) -> None:
     assert after(Unknown("no such task"), at=at) == step
 
 
-def test_grace_counts_from_the_last_answer_that_could_be_about_the_task() -> None:
+def test_grace_counts_from_the_last_answer_with_a_status_word() -> None:
     """A word that is not Camb's does not make it known, and does not use up its grace."""
     progress = unasked()
     after(Pending("PROCESSING"), at=START + HOUR, progress=progress)

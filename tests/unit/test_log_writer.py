@@ -1,4 +1,4 @@
-"""The log's thread writes every line that it can, in order, and stops nothing where it cannot."""
+"""The log thread writes every line that it can, in order, and never blocks the process."""
 
 import json
 import os
@@ -82,8 +82,8 @@ def test_lines_of_several_threads_arrive_whole_and_each_in_its_order(pipe):
         assert [line for line in came if line[0] == letter] == [f"{letter}{number}" for number in range(100)]
 
 
-def test_a_reader_that_stops_reading_stops_nobody_and_hears_how_much_it_missed(pipe):
-    """The oldest lines are kept. Where lines are missing the number of them stands, once."""
+def test_a_blocked_reader_blocks_no_writer_and_gets_the_number_of_dropped_lines(pipe):
+    """The oldest lines are kept. One line in place of the dropped ones has their number."""
     wanted = numbered(10_000)
     for line in wanted:  # about a megabyte
         pipe.lines.write(f"{line}\n")
@@ -94,7 +94,7 @@ def test_a_reader_that_stops_reading_stops_nobody_and_hears_how_much_it_missed(p
     assert pipe.reports == [missing]
 
 
-def test_lines_that_come_after_a_gap_are_written_behind_its_report(pipe, until_written):
+def test_lines_after_a_gap_follow_the_report_of_dropped_lines(pipe, until_written):
     for line in numbered(10_000):
         pipe.lines.write(f"{line}\n")
     missing = pipe.lines.dropped
@@ -111,8 +111,8 @@ def test_a_line_larger_than_the_limit_is_dropped_alone(pipe):
     assert pipe.read_to_the_end() == ["small", "1 dropped"]
 
 
-def test_a_reader_that_has_gone_stops_nobody(tmp_path, until_written):
-    """One that comes later hears how much it missed."""
+def test_a_closed_pipe_blocks_no_writer(tmp_path, until_written):
+    """A later reader gets the number of dropped lines."""
     path = tmp_path / "fifo"
     os.mkfifo(path)
     reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -133,7 +133,7 @@ def test_a_reader_that_has_gone_stops_nobody(tmp_path, until_written):
     os.close(reading)
 
 
-def test_a_full_disk_stops_nobody():
+def test_a_full_disk_blocks_no_writer():
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
     with Path("/dev/full").open("w") as stream:
@@ -144,8 +144,8 @@ def test_a_full_disk_stops_nobody():
         assert lines.dropped == 100
 
 
-def test_a_line_behind_one_that_was_cut_begins_anew(tmp_path):
-    """The limit on the size of files is what a full disk looks like to the process, and can be lifted again."""
+def test_a_line_after_a_partial_one_starts_on_a_new_line(tmp_path):
+    """A limit on the file size looks like a full disk to the process, and can be lifted again."""
     path = tmp_path / "log"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     reports = []
@@ -181,7 +181,7 @@ def test_the_end_does_not_wait_for_a_reader_that_does_not_read(pipe):
 
 @pytest.mark.parametrize("text", ["ü 映 🎬", "of no encoding: \udcff"])
 def test_json_is_utf_8_whatever_is_in_it(pipe, text):
-    """Also in the C locale: the encoding of the stream counts on a terminal only."""
+    """Also in the C locale: only a terminal's encoding counts."""
     pipe.lines.write(json.dumps({"name": text}, ensure_ascii=False) + "\n")
     (line,) = pipe.read_to_the_end()
     assert json.loads(line) == {"name": text}
@@ -196,8 +196,8 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_last_words_come_out_behind_all_others(end):
-    """Whatever ends the process."""
+def test_the_last_lines_are_written_at_exit(end):
+    """However the process exits."""
     script = f"""
 import atexit, logging, sys, threading
 from cambwatch.adapters import logs

@@ -1,4 +1,4 @@
-"""Which texts are clearly neither an id nor a key, and which ones may be either."""
+"""Which text is clearly neither an id nor a key, and which may be one."""
 
 # ruff: noqa: SIM905 - a table of words is easier to read without the quotes
 

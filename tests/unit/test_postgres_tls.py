@@ -1,4 +1,4 @@
-"""The files for TLS to a PostgreSQL server: a mistake names its parameter, and what is verified is as asked."""
+"""TLS files for PostgreSQL: an error names its parameter, and sslmode selects what is verified."""
 
 import ssl
 from pathlib import Path
@@ -62,7 +62,7 @@ def made(query: str, folder: Path) -> ssl.SSLContext:
     ],
 )
 def test_a_wrong_file_is_a_mistake_of_the_configuration(query: str, said: str, folder: Path) -> None:
-    """With its place, the parameter and what it should hold; it is not found out at the first connection."""
+    """The error names the parameter and the expected content, before the first connection."""
     url = f"postgresql://u:hunter2@h/d?{query.format(folder=folder)}"
     raw = f"camb: {{api_key: abcdef}}\nstore:\n  url: '{url}'\n"
     with pytest.raises(ConfigError) as caught:
@@ -87,7 +87,7 @@ def test_a_wrong_file_is_a_mistake_of_the_configuration(query: str, said: str, f
         ("sslrootcert=system", ssl.CERT_REQUIRED, True),
     ],
 )
-def test_the_mode_says_what_is_verified(query: str, mode: ssl.VerifyMode, checks_host: bool, folder: Path) -> None:  # noqa: FBT001
+def test_sslmode_selects_what_is_verified(query: str, mode: ssl.VerifyMode, checks_host: bool, folder: Path) -> None:  # noqa: FBT001
     """As libpq does it."""
     found = made(query, folder)
     assert (found.verify_mode, found.check_hostname) == (mode, checks_host)

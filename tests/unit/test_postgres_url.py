@@ -241,7 +241,7 @@ def test_a_url_that_cannot_be_one_is_a_mistake(url: str, said: str) -> None:
         parse(url, {})
 
 
-def test_all_mistakes_are_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     """So that nobody has to start it five times."""
     with pytest.raises(ValueError, match="sslmode") as caught:
         parse("postgresql://u:p@h:x?sslmode=bogus&conect_timeout=1&connect_timeout=soon&hostaddr=1.2.3.4", {})
@@ -290,7 +290,7 @@ def test_options_are_settings_of_the_session(query: str, settings: dict[str, str
         ("?sslmode=", SslMode.PREFER),
     ],
 )
-def test_whoever_names_a_certificate_wants_tls(query: str, mode: SslMode) -> None:
+def test_a_tls_file_without_sslmode_requires_tls(query: str, mode: SslMode) -> None:
     """Without sslmode; with it, that counts."""
     assert one(query).tls.mode is mode
 
@@ -326,7 +326,7 @@ def test_environment_variables_of_libpq_stand_in() -> None:
         one(environ={"PGSSLMODE": "bogus"})
 
 
-def test_channel_binding_is_accepted_with_a_word() -> None:
+def test_channel_binding_is_accepted_with_a_warning() -> None:
     """Neon's URLs require it, and asyncpg cannot."""
     (note,) = one("?sslmode=require&channel_binding=require").notes
     assert "sslmode=verify-full&sslrootcert=system protects as well" in note

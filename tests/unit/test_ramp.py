@@ -1,4 +1,4 @@
-"""How many requests go at once after a rate limit."""
+"""Concurrent requests after a rate limit."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ def test_all_go_at_once_until_a_rate_limit() -> None:
 
 
 def test_after_a_rate_limit_one_goes_and_one_more_with_each_success() -> None:
-    """A further rate limit begins that again."""
+    """Another rate limit starts over."""
     ramp = ConcurrencyRamp(4)
     ramp.rate_limited()
     limits = [ramp.limit]
@@ -27,7 +27,7 @@ def test_after_a_rate_limit_one_goes_and_one_more_with_each_success() -> None:
 
 
 def test_a_success_from_before_the_rate_limit_does_not_count() -> None:
-    """Four are under way, one is told to wait: that the others got through says nothing about later."""
+    """Of four requests in flight one is limited. That the others succeed proves nothing about the time after."""
     ramp = ConcurrencyRamp(4)
     under_way = [ramp.epoch] * 4
     ramp.rate_limited()

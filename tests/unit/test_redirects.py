@@ -38,10 +38,10 @@ def test_a_redirect_names_the_host_and_what_to_do(status, location, where):
 
 
 @pytest.mark.parametrize("status", [101, 200, 201, 300, 304, 305, 400, 502])
-def test_what_is_no_redirect_is_not_explained_as_one(status):
+def test_other_statuses_are_not_explained_as_redirects(status):
     assert explain_redirect(status, "https://new.example/", url=URL) is None
 
 
 @given(st.text(), st.sampled_from(["", "/", "//", "https://", "http:"]))
-def test_whatever_a_location_is_there_are_words_on_it(location, before):
+def test_every_location_has_an_explanation(location, before):
     assert (explain_redirect(302, before + location, url=URL) or "").endswith(NEXT)

@@ -1,4 +1,4 @@
-"""Whose refusal an error answer is: Camb's own, or that of something between Camb and us."""
+"""Whether Camb itself refused a request, or something between Camb and cambwatch."""
 
 import json
 
@@ -73,22 +73,22 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("http_status", "document", "refusal"), CAMBS)
-def test_a_refusal_in_the_form_of_the_api_is_camb_s(http_status: int, document: object, refusal: Refusal) -> None:
+def test_a_refusal_in_cambs_form_counts_as_cambs(http_status: int, document: object, refusal: Refusal) -> None:
     assert camb_refusal(http_status, json.dumps(document).encode()) == refusal
 
 
 @pytest.mark.parametrize("http_status", sorted(REFUSALS))
 @pytest.mark.parametrize("said", FOREIGN.values(), ids=FOREIGN)
-def test_a_refusal_in_any_other_form_is_not_camb_s(http_status: int, said: object) -> None:
+def test_a_refusal_in_any_other_form_does_not_count(http_status: int, said: object) -> None:
     body = said if isinstance(said, bytes) else json.dumps(said).encode()
     assert camb_refusal(http_status, body) is None
 
 
-def test_an_undecodable_byte_does_not_hide_who_speaks() -> None:
+def test_an_undecodable_byte_does_not_hide_cambs_form() -> None:
     assert camb_refusal(404, b'{"detail": "caf\xe9 not found"}') == Refusal("caf\N{REPLACEMENT CHARACTER} not found")
 
 
 @given(st.sampled_from(sorted(REFUSALS)), st.binary(max_size=200) | st.text().map(str.encode))
-def test_text_is_never_camb_s(http_status: int, body: bytes) -> None:
+def test_a_body_that_is_not_json_never_counts(http_status: int, body: bytes) -> None:
     if not body.lstrip().startswith(b"{"):
         assert camb_refusal(http_status, body) is None

@@ -1,4 +1,4 @@
-"""What an answer of Camb means: its shapes, its words, its HTTP status."""
+"""What Camb's answer means: its shapes, its words, its HTTP status."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -206,7 +206,7 @@ def test_a_large_number_is_read_by_its_size(
 
 
 @pytest.mark.parametrize("value", [None, "", "soon", "0", "120", "86400", "-5", "Sun, 22 Nov 2026 06:02:00 GMT"])
-def test_what_is_meant_as_it_is_written_needs_no_word(value: str | None) -> None:
+def test_a_pause_in_plain_seconds_is_not_logged(value: str | None) -> None:
     assert retry_after(value, now=NOW).reading is None
 
 
@@ -227,7 +227,7 @@ def test_no_size_of_a_number_asks_for_more_than_a_day(number: int) -> None:
 
 
 def test_the_log_repeats_little_of_a_header() -> None:
-    """And nothing of it that a terminal would obey."""
+    """Without characters that a terminal would interpret."""
     reading = retry_after("9" * 5000, now=NOW).reading
     assert reading == PauseReading("9" * LONGEST_RAW, 86_400, ReadAs.CAPPED)
     headers = {"retry-after": "\x1b[31m45\u202e000", "x-ratelimit-reset-after": "1"}
@@ -291,7 +291,7 @@ def test_discord_is_read_by_its_reset_after(
 
 
 @pytest.mark.parametrize("service", ["webhook", "slack", "teams", "google_chat", "mattermost"])
-def test_reset_after_is_a_word_of_discord_alone(service: str) -> None:
+def test_reset_after_counts_for_discord_only(service: str) -> None:
     headers = {"retry-after": "30", "x-ratelimit-reset-after": "1"}
     assert requested_pause(headers, service=service, now=NOW) == RequestedPause(timedelta(seconds=30))
 

@@ -1,4 +1,4 @@
-"""Whatever others make of a secret, it is found: each part of a URL, in each writing, and mixtures of them."""
+"""A secret is redacted in every form: each part of a URL, in each encoding, and mixed."""
 
 import html
 import json
