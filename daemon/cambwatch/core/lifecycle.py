@@ -142,8 +142,8 @@ def next_step(
     the deadline, it is polled for a tenth of the deadline's span longer, because
     "expired" would be wrong for what ended in an outage.
 
-    While the key is refused only a status ends a task: each probe of the paused account
-    would else end one more.
+    While Camb refuses the key, only a status ends a task. Otherwise each probe of the paused
+    account could end one.
     """
     overdue = now >= task.deadline_at
     age = now - task.registered_at
