@@ -1,17 +1,17 @@
-"""How many of the files that the process may have open are left for the clients of the intake."""
+"""How many client connections the limit on open files allows."""
 
 MOST_CONNECTIONS = 4096
-FEWEST_CONNECTIONS = 16  # also where nothing is left: without them nobody could register a task
-# For the database and its log, the log, what listens, the event loop, name lookups, and what is opened for a moment.
+FEWEST_CONNECTIONS = 16  # even if no descriptor is left: clients must be able to register tasks
+# For the database and its journal, the log, listening sockets, the event loop, DNS, and short-lived files.
 RESERVE = 64
 
 
 def connection_limit(open_files: int, *, polls: int, posts: int) -> int:
     """
-    How many connections of clients the intake may hold, where the process may have *open_files* open at once.
+    The limit on client connections for a process that may have *open_files* files open.
 
-    *polls* and *posts* are how many requests to Camb and to receivers may be under way at
-    once. They come first: what is left is for clients.
+    *polls* and *posts* are the highest numbers of concurrent requests to Camb and to receivers.
+    Those have priority; clients get the rest.
     """
     left = open_files - RESERVE - polls - posts
     return max(FEWEST_CONNECTIONS, min(left, MOST_CONNECTIONS))
