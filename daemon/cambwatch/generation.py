@@ -52,7 +52,7 @@ class Around:
     *begun* hears that all is at work, with the number of tasks that are watched.
     *change* gives the configuration that is to take the place of this one, None
     when the process is to end. *heard* is called when another node was given another one.
-    *log_lines_dropped* is how many lines of the log were not written so far.
+    *log_lines_dropped* returns the number of dropped log lines.
     """
 
     store: Store

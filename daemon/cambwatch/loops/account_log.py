@@ -25,7 +25,7 @@ class AccountLog:
         self._limited = Lasting(LIMITED_FOR_S)
 
     def answered(self, report: Report, flip: Flip | None) -> None:
-        """A poll brought *report*, which has changed the account as *flip* says."""
+        """Log the *report* of a poll, and *flip*, the change of the account that it caused."""
         if flip is not None:
             self._flipped(flip)
         if type(report) is not Unavailable:

@@ -34,12 +34,12 @@ def escape(words: str, escapes: Escapes) -> str:
 
 
 def unformatted(words: str) -> str:
-    """*words* for text that knows `*bold*` and `:emoji:`, but no escapes: with look-alikes in their place."""
+    """*words* with look-alikes for formatting characters, for text with `*bold*` and `:emoji:` but no escapes."""
     return _FORMATTING.sub(lambda found: _LOOK_ALIKES[found[0]], words)
 
 
 def fit(words: str, longest: int, *, escapes: Escapes = PLAIN, width: Callable[[str], int] = utf16) -> str:
-    """*words* escaped, and cut where that is wider than *longest*: after a whole character and a whole escape."""
+    """*words* escaped, and truncated to *longest* after a whole character and a whole escape."""
     whole = escape(words, escapes)
     if width(whole) <= longest:
         return whole

@@ -23,7 +23,7 @@ _BLOCK = re.compile(r"[-+>=]|\d+[.)]\s")
 
 
 def at_line_start(words: str) -> str:
-    """*words* for the beginning of a line, where they would be a list, a quote or a heading."""
+    """*words* for the start of a line, so that they are not read as a list, a quote or a heading."""
     return NOTHING + words if _BLOCK.match(words) else words
 
 
@@ -36,7 +36,7 @@ def link_lines(
     width: Callable[[str], int],
     where: str | None = None,
 ) -> list[str]:
-    """*links* as a list in at most *room*, line breaks included, and a word about those left out: see more()."""
+    """*links* as a list, at most *room* wide with line breaks, and the number of links left out: see more()."""
     lines, left_out = within(
         (_line(link, escapes=escapes, longest_url=longest_url) for link in links),
         room - len(_left_out(len(links), where)) - 1,

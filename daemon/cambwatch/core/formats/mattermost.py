@@ -32,11 +32,11 @@ DIGEST_URL = 4096  # a digest has to hold one entry, whatever that holds
 ESCAPES: Escapes = MappingProxyType(
     {
         **MARKDOWN,
-        # Entities, because the server takes `<a|b>` for a link of Slack's before it looks for escapes.
+        # Entities, because the server reads `<a|b>` as a Slack link before it handles escapes.
         "&": "&amp;",
         "<": "&lt;",
         ">": "&gt;",
-        # Entities, because its reader of Markdown knows no `\$`, and `\\` not before a letter.
+        # Entities, because its Markdown has no `\$` escape, and `\\` only before punctuation.
         "$": "&#36;",
         "\\": "&#92;",
         ":": f":{NOTHING}",  # begins an emoji, and ends `https`
@@ -77,7 +77,7 @@ class Mattermost:
         return Message(compact({"text": _text(digest)}), headers_for(destination)), len(digest.entries)
 
     def plain(self, event: Event, destination: Destination) -> Message | None:
-        """The shortest words there are, and where the links are."""
+        """The shortest message, and where to find the links."""
         telling = tell(event)
         links = f" · {more(len(telling.links), telling.where)}" if telling.links else ""
         text = _fit(telling.words, PLAIN - len(links)) + links

@@ -112,7 +112,7 @@ def _context(notes: Sequence[str]) -> Json:
 
 
 def _links(telling: Telling, room: int) -> Iterator[Json]:
-    """The first links as buttons, further ones as text where they fit, and a word about those that have no room."""
+    """The first links as buttons, more as text while they fit, and the number of links left out."""
     room -= _size(_left_out(telling, len(telling.links))) + 1
     buttons: list[Json] = []
     sections: list[str] = []
@@ -175,7 +175,7 @@ def _mrkdwn(escaped: str) -> Json:
 
 
 def _formatted(words: str, longest: int) -> str:
-    """For mrkdwn, which has no escapes for its formatting."""
+    """*words* for mrkdwn, which cannot escape its formatting."""
     return _fit(unformatted(words), longest)
 
 

@@ -158,7 +158,7 @@ def _run(words: str, longest: int, **style: Json) -> dict[str, Json]:
 
 
 def _fit(words: str, longest: int) -> str:
-    # Text runs know no Markdown, but `{{DATE(...)}}` and `{{TIME(...)}}`.
+    # Text runs have no Markdown, but they evaluate `{{DATE(...)}}` and `{{TIME(...)}}`.
     return fit(_FUNCTION.sub(f"{{{NOTHING}", words), longest, width=_bytes)
 
 

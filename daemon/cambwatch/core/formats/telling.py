@@ -25,9 +25,9 @@ WAIT_FOR_RESULT = "Read the result later: cambwatch retries for one more hour"
 GREEN = 0x2EB67D
 RED = 0xE01E5A
 
-LONGEST_COMMAND = 300  # characters; longer ids than Camb's would take the room of the message
+LONGEST_COMMAND = 300  # characters; ids longer than Camb's would fill the message
 LONGEST_ENDPOINT = 400  # characters
-# What every format shows as it is, so that it can be copied: no escapes, no mentions.
+# Characters that every format shows unchanged, so that readers can copy them: no escapes, no mentions.
 _COPIED = re.compile(r"[A-Za-z0-9 '\"._,:/%+=?&-]+")
 
 
@@ -89,7 +89,7 @@ def label_of(link: Link) -> str:
 
 
 def more(left_out: int, where: str | None = None) -> str:
-    """What to say of *left_out* links that have no room; *where* says how to get at them."""
+    """The note about *left_out* links that did not fit; *where* says how to get them."""
     words = f"{left_out} more in the result"
     return words if where is None else f"{words}: {where}"
 
