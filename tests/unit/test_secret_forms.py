@@ -39,6 +39,8 @@ WRITINGS = {
     "json in json": lambda text: json.dumps(json.dumps(text)[1:-1].replace("/", "\\/"))[1:-1],
     "json in codes": lambda text: "".join(f"\\u{ord(character):04x}" for character in text if ord(character) < 0x10000),
     "php json": lambda text: text.replace("&", "\\u0026").replace("<", "\\u003C").replace("'", "\\u0027"),
+    "javascript": lambda text: "".join(f"\\x{byte:02x}" for byte in text.encode()),
+    "javascript, signs alone": lambda text: re.sub(r"[!-/:-@]", lambda found: f"\\x{ord(found[0]):02X}", text),
     "html": html.escape,
     "html without quotes": lambda text: html.escape(text, quote=False),
     "html in numbers": lambda text: "".join(f"&#{ord(character)};" for character in text),
@@ -143,7 +145,9 @@ def test_alone_a_piece_is_hidden_unless_it_reads_like_ordinary_words(url, alone)
     assert {part.strip("?") for part in found} - {part.strip("?") for part in whole} == set(alone)
 
 
-@pytest.mark.parametrize("writing", ["as it is", "encoded again with slashes", "html in numbers", "json in codes"])
+@pytest.mark.parametrize(
+    "writing", ["as it is", "encoded again with slashes", "html in numbers", "json in codes", "javascript"]
+)
 @pytest.mark.parametrize("length", [10, 25])
 def test_the_beginning_of_a_secret_at_the_cut_is_hidden_in_every_writing(writing, length):
     """Also where the cut is in the middle of an escape."""

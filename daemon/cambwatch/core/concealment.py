@@ -21,7 +21,7 @@ _MARK = "\ufdd0"  # a character that no text has
 _EVERYTHING = r"(?s:.+)"
 _SHORTEST_REST = 8  # characters that must remain of a truncated secret
 _ELLIPSIS = "…"
-_HALF_ESCAPE = re.compile(r"(?:%(?:25)*[0-9A-Fa-f]?|\\+(?:u[0-9A-Fa-f]{0,3})?|&[#A-Za-z0-9]{0,31})\Z")
+_HALF_ESCAPE = re.compile(r"(?:%(?:25)*[0-9A-Fa-f]?|\\+(?:u[0-9A-Fa-f]{0,3}|x[0-9A-Fa-f]?)?|&[#A-Za-z0-9]{0,31})\Z")
 
 
 class _Form(NamedTuple):

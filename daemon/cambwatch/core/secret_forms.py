@@ -21,6 +21,7 @@ Encodings of a character, also mixed. `plain` decodes them, `writings` matches t
 | itself                        | `/`                      | `"`             |
 | percent-encoded, also twice   | `%2F` `%2f` `%252F`      | `%22`           |
 | in JSON, also in JSON in JSON | `\/` `\u002f` `\\/`      | `\"` `\u0022`   |
+| in a literal of JavaScript    | `\x2f` `\\x2F`           | `\x22`          |
 | in HTML                       | `&#47;` `&#x2f;` `&sol;` | `&#34;` `&quot;`|
 """
 
@@ -37,6 +38,7 @@ _SIGNS = frozenset("%\\&")  # each encoding starts with one of them
 _MOST_LAYERS = 5  # nested encodings
 _ESCAPE = re.compile(
     r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
+    r"|(?P<bytes>(?:\\x[0-9A-Fa-f]{2})+)"
     r"|\\(?P<json>(?:u[0-9A-Fa-f]{4}(?:\\u[0-9A-Fa-f]{4})*)|[\"/\\])"
     r"|(?P<html>&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});)"
 )
@@ -90,8 +92,8 @@ def plain(text: str) -> str:
 
 
 def _decode(found: re.Match[str]) -> str:
-    if found["percent"]:
-        return bytes.fromhex(found["percent"].replace("%", "")).decode("utf-8", "surrogateescape")
+    if written := found["percent"] or found["bytes"]:
+        return bytes.fromhex(written.replace("%", "").replace("\\x", "")).decode("utf-8", "surrogateescape")
     if found["html"]:
         return unescape(found["html"])
     code = found["json"]
@@ -111,9 +113,11 @@ def _writings(character: str) -> str:
     code = ord(character)
     ways = {re.escape(character)}
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
-        ways |= {_percent(bytes([code - 0xDC00])), "\ufffd", re.escape(chr(code - 0xDC00))}
+        byte = bytes([code - 0xDC00])
+        ways |= {_percent(byte), _literal(byte), "\ufffd", re.escape(chr(code - 0xDC00))}
     elif not 0xD800 <= code <= 0xDFFF:
-        ways |= {_percent(character.encode()), rf"&#0*{code};", rf"&#[xX]0*{_hex(f'{code:x}')};"}
+        ways |= {_percent(character.encode()), _literal(character.encode())}
+        ways |= {rf"&#0*{code};", rf"&#[xX]0*{_hex(f'{code:x}')};"}
         ways |= {f"&{name}" for name in _names()[character]}
         units = character.encode("utf-16-be")
         ways.add("".join(rf"\\+u{_hex(units[at : at + 2].hex())}" for at in range(0, len(units), 2)))
@@ -128,6 +132,10 @@ def _writings(character: str) -> str:
 
 def _percent(raw: bytes) -> str:
     return "".join(f"%(?:25)*{_hex(f'{byte:02x}')}" for byte in raw)
+
+
+def _literal(raw: bytes) -> str:
+    return "".join(rf"\\+x{_hex(f'{byte:02x}')}" for byte in raw)
 
 
 def _hex(digits: str) -> str:
