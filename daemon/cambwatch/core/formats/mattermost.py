@@ -36,7 +36,7 @@ ESCAPES: Escapes = MappingProxyType(
         "&": "&amp;",
         "<": "&lt;",
         ">": "&gt;",
-        # Entities, because its Markdown has no `\$` escape, and `\\` only before punctuation.
+        # Entities, because its Markdown has no `\$`, and does not read `\\` before a letter.
         "$": "&#36;",
         "\\": "&#92;",
         ":": f":{NOTHING}",  # begins an emoji, and ends `https`
