@@ -173,7 +173,7 @@ async def test_a_healthy_daemon_is_alive_and_ready(daemon):
 
 @pytest.mark.parametrize("http_status", [401, 403])
 async def test_a_refused_key_makes_unready_and_names_its_account_only(daemon, camb, receivers, until, http_status):
-    receivers.otherwise = Reply(status=http_status, body=b"{}")
+    receivers.otherwise = Reply(status=http_status, body=b'{"detail": "no"}')
     made = await daemon(f'camb: {{accounts: {{studio-b: {{api_key: wrong, base_url: "{receivers.url}"}}}}}}')
     good = await register(made, camb)
     await made.api.post({"kind": "dub", "task_id": "x", "account": "studio-b"})

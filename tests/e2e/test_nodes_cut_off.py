@@ -48,7 +48,7 @@ async def test_who_is_cut_off_is_replaced_and_begins_anew(process, camb, receive
     await hear(receivers, *tasks, path="/other")
 
     async def refused() -> bool:
-        answer = await a.api.post([{"kind": "dub", "task_id": "nobody's promise"}])
+        answer = await a.api.post([{"kind": "dub", "task_id": "no-promise-to-anybody-1"}])
         return answer.status == 503 and "retry-after" in answer.headers
 
     await until(refused)

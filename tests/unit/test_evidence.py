@@ -156,6 +156,29 @@ def test_the_hour_begins_again_with_a_status() -> None:
 
 
 @pytest.mark.parametrize(
+    "outage", [Unavailable(Fault.SERVER_ERROR), Unavailable(Fault.FOREIGN), FORBIDDEN, Pending("?")]
+)
+def test_the_hour_of_404_begins_again_after_an_outage(outage: Report) -> None:
+    """Two 404 with an hour of a gateway between them are not an hour of 404."""
+    evidence = watching(2)
+    hear(evidence, (1, GONE), at_s=0)
+    hear(evidence, (1, outage), at_s=GONE_AFTER_S - 1)
+    hear(evidence, (1, GONE), (2, OK), at_s=GONE_AFTER_S)
+    assert not evidence.of(1, now_s=GONE_AFTER_S).gone
+    hear(evidence, (2, OK), at_s=2 * GONE_AFTER_S)
+    assert evidence.of(1, now_s=2 * GONE_AFTER_S).gone
+
+
+def test_an_outage_does_not_hide_that_tasks_turned_404_together() -> None:
+    evidence = watching(10)
+    hear(evidence, *((task, GONE) for task in range(TOGETHER)), at_s=0)
+    hear(evidence, *((task, Unavailable(Fault.FOREIGN)) for task in range(1, TOGETHER)), at_s=TOGETHER_S)
+    hear(evidence, *((task, GONE) for task in range(TOGETHER)), at_s=3 * TOGETHER_S)
+    hear(evidence, (9, OK), at_s=GONE_AFTER_S)
+    assert not evidence.of(0, now_s=GONE_AFTER_S).gone
+
+
+@pytest.mark.parametrize(
     ("heard", "gone"),
     [
         ([], False),
@@ -204,7 +227,7 @@ def test_what_turned_404_long_ago_is_forgotten() -> None:
     evidence = watching(10)
     hear(evidence, *((task, GONE) for task in range(9)), at_s=0)
     hear(evidence, (9, GONE), at_s=REMEMBERED_S + 1)
-    assert len(evidence._gone_since_s) == 1
+    assert len(evidence._gone) == 1
 
 
 def test_a_task_that_was_never_known_needs_no_such_proof() -> None:

@@ -82,15 +82,12 @@ def _foreign(http_status: int, *, refusal: bool) -> Outcome:
     The outcome of a chat message whose answer is not in the service's own words.
 
         2xx                    ACCEPTED_UNVERIFIED; TRANSIENT for a *refusal* without known words
-        3xx                    POLICY
         400, 413, 415, 422     PAYLOAD_REJECTED: sent once more as plain text
-        any other              TRANSIENT
+        any other              TRANSIENT, redirects to a login page included
     """
     match http_status:
         case _ if 200 <= http_status < 300 and not refusal:
             return Outcome.ACCEPTED_UNVERIFIED
-        case _ if 300 <= http_status < 400:
-            return Outcome.POLICY  # redirects are not followed: their target was not checked
         case _ if http_status in _PAYLOAD_STATUSES:
             return Outcome.PAYLOAD_REJECTED
     return Outcome.TRANSIENT

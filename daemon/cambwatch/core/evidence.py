@@ -8,8 +8,9 @@ One refusal proves little. These rules define the proof:
     the key is refused                 a 401; or 403 for FORBIDDEN_TASKS tasks or for all that are left,
                                        without a status for any task since the first 403
     only this task is forbidden        a status for another task since the task's first 403
-    a known task is gone               404 for GONE_AFTER_S, a status for another task in the last RECENT_S,
-                                       and fewer than TOGETHER known tasks that turned 404 within TOGETHER_S
+    a known task is gone               nothing but 404 for GONE_AFTER_S, a status for another task in the last
+                                       RECENT_S, and fewer than TOGETHER known tasks that turned 404 within
+                                       TOGETHER_S
 
 A task is known once Camb has returned a status for it. For an unknown task,
 polling.not_found_grace decides.
@@ -40,6 +41,14 @@ class Evidence:
 NOTHING_PROVEN = Evidence()
 
 
+@dataclass(slots=True)
+class _Gone:
+    """A known task that turned 404 at *turned_s*. *steady_s*: since when each answer is 404; inf: the last was not."""
+
+    turned_s: float
+    steady_s: float
+
+
 def is_status(report: Report) -> bool:
     """Whether *report* is a status in Camb's own words: then the key works, and Camb knows the task."""
     match report:
@@ -68,7 +77,7 @@ class AccountEvidence:
         self._status_at_s = -inf
         self._forbidden: dict[int, int] = {}  # task whose last answer was 403: statuses before its first 403
         self._unproven = 0  # tasks in _forbidden whose first 403 came after the last status
-        self._gone_since_s: dict[int, float] = {}  # known tasks whose last answer refused their task_id
+        self._gone: dict[int, _Gone] = {}  # known tasks that turned 404 and have had no status since
 
     def watch(self, tasks: int) -> None:
         """Add *tasks* to the number of watched tasks."""
@@ -88,8 +97,17 @@ class AccountEvidence:
             self._status_at_s = now_s
             self._unproven = 0
             self._forbidden.pop(task, None)
-            self._gone_since_s.pop(task, None)
+            self._gone.pop(task, None)
             return
+        gone = self._gone.get(task)
+        match report:
+            case Unknown() | Invalid() if gone is not None:
+                gone.steady_s = min(gone.steady_s, now_s)
+            case Unknown() | Invalid() if known:
+                self._forget_old(now_s)
+                self._gone[task] = _Gone(now_s, now_s)
+            case _ if gone is not None:
+                gone.steady_s = inf
         match report:
             case Forbidden(403):
                 if task not in self._forbidden:
@@ -99,9 +117,6 @@ class AccountEvidence:
                 self.key_refused |= 0 < self._unproven >= min(FORBIDDEN_TASKS, others)
             case Forbidden():
                 self.key_refused = True
-            case Unknown() | Invalid() if known and task not in self._gone_since_s:
-                self._forget_old(now_s)
-                self._gone_since_s[task] = now_s
 
     def of(self, task: int, *, now_s: float) -> Evidence:
         """The evidence about the last refusal of *task*."""
@@ -112,12 +127,12 @@ class AccountEvidence:
         )
 
     def _is_gone(self, task: int, now_s: float) -> bool:
-        since_s = self._gone_since_s.get(task, inf)
-        if now_s - since_s < GONE_AFTER_S or now_s - self._status_at_s > RECENT_S:
+        gone = self._gone.get(task)
+        if gone is None or now_s - gone.steady_s < GONE_AFTER_S or now_s - self._status_at_s > RECENT_S:
             return False
-        return sum(abs(other_s - since_s) <= TOGETHER_S for other_s in self._gone_since_s.values()) < TOGETHER
+        return sum(abs(other.turned_s - gone.turned_s) <= TOGETHER_S for other in self._gone.values()) < TOGETHER
 
     def _forget_old(self, now_s: float) -> None:
-        old = [task for task, since_s in self._gone_since_s.items() if now_s - since_s > REMEMBERED_S]
+        old = [task for task, gone in self._gone.items() if now_s - gone.turned_s > REMEMBERED_S]
         for task in old:
-            del self._gone_since_s[task]
+            del self._gone[task]

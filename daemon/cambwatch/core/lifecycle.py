@@ -95,6 +95,8 @@ class Progress:
                 self._refused(refusals=self.refusals + 1)
             case Forbidden() | Unavailable():
                 self.failures += 1
+                self.claims = 0  # a gateway that breaks down says such things between its errors
+                self.claimed = None
             case _:
                 assert_never(report)
 

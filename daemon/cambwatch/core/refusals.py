@@ -25,6 +25,7 @@ REFUSALS = frozenset({401, 403, 404, 410, 422})
 """The HTTP statuses that refuse a key, a task or its task_id."""
 
 _MISSING_ROUTE = "Not Found"
+_REASON_PHRASES = frozenset({"", "not found", "gone", "unprocessable entity", "unprocessable content"})
 _OTHERS_KEYS = frozenset({"type", "title", "instance", "timestamp", "path"})  # RFC 9457 and Spring
 
 
@@ -51,7 +52,9 @@ def camb_refusal(http_status: int, body: bytes) -> Refusal | None:
     match _document(body):
         case dict() as document if document.keys() & _OTHERS_KEYS:
             return None
-        case {"detail": str(words)} | {"error": str(words), "status": _} if words.strip() in {"", _MISSING_ROUTE}:
+        case {"detail": str(words)} if words.strip() in {"", _MISSING_ROUTE}:
+            return None
+        case {"error": str(words), "status": _} if words.strip().lower() in _REASON_PHRASES:
             return None
         case {"detail": list(mistakes)}:
             return _validation(mistakes)
