@@ -1,6 +1,7 @@
 """The real process: `python -m cambwatch run`, to be asked, killed and started again, and single commands."""
 
 import asyncio
+import itertools
 import json
 import os
 import shlex
@@ -24,12 +25,22 @@ COMMAND_S = 30.0
 PACKAGES = str(Path(cambwatch.__file__).parents[1])
 
 
+# Below the ports that the kernel gives out by itself, and a range for each worker: no other server takes one of them
+# between free_port() and the start of the process that it is for.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports = itertools.count(10_000 + 2_000 * _WORKER)
+
+
 def free_port() -> int:
-    """A TCP port that nobody listens at."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """A TCP port that no server listens at, a new one with each call."""
+    for port in _ports:
+        with socket.socket() as found:
+            try:
+                found.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("there is always another port")
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -89,7 +89,7 @@ def test_a_template_may_make_the_body_that_a_chat_expects() -> None:
         ("slack", "https://hooks.slack.com/services/...", "contains a placeholder from an example"),
         ("slack", "https://hooks.slack.com/services/T0A1/B0A1/XXXXXXXX", "contains a placeholder"),
         ("slack", "https://hooks.slack.com/services/${SLACK_PATH}", "contains a placeholder"),
-        ("discord", "https://discord.com/api/webhooks/123/abc1/slack", "or use type: slack"),
+        ("discord", "https://discord.com/api/webhooks/123/abc1/slack", "remove /slack"),
         ("discord", "https://discord.com/api/webhooks/123/abc1/github", "remove /github"),
         ("discord", "https://discord.com/channels/1/2", "does not have the path of a Discord incoming webhook"),
         ("discord", "https://discord.com/api/webhooks/123", "does not have the path"),

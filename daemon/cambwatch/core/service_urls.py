@@ -71,7 +71,7 @@ _SPECIAL = (
     (
         _DISCORD,
         r".*/slack/?",
-        "ends with /slack, where Discord expects Slack's format: remove /slack, or use type: slack",
+        "ends with /slack, where Discord expects Slack's format: remove /slack",
     ),
     (_DISCORD, r".*/github/?", "ends with /github, where Discord expects GitHub's format: remove /github"),
     (
