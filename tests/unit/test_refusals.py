@@ -6,26 +6,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.refusals import REFUSALS, Refusal, camb_refusal
+from cambwatch.core.refusals import REFUSALS, CambRefusal, camb_refusal
 
 MISTAKE = {"loc": ["path", "task_id"], "msg": "Input should be a valid UUID", "type": "uuid_parsing"}
 KEY_MISSING = {"loc": ["header", "x-api-key"], "msg": "Field required", "type": "missing"}
 
 CAMBS = [
-    (401, {"error": "Invalid API key", "status": 401}, Refusal("Invalid API key")),
-    (401, {"detail": "Not authenticated"}, Refusal("Not authenticated")),
-    (403, {"detail": "This run belongs to another team"}, Refusal("This run belongs to another team")),
-    (403, {"error": {"msg": "no"}, "status": 403}, Refusal({"msg": "no"})),
-    (404, {"detail": "Task not found"}, Refusal("Task not found")),
-    (404, {"detail": "not found"}, Refusal("not found")),
-    (404, {"detail": {"msg": "no such task"}}, Refusal({"msg": "no such task"})),
-    (404, {"detail": "Task not found", "code": 17}, Refusal("Task not found")),
-    (410, {"detail": "The run was deleted"}, Refusal("The run was deleted")),
-    (422, {"detail": "bad id"}, Refusal("bad id")),
-    (422, {"detail": [MISTAKE]}, Refusal(MISTAKE["msg"])),
-    (422, {"detail": [KEY_MISSING, MISTAKE]}, Refusal(KEY_MISSING["msg"])),
-    (422, {"detail": [{"msg": "bad", "type": "x"}]}, Refusal("bad")),
-    (422, {"detail": [KEY_MISSING]}, Refusal(KEY_MISSING["msg"], about_path=False)),
+    (401, {"error": "Invalid API key", "status": 401}, CambRefusal("Invalid API key")),
+    (401, {"detail": "Not authenticated"}, CambRefusal("Not authenticated")),
+    (403, {"detail": "This run belongs to another team"}, CambRefusal("This run belongs to another team")),
+    (403, {"error": {"msg": "no"}, "status": 403}, CambRefusal({"msg": "no"})),
+    (404, {"detail": "Task not found"}, CambRefusal("Task not found")),
+    (404, {"detail": "not found"}, CambRefusal("not found")),
+    (404, {"detail": {"msg": "no such task"}}, CambRefusal({"msg": "no such task"})),
+    (404, {"detail": "Task not found", "code": 17}, CambRefusal("Task not found")),
+    (410, {"detail": "The run was deleted"}, CambRefusal("The run was deleted")),
+    (422, {"detail": "bad id"}, CambRefusal("bad id")),
+    (422, {"detail": [MISTAKE]}, CambRefusal(MISTAKE["msg"])),
+    (422, {"detail": [KEY_MISSING, MISTAKE]}, CambRefusal(KEY_MISSING["msg"])),
+    (422, {"detail": [{"msg": "bad", "type": "x"}]}, CambRefusal("bad")),
+    (422, {"detail": [KEY_MISSING]}, CambRefusal(KEY_MISSING["msg"], about_path=False)),
 ]
 
 FOREIGN = {
@@ -76,7 +76,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize(("http_status", "document", "refusal"), CAMBS)
-def test_a_refusal_in_cambs_form_counts_as_cambs(http_status: int, document: object, refusal: Refusal) -> None:
+def test_a_refusal_in_cambs_form_counts_as_cambs(http_status: int, document: object, refusal: CambRefusal) -> None:
     assert camb_refusal(http_status, json.dumps(document).encode()) == refusal
 
 
@@ -88,7 +88,9 @@ def test_a_refusal_in_any_other_form_does_not_count(http_status: int, said: obje
 
 
 def test_an_undecodable_byte_does_not_hide_cambs_form() -> None:
-    assert camb_refusal(404, b'{"detail": "caf\xe9 not found"}') == Refusal("caf\N{REPLACEMENT CHARACTER} not found")
+    assert camb_refusal(404, b'{"detail": "caf\xe9 not found"}') == CambRefusal(
+        "caf\N{REPLACEMENT CHARACTER} not found"
+    )
 
 
 @given(st.sampled_from(sorted(REFUSALS)), st.binary(max_size=200) | st.text().map(str.encode))

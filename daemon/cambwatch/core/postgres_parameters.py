@@ -42,7 +42,7 @@ class Use(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
+class UrlParameter:
     """
     One parameter.
 
@@ -110,19 +110,19 @@ _ANOTHER_DRIVER = "a setting of another driver"
 _HOSTER = "a setting of the hoster"
 
 
-def _used(read: Callable[[str], str] = str, variable: str = "") -> Parameter:
-    return Parameter(Use.USED, "", read, variable)
+def _used(read: Callable[[str], str] = str, variable: str = "") -> UrlParameter:
+    return UrlParameter(Use.USED, "", read, variable)
 
 
-def _ignored(reason: str, read: Callable[[str], str] = str) -> Parameter:
-    return Parameter(Use.IGNORED, reason, read)
+def _ignored(reason: str, read: Callable[[str], str] = str) -> UrlParameter:
+    return UrlParameter(Use.IGNORED, reason, read)
 
 
-def _refused(reason: str) -> Parameter:
-    return Parameter(Use.REFUSED, reason)
+def _refused(reason: str) -> UrlParameter:
+    return UrlParameter(Use.REFUSED, reason)
 
 
-PARAMETERS: Mapping[str, Parameter] = MappingProxyType(
+PARAMETERS: Mapping[str, UrlParameter] = MappingProxyType(
     {
         # Where the server is, and as which user to connect.
         "host": _used(),

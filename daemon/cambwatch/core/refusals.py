@@ -30,7 +30,7 @@ _OTHERS_KEYS = frozenset({"type", "title", "instance", "timestamp", "path"})  # 
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class CambRefusal:
     """
     Camb's own refusal.
 
@@ -43,7 +43,7 @@ class Refusal:
     about_path: bool = True
 
 
-def camb_refusal(http_status: int, body: bytes) -> Refusal | None:
+def camb_refusal(http_status: int, body: bytes) -> CambRefusal | None:
     """
     Camb's refusal in *http_status* and *body*; None if the answer is not in Camb's form.
 
@@ -59,9 +59,9 @@ def camb_refusal(http_status: int, body: bytes) -> Refusal | None:
         case {"detail": list(mistakes)}:
             return _validation(mistakes)
         case {"detail": str() | dict() as words} if words:
-            return Refusal(words)
+            return CambRefusal(words)
         case {"error": str() | dict() as words, "status": int(status)} if words and status == http_status:
-            return Refusal(words)
+            return CambRefusal(words)
     return None
 
 
@@ -72,9 +72,9 @@ def _document(body: bytes) -> Json:
         return None
 
 
-def _validation(mistakes: list[Json]) -> Refusal | None:
+def _validation(mistakes: list[Json]) -> CambRefusal | None:
     """The refusal that FastAPI's list of validation errors, *mistakes*, stands for."""
     if not mistakes or not all(isinstance(mistake, dict) and "msg" in mistake for mistake in mistakes):
         return None
     places = [mistake["loc"][0] for mistake in mistakes if isinstance(mistake.get("loc"), list) and mistake["loc"]]
-    return Refusal(mistakes[0]["msg"], about_path=not places or "path" in places)
+    return CambRefusal(mistakes[0]["msg"], about_path=not places or "path" in places)
