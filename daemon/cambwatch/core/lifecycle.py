@@ -95,20 +95,19 @@ class Progress:
                 self._refused(refusals=self.refusals + 1)
             case Forbidden() | Unavailable():
                 self.failures += 1
-                self.claims = 0  # a gateway that breaks down says such things between its errors
-                self.claimed = None
+                self.claimed = None  # a gateway that breaks down says such things between its errors
             case _:
                 assert_never(report)
 
     def _knows(self, now: datetime, *, certain: bool) -> None:
         self.known_at = now
         self.known |= certain
-        self.failures = self.refusals = self.unknown = self.claims = 0
+        self.failures = self.refusals = self.unknown = 0
         self.claimed = None
 
     def _refused(self, *, refusals: int) -> None:
         self.refusals = refusals
-        self.failures = self.claims = 0
+        self.failures = 0
         self.claimed = None
         self.unknown += 1
 
