@@ -124,15 +124,13 @@ async def assemble(
     )
     late: LateResults | None = None
     if config.results.fetch:
-        kick = asyncio.Event()
         late = LateResults(
             outside.camb,
             LateResultStore(database, node=store.node),
             accounts=config.accounts,
             lane=lambda account: poller.lanes[account],
             clock=clock,
-            kick=kick,
-            alarm=scheduler.alarm("late results", kick),
+            alarm=scheduler.alarm("late results", asyncio.Event()),
         )
     concluder = Concluder(
         outside.camb,

@@ -1,4 +1,4 @@
-"""A result too large to be held keeps its links, in bounded memory, and keeps nobody waiting."""
+"""A result too large for memory keeps its links, and does not delay other tasks."""
 
 import asyncio
 import json

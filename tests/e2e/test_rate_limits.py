@@ -122,7 +122,7 @@ async def test_the_time_of_day_in_a_retry_after_is_not_a_number_of_seconds(
 
 
 async def test_a_pause_that_is_cut_to_a_day_is_a_warning(daemon, receivers, raw, until):
-    """Nobody would look for the reason else."""
+    """The operator needs the reason for a pause of hours."""
     receivers.script(HOOK, Reply(429, b"", {"retry-after": "100000"}), Reply())
     made = await daemon(laid(raw, hook=hook(receivers)))
     with capture_logs() as logs:

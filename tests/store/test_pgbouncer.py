@@ -101,7 +101,7 @@ async def test_a_frozen_node_is_fenced_in_session_mode(server: PostgresServer, s
 
 
 async def test_a_server_behind_pgbouncer_that_restarts_is_used_again(server: PostgresServer, until) -> None:
-    """By itself, as soon as pgbouncer tries to connect again, which by default it does every 15 s."""
+    """The node reconnects without a restart, once pgbouncer retries its own connection (every 15 s by default)."""
     with Pgbouncer(server.port, pool_mode="session", server_login_retry="1") as bouncer:
         async with PostgresDatabase(server.url(port=bouncer.port)) as database:
             tasks = TaskStore(database)

@@ -242,7 +242,7 @@ def test_a_url_that_cannot_be_one_is_a_mistake(url: str, said: str) -> None:
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
-    """So that nobody has to start it five times."""
+    """The operator sees all of them in one run."""
     with pytest.raises(ValueError, match="sslmode") as caught:
         parse("postgresql://u:p@h:x?sslmode=bogus&conect_timeout=1&connect_timeout=soon&hostaddr=1.2.3.4", {})
     assert len(str(caught.value).split("; ")) == 6

@@ -8,12 +8,12 @@ google.rpc.Code; learn.microsoft.com on the retired Teams connectors. Microsoft 
 document the error codes of a Workflows URL: those here are what senders received.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from cambwatch.core.lenient_json import loads
 from cambwatch.core.model import Json, Outcome
 
 Word = str | int
@@ -223,8 +223,8 @@ SERVICES: Mapping[str, Service] = MappingProxyType(
 def _document(body: bytes) -> Json:
     """*body* as JSON; None for anything else."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        return loads(body)
+    except ValueError:
         return None
 
 

@@ -55,12 +55,13 @@ class Progress:
     What the polls of one task have shown so far; lives in memory only.
 
     *known*: Camb has returned a status for the task. *known_at* is when Camb last answered
-    with any status word, or else when cambwatch started to watch the task. *failures*, *refusals* and *unknown* count
-    answers in a row: without information, refusing the task_id, and not knowing the task.
-    *word* is the last unknown status word. *claimed* is a terminal status that is not
-    certain, *claims* how many polls in a row have returned it. *pending_at_s* is how
-    old the task was, in seconds since its registration, when we last asked and heard that
-    it is pending; None: not yet by this process.
+    with any status word, or else when cambwatch started to watch the task. *failures*,
+    *refusals* and *unknown* count answers in a row: without information, refusing the
+    task_id, and not knowing the task. *word* is the last unknown status word.
+    *claimed* is a terminal status that is not certain, *claims* how many polls in a row
+    have returned it. *pending_at_s* is the age of the task, in seconds since its
+    registration, when the last poll that found it pending was sent; None: not yet by
+    this process.
     """
 
     known_at: datetime
@@ -150,8 +151,9 @@ def next_step(
     age = now - task.registered_at
     if evidence.key_refused and not is_status(report) and not isinstance(report, Forbidden):
         trouble = max(progress.failures, progress.unknown, 1)
-        wish = report.retry_after if isinstance(report, Unavailable) else None
-        return PollAgain(max(policy.pause_after_trouble(trouble, age=age, chance=chance), wish or timedelta(0)))
+        retry_after = report.retry_after if isinstance(report, Unavailable) else None
+        pause = policy.pause_after_trouble(trouble, age=age, chance=chance)
+        return PollAgain(max(pause, retry_after or timedelta(0)))
     match report:
         case Pending(word) if overdue:
             return Conclude(Status.EXPIRED, message=None if word is None else f"The last status was {word}")

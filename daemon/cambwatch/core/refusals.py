@@ -11,8 +11,9 @@ that Camb's API uses:
     {"error": "...", "status": 401}        docs.camb.ai, getting-started/authentication
 
 Everything else is foreign: HTML, XML, text, an empty body, `{"message": ...}` (Kong, AWS),
-problem details (RFC 9457), Spring's `{"timestamp", "status", "error", "path"}`, and exactly
-"Not Found", which a web framework answers for a missing route.
+problem details (RFC 9457), Spring's `{"timestamp", "status", "error", "path"}`, a `detail` of
+exactly "Not Found", which a web framework answers for a missing route, and an `error` that is
+only the reason phrase of the HTTP status, as Rails and Express answer.
 """
 
 from dataclasses import dataclass

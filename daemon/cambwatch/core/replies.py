@@ -8,7 +8,7 @@ an answer is decided in lifecycle.py:
     answer                                              report
     2xx, PENDING                                        Pending
     2xx, a status of Camb's in capitals, usual shape    Ended
-    2xx, other spelling (`error`, `FAILED`), odd shape  Ended, not certain: a second poll has to confirm it
+    2xx, other spelling (`error`, `FAILED`), odd shape  Ended, not certain: the next poll has to say the same
     2xx, a word that is not a status                    Pending(word)
     2xx, anything else                                  Unavailable (unreadable, malformed, oversized)
     401, 403 in Camb's form                             Forbidden

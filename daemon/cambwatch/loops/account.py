@@ -49,9 +49,7 @@ class Watch:
     was_due_s: float = 0.0  # when that was which is asked for now
     epoch: int = 0  # of the account's ramp, when the poll under way went out
     asked_again: bool = False  # somebody wants an answer newer than the one under way
-    refused: bool = (
-        False  # its last answer was 401 or 403, or no status while the key was refused: others are probed first
-    )
+    refused: bool = False  # its last answer refused the key, or proved nothing of it: others are probed first
 
 
 class Flip(StrEnum):

@@ -69,7 +69,6 @@ class LateResults:
         accounts: Mapping[str, Account],
         lane: Callable[[str], AccountLane],
         clock: Clock,
-        kick: asyncio.Event,
         alarm: Alarm,
     ) -> None:
         self._source = source
@@ -77,7 +76,7 @@ class LateResults:
         self._spacing_s = {name: LATE_PART / account.requests_per_second for name, account in accounts.items()}
         self._lane = lane
         self._clock = clock
-        self._kick = kick
+        self._kick = alarm.kick
         self._alarm = alarm
         self._missed: dict[int, _Missed] = {}
         self._due: dict[str, list[tuple[float, int]]] = {name: [] for name in accounts}

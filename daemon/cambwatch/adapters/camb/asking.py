@@ -23,7 +23,7 @@ from cambwatch.core.result_replies import ResultRead, ResultReply, read_result
 from cambwatch.core.result_requests import ResultRequest
 from cambwatch.core.retry import http_date
 
-MOST_FIELDS = 256  # of the head of an answer, each of LARGEST_HEAD bytes at most
+MAX_HEADERS = 256  # of the head of an answer, each of LARGEST_HEAD bytes at most
 LARGE = 256 * 1024  # bytes of a result that are not worked through in the event loop
 
 _OWN_TIMEOUT = aiohttp.ClientTimeout(total=None)  # aiohttp sets a timer for each request; we have one for all
@@ -78,7 +78,7 @@ class Camb:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 max_line_size=LARGEST_HEAD,
                 max_field_size=LARGEST_HEAD,
-                max_headers=MOST_FIELDS,
+                max_headers=MAX_HEADERS,
             )
             timeouts = Timeouts(account.timeout.total_seconds())
             base = as_configured(account.base_url)
