@@ -347,3 +347,11 @@ def test_a_quoted_word_is_not_final(chat: str, http_status: int, before: str, af
     """It is quoted there."""
     quoted = f"{before.strip() or 'x'} {word}{after}"
     assert classify(chat, http_status, quoted.encode()) not in FINAL
+
+
+def test_an_undecodable_byte_does_not_hide_the_words_of_a_service() -> None:
+    assert (
+        classify("discord", 404, b'{"code": 10015, "message": "Webhook caf\xe9 is unknown"}')
+        is Outcome.DESTINATION_GONE
+    )
+    assert classify("slack", 200, b'{"ok": false, "error": "no_service", "hint": "\xff"}') is Outcome.DESTINATION_GONE
