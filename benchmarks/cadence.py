@@ -36,8 +36,8 @@ from cadence_evaluation.plot import Curve, plot
 from cadence_evaluation.policies import SHIPPED, Ages, along, in_step
 from cadence_evaluation.replay import Cost, Sample, SimulatedLearner, in_step_at_same_mean, replay
 from cadence_surprises import drift, false_alarms, stuck
-from cambwatch.core.durations import Durations, bin_of
-from cambwatch.core.learned import Schedule, estimate
+from cambwatch.core.cadence.estimate import Schedule, estimate
+from cambwatch.core.cadence.histogram import Durations, bin_of
 from families import DEADLINE_S, FAMILIES, INTERVAL_S, Draw, fresh, past, policy
 from queues import queues
 

@@ -6,7 +6,7 @@ from random import Random
 
 from cadence_evaluation.policies import along
 from cadence_evaluation.replay import SimulatedLearner, poll
-from cambwatch.core.durations import Completion, Durations
+from cambwatch.core.cadence.histogram import Completion, Durations
 from families import DEADLINE_S, FAMILIES, INTERVAL_S, past, policy
 
 

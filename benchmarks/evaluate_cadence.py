@@ -25,7 +25,7 @@ from cadence_evaluation.durations_file import (
     read_durations,
 )
 from cadence_evaluation.plot import plot
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.instants import parse_span
 
 LEGEND = """

@@ -6,7 +6,7 @@ from datetime import timedelta
 from random import Random
 
 from cadence_evaluation.replay import Sample
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
 
 INTERVAL_S = 5.0
 DEADLINE_S = PollPolicy().deadline.total_seconds()

@@ -26,9 +26,9 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from cambwatch.adapters.store.nodes import NodeStore
+from cambwatch.adapters.store.leases import NodeStore
 from cambwatch.adapters.store.postgres import PostgresDatabase
-from cambwatch.core.nodes import Node
+from cambwatch.core.cluster import Node
 from harness import Camb, Daemon, Receiver, hook, late_at_most, lateness, listening, machine, register
 from postgres_server import PostgresServer, execute, fetch
 

@@ -30,13 +30,13 @@ import uvloop
 
 from cambwatch.adapters.store.retention import Position, RetentionStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
-from cambwatch.adapters.store.steps import migrate
+from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.documents import to_document
+from cambwatch.core.event_json import to_document
 from cambwatch.core.events import Link, TaskEnded
 from cambwatch.core.model import Registration, Status, TaskKey
 from cambwatch.loops.retention import STEP_PAUSE_S
-from cambwatch.web.metrics import FRESH_S
+from cambwatch.web.api.metrics import FRESH_S
 from harness import Camb, Daemon, listening, machine, percentile
 
 RESULTS = Path(__file__).parent / "results" / "operating.json"

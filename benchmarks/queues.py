@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
-from cambwatch.core.cadence import PollPolicy
-from cambwatch.core.durations import Completion
-from cambwatch.core.experience import Experience
-from cambwatch.core.turns import USUAL, Turn, Turns
+from cambwatch.core.cadence.histogram import Completion
+from cambwatch.core.cadence.model import Experience
+from cambwatch.core.cadence.policy import PollPolicy
+from cambwatch.core.cadence.start_order import USUAL, Turn, Turns
 from families import policy
 
 KIND = "any"

@@ -21,7 +21,7 @@ from cadence_evaluation.optimum import optimum
 from cadence_evaluation.plot import Curve
 from cadence_evaluation.policies import SHIPPED, Ages, along
 from cadence_evaluation.replay import Cost, Sample, SimulatedLearner, out_of_step_at_same_mean, replay
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
 
 FEWEST_LEARNED = 30  # as many as cambwatch itself needs
 FEWEST_JUDGING = 30

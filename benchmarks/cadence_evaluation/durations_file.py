@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cambwatch.core.durations import BINS, bin_of
+from cambwatch.core.cadence.histogram import BINS, bin_of
 
 WHOLE_LIST = "all"
 """The label of a list of seconds, which does not name a kind."""
@@ -31,7 +31,7 @@ class DurationList:
 
 @dataclass(frozen=True, slots=True)
 class DurationBins:
-    """What cambwatch remembers of *observed* tasks of a kind or size: *weights* per bin of core/durations.py."""
+    """What cambwatch remembers of *observed* tasks of a kind or size: *weights* per bin of DurationHistogram."""
 
     label: str
     weights: Sequence[float]

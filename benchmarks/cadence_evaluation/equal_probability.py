@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from cadence_evaluation.lifetimes import Lifetimes
 from cadence_evaluation.policies import Ages
-from cambwatch.core.learned import Limits
-from cambwatch.core.tuning import tuned
+from cambwatch.core.cadence.estimate import Limits
+from cambwatch.core.cadence.tuning import tuned
 
 LARGEST, SMALLEST = 0.999, 0.0001  # of the probabilities that are tried
 FEW = 0.02  # above it checks are so few that it matters where the first one behind a gap lies

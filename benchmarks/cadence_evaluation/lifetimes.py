@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Self
 
-from cambwatch.core.density import smoothed, with_strays
-from cambwatch.core.durations import BINS, EDGES_S, MIDDLES_S, WIDTHS_S, bin_of, quantile_s
+from cambwatch.core.cadence.density import smoothed, with_strays
+from cambwatch.core.cadence.histogram import BINS, EDGES_S, MIDDLES_S, WIDTHS_S, bin_of, quantile_s
 
 LEFT = 1e-5  # the share of tasks below which it does not matter what becomes of them
 
 
 class Lifetimes:
-    """The distribution of durations: the density is a line between the middles of the bins of core/durations.py."""
+    """The distribution of durations: the density is a line between the middles of the bins of a DurationHistogram."""
 
     __slots__ = ("_areas", "_densities", "_ended", "_knots_s")
 
@@ -111,7 +111,7 @@ class Lifetimes:
 
 
 def counted(durations_s: Iterable[float]) -> list[float]:
-    """How many of *durations_s* lie in each bin of core/durations.py."""
+    """How many of *durations_s* lie in each bin of core/cadence/histogram.py."""
     weights = [0.0] * BINS
     for duration_s in durations_s:
         weights[bin_of(duration_s)] += 1

@@ -13,9 +13,9 @@ from itertools import chain, count
 
 from cadence_evaluation.lifetimes import LEFT, Lifetimes
 from cadence_evaluation.policies import Ages
-from cambwatch.core.durations import EDGES_S, MIDDLES_S, WIDTHS_S
-from cambwatch.core.learned import Limits
-from cambwatch.core.tuning import tuned
+from cambwatch.core.cadence.estimate import Limits
+from cambwatch.core.cadence.histogram import EDGES_S, MIDDLES_S, WIDTHS_S
+from cambwatch.core.cadence.tuning import tuned
 
 FINE = 10  # steps of the grid in a pause, about
 COARSE = 40  # in the longest pause

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from random import Random
 
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
 
 Ages = Callable[[float], Iterator[float]]
 """Endless ages in seconds, from the registration on, at which a task is polled; by its chance, a number in [0, 1)."""

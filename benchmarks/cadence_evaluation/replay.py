@@ -14,10 +14,10 @@ from itertools import groupby
 from operator import itemgetter
 
 from cadence_evaluation.policies import Ages, along, in_step, out_of_step
-from cambwatch.core.cadence import PollPolicy
-from cambwatch.core.durations import Completion
-from cambwatch.core.experience import Experience
-from cambwatch.core.turns import InTurn
+from cambwatch.core.cadence.histogram import Completion
+from cambwatch.core.cadence.model import Experience
+from cambwatch.core.cadence.policy import PollPolicy
+from cambwatch.core.cadence.start_order import InTurn
 
 KIND = "any"
 

@@ -9,7 +9,7 @@ def main() -> None:
     """The console script."""
     terminal.prepare()
     gc.disable()  # among what is imported there is none, and to look for it again and again takes time
-    from cambwatch.cli import app  # noqa: PLC0415
+    from cambwatch.cli.daemon import app  # noqa: PLC0415
 
     gc.enable()
     app()

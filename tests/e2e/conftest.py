@@ -20,7 +20,8 @@ from api import Api
 from processes import Process, free_port
 from receivers import Receivers
 
-from cambwatch import app, config
+from cambwatch import config
+from cambwatch.app import process as app
 from cambwatch.config import Config, UnixListen
 from cambwatch.simulator import Settings, Simulator, serve
 

@@ -14,8 +14,8 @@ from processes import free_port
 from receivers import Receivers, Reply
 from typer.testing import CliRunner
 
-from cambwatch import cli
 from cambwatch.adapters.apprise import Apprise
+from cambwatch.cli import daemon as cli
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome

@@ -184,7 +184,7 @@ async def test_what_takes_longer_than_the_grace_is_cut_and_told_after_the_next_s
     daemon, receivers, monkeypatch, until
 ):
     """Under the same id, at once, and as its first attempt: a stop of ours is no failure of the receiver's."""
-    monkeypatch.setattr("cambwatch.generation.GRACE_S", 0.3)  # ten seconds would be no other promise
+    monkeypatch.setattr("cambwatch.app.generation.GRACE_S", 0.3)  # ten seconds would be no other promise
     receivers.script(HOOK, Reply(held=asyncio.Event()), Reply())
     async with Receivers().serve() as raw:
         raw.script("/dub/told", ended())

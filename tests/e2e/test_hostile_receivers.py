@@ -16,10 +16,10 @@ from cambwatch.adapters.camb import Camb
 from cambwatch.adapters.http.response_body import LONGEST_ANSWER
 from cambwatch.adapters.webhook import Webhook
 from cambwatch.core.accounts import Account
+from cambwatch.core.camb.result_requests import ResultRequest
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome, TaskKey, Unavailable
-from cambwatch.core.result_requests import ResultRequest
 from cambwatch.core.secret import Secret
 
 PATIENCE = timedelta(milliseconds=100)

@@ -6,7 +6,7 @@ import time
 import pytest
 from receivers import Reply
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
 
 HOUR_S = 3600
 

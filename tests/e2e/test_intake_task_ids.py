@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 import pytest
 from receivers import Reply
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.placeholders import find_value_mistake
 
 PENDING = Reply(body=b'{"status": "PENDING"}')

@@ -13,10 +13,10 @@ from receivers import Receivers, Reply
 from cambwatch.adapters.camb import Camb
 from cambwatch.adapters.camb.large_results import MOST_READ
 from cambwatch.core.accounts import Account
+from cambwatch.core.camb.link_scan import SLICE
+from cambwatch.core.camb.result_replies import LONGEST_DOCUMENT, ResultRead
+from cambwatch.core.camb.result_requests import ResultRequest
 from cambwatch.core.model import Fault, Unavailable
-from cambwatch.core.result_replies import LONGEST_DOCUMENT, ResultRead
-from cambwatch.core.result_requests import ResultRequest
-from cambwatch.core.result_scan import SLICE
 from cambwatch.core.secret import Secret
 
 MIB = 1 << 20

@@ -26,9 +26,9 @@ async def raw():
 @pytest.fixture
 def soon(monkeypatch):
     """The times of hours and seconds in tenths of a second."""
-    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 0.3)
-    monkeypatch.setattr("cambwatch.core.result_schedule.LATE_PAUSE_S", 0.2)
-    monkeypatch.setattr("cambwatch.core.result_schedule.LONGEST_LATE_PAUSE_S", 0.4)
+    monkeypatch.setattr("cambwatch.loops.polling.conclusion.RESULT_TIME_S", 0.3)
+    monkeypatch.setattr("cambwatch.core.camb.result_schedule.LATE_PAUSE_S", 0.2)
+    monkeypatch.setattr("cambwatch.core.camb.result_schedule.LONGEST_LATE_PAUSE_S", 0.4)
 
 
 async def result_of(api, kind, task_id):
@@ -108,7 +108,7 @@ async def test_what_a_node_has_missed_that_is_gone_is_read_by_another(postgres, 
 
 async def test_more_than_are_held_in_memory_are_all_read(daemon, receivers, raw, soon, monkeypatch):
     """The others wait in the database."""
-    monkeypatch.setattr("cambwatch.loops.late_results.MOST_LATE", 2)
+    monkeypatch.setattr("cambwatch.loops.polling.late_results.MOST_LATE", 2)
     names = [f"t{number}" for number in range(7)]
     for name in names:
         raw.script(f"/dub/{name}", ended("SUCCESS", 5))
@@ -122,7 +122,7 @@ async def test_more_than_are_held_in_memory_are_all_read(daemon, receivers, raw,
 
 
 async def test_half_a_result_is_completed_later(daemon, receivers, raw, soon, monkeypatch):
-    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 3.0)
+    monkeypatch.setattr("cambwatch.loops.polling.conclusion.RESULT_TIME_S", 3.0)
     raw.script("/translated-tts/t", ended("SUCCESS", 5))
     raw.script("/tts-result/5", Reply(503))
     raw.script("/translation-result/5", says({"texts": ["Bonjour"]}))
@@ -153,7 +153,7 @@ async def test_what_camb_refuses_is_not_asked_for_again(daemon, receivers, raw, 
 
 async def test_it_is_given_up_after_its_time(daemon, receivers, raw, soon, monkeypatch):
     """And the log says so, with the last reason."""
-    monkeypatch.setattr("cambwatch.loops.late_results.LATE_FOR", timedelta(seconds=1.5))
+    monkeypatch.setattr("cambwatch.loops.polling.late_results.LATE_FOR", timedelta(seconds=1.5))
     raw.script("/dub/t", ended("SUCCESS", 5))
     raw.script("/dub-result/5", Reply(503))
     made = await daemon(settings(camb={"base_url": raw.url}, destinations={"hook": hook(receivers)}))
@@ -166,7 +166,7 @@ async def test_it_is_given_up_after_its_time(daemon, receivers, raw, soon, monke
 
 async def test_a_conversion_is_never_repeated_in_the_background(daemon, receivers, raw, soon, monkeypatch):
     """The POST may be billed: a few tries when the task ends, if it is allowed at all, and no more."""
-    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 3.0)
+    monkeypatch.setattr("cambwatch.loops.polling.conclusion.RESULT_TIME_S", 3.0)
     extra = {"run_id": 500, "language": "fr-fr", "output_format": "mp3"}
     raw.script("/dub-alt-format/c", ended("SUCCESS", 5))
     raw.script("/dub-alt-format/500/fr-fr", Reply(503))
@@ -230,7 +230,7 @@ async def test_tasks_that_end_together_are_told_in_time_though_no_result_can_be_
     daemon, receivers, raw, monkeypatch
 ):
     """Of an account with one place for results, each of whose requests hangs."""
-    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 2.0)
+    monkeypatch.setattr("cambwatch.loops.polling.conclusion.RESULT_TIME_S", 2.0)
     never = asyncio.Event()
     names = [f"t{number}" for number in range(20)]
     for name in names:

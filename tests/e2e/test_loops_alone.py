@@ -11,8 +11,10 @@ from meters import Meter
 from structlog.testing import capture_logs
 
 from cambwatch.core.accounts import Account
-from cambwatch.core.breaker import Breaker
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
+from cambwatch.core.cadence.start_order import Turn
+from cambwatch.core.delivery.attempts import Due
+from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import TaskEnded
 from cambwatch.core.model import (
@@ -29,14 +31,12 @@ from cambwatch.core.model import (
     Unavailable,
     Unknown,
 )
-from cambwatch.core.owed import Due
 from cambwatch.core.secret import Secret
 from cambwatch.core.templates import BodyTemplate
-from cambwatch.core.turns import Turn
-from cambwatch.loops.conclusion import Concluder
-from cambwatch.loops.endings import Endings
-from cambwatch.loops.lane import Lane
-from cambwatch.loops.poller import Poller
+from cambwatch.loops.delivery.worker import Lane
+from cambwatch.loops.polling.conclusion import Concluder
+from cambwatch.loops.polling.poller import Poller
+from cambwatch.loops.polling.task_waiters import Endings
 from cambwatch.loops.scheduler import Scheduler
 
 PATIENCE_S = 10
@@ -148,7 +148,7 @@ async def test_what_falls_due_while_the_store_is_read_is_not_passed_over():
 
 async def test_a_store_that_cannot_be_read_is_read_again(monkeypatch):
     """With one line in the log, and no end of the lane."""
-    monkeypatch.setattr("cambwatch.loops.lane.RECORD_PAUSE_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.delivery.worker.RECORD_PAUSE_S", 0.05)
     clock = Clock()
     book = Book(clock, owed(clock.now()))
     book.trouble = OSError("disk I/O error")
@@ -159,7 +159,7 @@ async def test_a_store_that_cannot_be_read_is_read_again(monkeypatch):
 
 async def test_what_was_posted_is_not_posted_again_while_it_cannot_be_written_down(monkeypatch):
     """It is offered to the store until it takes it."""
-    monkeypatch.setattr("cambwatch.loops.lane.RECORD_PAUSE_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.delivery.worker.RECORD_PAUSE_S", 0.05)
     clock = Clock()
     book = Book(clock, owed(clock.now()))
     sender = Sender()
@@ -204,7 +204,7 @@ async def test_what_was_never_posted_says_nothing_of_the_receiver(trouble, templ
 
 async def test_a_record_that_was_held_up_writes_the_breaker_as_it_is_by_then(monkeypatch):
     """Not as the attempt found it, which may be long ago."""
-    monkeypatch.setattr("cambwatch.loops.lane.RECORD_PAUSE_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.delivery.worker.RECORD_PAUSE_S", 0.05)
     clock = Clock()
     book = Book(clock, owed(clock.now()))
     sender = Sender()
@@ -337,7 +337,7 @@ async def run_poller(source, ends, meter=None):
 )
 async def test_a_bug_with_one_task_does_not_end_its_watch(monkeypatch, source, ends):
     """It is logged with its traceback and asked for again, after a while."""
-    monkeypatch.setattr("cambwatch.loops.poller.POSTPONED_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.polling.poller.POSTPONED_S", 0.05)
     book = Ends(*ends)
     with capture_logs() as logs:
         assert await run_poller(source, book) == 0

@@ -8,9 +8,9 @@ from processes import free_port
 from receivers import Receivers, Reply
 from scraped import FAMILIES, LABELS, promtool, scrape
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.model import Status
-from cambwatch.web.metrics import FRESH_S
+from cambwatch.web.api.metrics import FRESH_S
 
 CANARIES = {
     "api_key": "CANARY-api-key",

@@ -3,7 +3,7 @@
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
 
 ROUTES = {  # of the contract, as far as they are there
     ("post", "/v1/tasks"),

@@ -8,7 +8,7 @@ from events import HOOK, PENDING, ended, hear, hook, says, settings, shown, told
 from receivers import Receivers
 from structlog.testing import capture_logs
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
 
 FAILURES = ("ERROR", "TIMEOUT", "PAYMENT_REQUIRED")
 EXTRA = {"translated-story": {"target_language": 54}}

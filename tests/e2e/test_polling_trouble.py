@@ -179,7 +179,9 @@ async def test_so_many_requests_at_once_and_no_more(daemon, receivers):
 
 async def test_a_refused_key_pauses_its_account_alone(daemon, receivers, until, monkeypatch):
     """One loud line each, a reason in /readyz, and every task stays watched until the key is good again."""
-    monkeypatch.setattr("cambwatch.loops.account.PROBE_FIRST_S", 1.0)  # five seconds would be no other promise
+    monkeypatch.setattr(
+        "cambwatch.loops.polling.account_queue.PROBE_FIRST_S", 1.0
+    )  # five seconds would be no other promise
     async with Receivers().serve() as refusing, Receivers().serve() as forbidding, Receivers().serve() as healthy:
         refusing.otherwise = says({"error": "Invalid API key", "status": 401}, status=401)
         forbidding.otherwise = says({"detail": "no"}, status=403)

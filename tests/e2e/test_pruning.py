@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.retention import Position, Pruned
-from cambwatch.app import SystemClock
+from cambwatch.app.process import SystemClock
 from cambwatch.loops.retention import Retention
 from cambwatch.loops.scheduler import Scheduler
 

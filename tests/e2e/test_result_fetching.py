@@ -141,7 +141,7 @@ async def test_without_fetching_there_is_no_result(daemon, receivers, raw):
 
 async def test_whatever_becomes_of_the_result_the_end_is_told(daemon, receivers, raw, monkeypatch):
     """At the latest when RESULT_TIME_S is over; whether it may come later is told too."""
-    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 3.0)
+    monkeypatch.setattr("cambwatch.loops.polling.conclusion.RESULT_TIME_S", 3.0)
     made = await daemon(
         settings(camb={"base_url": raw.url, "timeout": "200ms"}, destinations={"hook": hook(receivers, concurrency=32)})
     )
@@ -164,7 +164,7 @@ async def test_whatever_becomes_of_the_result_the_end_is_told(daemon, receivers,
 
 async def test_the_whole_time_is_used(daemon, receivers, raw, monkeypatch):
     """A result that is there after several seconds is in the message; three tries were over after 1.5 s."""
-    monkeypatch.setattr("cambwatch.core.result_schedule.PAUSE_S", 0.05)
+    monkeypatch.setattr("cambwatch.core.camb.result_schedule.PAUSE_S", 0.05)
     raw.script("/dub/t", ended("SUCCESS", 5))
     raw.script("/dub-result/5", *[Reply(503)] * 5, says({"audio_url": "https://cdn.example/a"}))
     made = await daemon(settings(camb={"base_url": raw.url}, destinations={"hook": hook(receivers)}))
@@ -175,7 +175,7 @@ async def test_the_whole_time_is_used(daemon, receivers, raw, monkeypatch):
 
 async def test_a_try_that_hangs_leaves_time_for_another(daemon, receivers, raw, monkeypatch):
     """One try takes half of the time that is left, even where the account's timeout is longer than all of it."""
-    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 3.0)
+    monkeypatch.setattr("cambwatch.loops.polling.conclusion.RESULT_TIME_S", 3.0)
     never = asyncio.Event()
     raw.script("/dub/t", ended("SUCCESS", 5))
     raw.script("/dub-result/5", Reply(held=never), says({"audio_url": "https://cdn.example/a"}))
@@ -198,7 +198,7 @@ async def test_a_result_that_camb_gives_no_sooner_than_tomorrow_is_not_waited_fo
 
 async def test_half_a_result_is_better_than_none(daemon, receivers, raw, monkeypatch):
     """The text of a translated speech is told where its sound cannot be had; and the log says what is missing."""
-    monkeypatch.setattr("cambwatch.loops.conclusion.RESULT_TIME_S", 2.0)
+    monkeypatch.setattr("cambwatch.loops.polling.conclusion.RESULT_TIME_S", 2.0)
     raw.script("/translated-tts/t", ended("SUCCESS", 5))
     raw.script("/tts-result/5", Reply(200, MP3))
     raw.script("/translation-result/5", says({"texts": ["Bonjour"]}))

@@ -33,7 +33,7 @@ from official import (
 )
 from simulated import LONG_S
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
 
 Call = Callable[[AsyncCambAI], Awaitable[Any]]
 Ask = Callable[[AsyncCambAI, Any], Awaitable[Any]]

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from simulated import LONG_S, bench, served_bench  # noqa: F401
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.simulator import Settings, StorySetup
 
 

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 from simulated import BODIES, LONG_S, served_bench  # noqa: F401
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.simulator.creation import REQUIRED
 from cambwatch.simulator.durations import MEDIANS_S
 

@@ -10,12 +10,12 @@ import pytest
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
 from cambwatch.adapters.store.postgres import PostgresDatabase
-from cambwatch.adapters.store.postgres_steps import migrate as migrate_server
+from cambwatch.adapters.store.postgres_migration import migrate as migrate_server
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.sqlite import SqliteDatabase
-from cambwatch.adapters.store.steps import migrate
+from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
 from postgres_server import PostgresServer, drop_database, execute, new_database
 

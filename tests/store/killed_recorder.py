@@ -14,9 +14,9 @@ from store_samples import NOW, all_due
 
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
-from cambwatch.core.breaker import Breaker
+from cambwatch.core.delivery.attempts import Tried, Turn
+from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.model import Attempt, Outcome, RetryAt
-from cambwatch.core.owed import Tried, Turn
 
 
 async def record_forever(path: Path) -> None:

@@ -15,9 +15,9 @@ from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.tasks import TaskStore
+from cambwatch.core.delivery.attempts import Owed, Tried
 from cambwatch.core.events import GroupComplete, Link, TaskEnded
 from cambwatch.core.model import Attempt, Delivery, Registration, Status, Task, TaskKey, Verdict
-from cambwatch.core.owed import Owed, Tried
 
 # For processes of their own, which find what this one finds.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -7,7 +7,7 @@ from store_samples import NOW, all_due, conclude, count, nobody, owed, record, w
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import KEPT_ATTEMPTS, LONGEST_DETAIL, DeliveryStore
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.model import Attempt, Delivered, Delivery, GiveUp, Outcome, PastAttempt, RetryAt, TaskKey
 

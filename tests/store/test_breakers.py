@@ -29,13 +29,13 @@ from store_samples import (
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.breaker import Breaker
+from cambwatch.core.delivery.attempts import Tried, Turn
+from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.events import DestinationAlert
 from cambwatch.core.model import Attempt, Delivered, Delivery, DeliveryFilter, DeliveryState, Outcome, RetryAt
-from cambwatch.core.owed import Tried, Turn
 
 MINUTE = timedelta(minutes=1)
 LATER = NOW + timedelta(hours=1)

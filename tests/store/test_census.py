@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from store_samples import NOW, all_due, conclude, record, watch
 
-from cambwatch.adapters.store.census import CensusTaker, room
 from cambwatch.adapters.store.database import Database, StoreUnavailableError
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
+from cambwatch.adapters.store.stats import CensusTaker, room
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.census import Census
 from cambwatch.core.model import Attempt, Backlog, Delivered, Outcome, RetryAt, Status
+from cambwatch.core.store_stats import Census
 
 
 async def test_an_empty_database_has_nothing(database: Database) -> None:

@@ -9,6 +9,7 @@ from store_samples import NOW, all_due, conclude, nobody, owed, record, watch
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.tasks import TaskStore
+from cambwatch.core.delivery.attempts import Owed
 from cambwatch.core.model import (
     Attempt,
     Delivered,
@@ -20,7 +21,6 @@ from cambwatch.core.model import (
     Task,
     Verdict,
 )
-from cambwatch.core.owed import Owed
 
 LATER = NOW + timedelta(hours=1)
 MOMENT = timedelta(microseconds=1)

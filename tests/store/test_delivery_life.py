@@ -17,12 +17,14 @@ from store_samples import NOW, conclude, owed, watch
 
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
 from cambwatch.adapters.store.schema import attempts
 from cambwatch.adapters.store.sqlite import SqliteDatabase
-from cambwatch.adapters.store.steps import migrate
+from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.breaker import Breaker
+from cambwatch.core.delivery.attempts import Owed, Tried, Turn
+from cambwatch.core.delivery.breaker import Breaker
+from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import DestinationAlert, webhook_id
 from cambwatch.core.lifecycle import SHORT_BUDGET, verdict
@@ -37,8 +39,6 @@ from cambwatch.core.model import (
     Status,
     TaskKey,
 )
-from cambwatch.core.owed import Owed, Tried, Turn
-from cambwatch.core.retry import RetryPolicy
 from cambwatch.core.secret import Secret
 
 T = TypeVar("T")

@@ -12,8 +12,9 @@ from store_samples import NOW, broken, conclude, nobody, not_before, on_one_data
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
 from cambwatch.adapters.store.tasks import TaskStore
+from cambwatch.core.delivery.attempts import Due, Owed, Tried
 from cambwatch.core.model import (
     Attempt,
     Delivered,
@@ -26,7 +27,6 @@ from cambwatch.core.model import (
     TaskKey,
     Verdict,
 )
-from cambwatch.core.owed import Due, Owed, Tried
 
 LATER = NOW + timedelta(hours=1)
 MINUTE = timedelta(minutes=1)

@@ -11,8 +11,8 @@ from store_samples import NOW, json_values, on_one_database, texts
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.durations import DurationStore
 from cambwatch.adapters.store.rows import us
-from cambwatch.core.durations import BINS, Completion, Durations
-from cambwatch.core.experience import Memory
+from cambwatch.core.cadence.histogram import BINS, Completion, Durations
+from cambwatch.core.cadence.model import Memory
 
 LATER = NOW + timedelta(minutes=1)
 

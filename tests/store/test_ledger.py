@@ -8,9 +8,10 @@ from store_samples import NOW, all_due, conclude, nobody, not_before, owed, reco
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.breaker import Breaker
+from cambwatch.core.delivery.attempts import Turn
+from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.events import DestinationAlert
 from cambwatch.core.model import (
     Attempt,
@@ -26,7 +27,6 @@ from cambwatch.core.model import (
     Subject,
     Verdict,
 )
-from cambwatch.core.owed import Turn
 
 MINUTE = timedelta(minutes=1)
 LATER = NOW + timedelta(days=9)

@@ -16,10 +16,10 @@ from store_samples import NOW, conclude, owed, record, watch
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.sqlite import SqliteDatabase
-from cambwatch.adapters.store.steps import MIGRATIONS, migrate
+from cambwatch.adapters.store.sqlite_migration import MIGRATIONS, migrate
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.model import Attempt, Delivered, GiveUp, Outcome, TaskFilter
 

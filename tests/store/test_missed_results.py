@@ -6,7 +6,7 @@ import pytest
 from store_samples import NOW, ending, nobody, watch
 
 from cambwatch.adapters.store.database import Database
-from cambwatch.adapters.store.late_results import LateResultStore, Since
+from cambwatch.adapters.store.missed_results import LateResultStore, Since
 from cambwatch.adapters.store.postgres import PostgresDatabase
 from cambwatch.adapters.store.schema import nodes
 from cambwatch.adapters.store.tasks import TaskStore

@@ -8,12 +8,12 @@ import pytest
 from store_samples import NOW, all_due, conclude, count, record, watch, wish
 
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.nodes import NodeStore
+from cambwatch.adapters.store.leases import NodeStore
 from cambwatch.adapters.store.postgres import PostgresDatabase
 from cambwatch.adapters.store.tasks import TaskStore
+from cambwatch.core.cluster import Node
 from cambwatch.core.events import GroupComplete
 from cambwatch.core.model import Attempt, Delivered, Outcome, Status
-from cambwatch.core.nodes import Node
 
 LEASE = timedelta(minutes=1)
 NO_LEASE = timedelta(microseconds=-1)

@@ -10,11 +10,11 @@ import pytest
 from store_samples import NOW, ending, nobody, watch, wish
 
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.adapters.store.nodes import NodeStore
+from cambwatch.adapters.store.leases import NodeStore
 from cambwatch.adapters.store.postgres import PostgresDatabase
 from cambwatch.adapters.store.tasks import TaskStore
+from cambwatch.core.cluster import Node
 from cambwatch.core.model import TaskFilter
-from cambwatch.core.nodes import Node
 
 LEASE = timedelta(minutes=1)
 BACK_S = 5.0

@@ -14,10 +14,10 @@ import asyncpg
 import pytest
 from store_samples import watch
 
-from cambwatch.adapters.store.nodes import RENEWING_S, NodeStore
+from cambwatch.adapters.store.leases import RENEWING_S, NodeStore
 from cambwatch.adapters.store.postgres import PostgresDatabase, session_of
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.nodes import Node
+from cambwatch.core.cluster import Node
 from postgres_server import fetch
 
 LEASE = timedelta(minutes=1)

@@ -6,7 +6,7 @@ import pytest
 from store_samples import NOW, all_due, conclude, record, watch
 
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.model import Attempt, Delivered, DeliveryFilter, DeliveryState, Outcome, RetryAt
 

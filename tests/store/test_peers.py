@@ -9,8 +9,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from cambwatch.adapters.store.peers import AT_ONCE, ServerPeers
-from cambwatch.core.nodes import News
+from cambwatch.adapters.store.cluster_events import AT_ONCE, ServerPeers
+from cambwatch.core.cluster import News
 from postgres_server import execute, fetch
 
 PATIENCE_S = 15.0

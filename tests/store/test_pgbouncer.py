@@ -8,15 +8,15 @@ from datetime import timedelta
 import pytest
 from store_samples import conclude, watch
 
+from cambwatch.adapters.store.cluster_events import ServerPeers
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
-from cambwatch.adapters.store.nodes import RENEWING_S, NodeStore
-from cambwatch.adapters.store.peers import ServerPeers
+from cambwatch.adapters.store.leases import RENEWING_S, NodeStore
 from cambwatch.adapters.store.postgres import PostgresDatabase, session_of
 from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
-from cambwatch.adapters.store.postgres_steps import migrate
+from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.nodes import News, Node
+from cambwatch.core.cluster import News, Node
 from pgbouncer import Pgbouncer, needs_pgbouncer
 from postgres_server import PostgresServer, execute, fetch
 

@@ -8,14 +8,15 @@ import pytest
 import sqlalchemy as sa
 from store_samples import NOW, all_due, conclude, nobody, record, watch, wish
 
-from cambwatch.adapters.store.census import CensusTaker
 from cambwatch.adapters.store.deliveries import KEPT_ATTEMPTS, DeliveryStore
-from cambwatch.adapters.store.late_results import LateResultStore, Since
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
+from cambwatch.adapters.store.missed_results import LateResultStore, Since
 from cambwatch.adapters.store.retention import Position, RetentionStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
+from cambwatch.adapters.store.stats import CensusTaker
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.breaker import Breaker
+from cambwatch.core.delivery.attempts import Turn
+from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.events import DestinationAlert, GroupComplete
 from cambwatch.core.model import (
     Attempt,
@@ -27,7 +28,6 @@ from cambwatch.core.model import (
     TaskFilter,
     TaskKey,
 )
-from cambwatch.core.owed import Turn
 
 SORTED = "USE TEMP B-TREE FOR ORDER BY"
 NEWEST_FIRST = "SCAN tasks"  # by its number, from the end, for as long as the page is not full

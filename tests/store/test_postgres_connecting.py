@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 import pytest
 from store_samples import watch
 
+from cambwatch.adapters.store.cluster_events import ServerPeers
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
-from cambwatch.adapters.store.peers import ServerPeers
 from cambwatch.adapters.store.postgres import PostgresDatabase
 from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
-from cambwatch.adapters.store.postgres_steps import migrate
+from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.nodes import News
+from cambwatch.core.cluster import News
 from postgres_server import PASSWORD, USER, drop_database, execute, fetch, free_port, new_database
 
 PERSIAN = "می\u200cروم 👨\u200d👩\u200d👧"

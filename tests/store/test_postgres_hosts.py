@@ -9,7 +9,7 @@ from store_samples import watch
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.postgres import PostgresDatabase
 from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
-from cambwatch.adapters.store.postgres_steps import migrate
+from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
 from postgres_server import PASSWORD, USER, PostgresServer, execute, fetch, free_port
 from relay import Relay

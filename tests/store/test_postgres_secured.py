@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
+from cambwatch.adapters.store.cluster_events import ServerPeers
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
-from cambwatch.adapters.store.peers import ServerPeers
 from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
-from cambwatch.adapters.store.postgres_steps import migrate
+from cambwatch.adapters.store.postgres_migration import migrate
 from postgres_server import PASSWORD
 from tls_front import tls_front
 

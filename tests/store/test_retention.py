@@ -9,13 +9,13 @@ from store_samples import NOW, all_due, conclude, count, owed, record, watch, wi
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.ledger import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryLedger
 from cambwatch.adapters.store.retention import LARGEST_STEP, LOOKED_AT, Position, Pruned, RetentionStore
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.breaker import Breaker
+from cambwatch.core.delivery.attempts import Turn
+from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.events import DestinationAlert, GroupComplete
 from cambwatch.core.model import Attempt, Delivered, Delivery, GiveUp, Outcome, RetryAt, Status, TaskKey
-from cambwatch.core.owed import Turn
 
 DAY = timedelta(days=1)
 KEEP = 30 * DAY

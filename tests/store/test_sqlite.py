@@ -18,10 +18,10 @@ from sqlalchemy.exc import IntegrityError
 from store_samples import ENVIRONMENT, count, owed, watch
 
 from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableError, Work
+from cambwatch.adapters.store.group_commit import LARGEST_GROUP
 from cambwatch.adapters.store.sqlite import SqliteDatabase, sole_process
-from cambwatch.adapters.store.steps import migrate
+from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.adapters.store.units import LARGEST_GROUP
 from cambwatch.core.model import Status, TaskKey
 
 ROUNDS = 25

@@ -14,7 +14,7 @@ from store_samples import conclude, count, nobody, watch
 
 from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableError
 from cambwatch.adapters.store.sqlite import SqliteDatabase, create_engine, sole_process
-from cambwatch.adapters.store.steps import migrate
+from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.model import TaskKey
 

@@ -8,9 +8,9 @@ from typing import Any
 from event_samples import ended
 from task_samples import START
 
+from cambwatch.core.delivery.attempts import Due, Owed
 from cambwatch.core.destinations import Destination
 from cambwatch.core.model import Delivery, DeliveryState
-from cambwatch.core.owed import Due, Owed
 from cambwatch.core.secret import Secret
 
 NEVER = datetime(9999, 1, 1, tzinfo=START.tzinfo)

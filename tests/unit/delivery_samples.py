@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from hypothesis import strategies as st
 from task_samples import START
 
+from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.destinations import Destination
 from cambwatch.core.model import Delivery, DeliveryState, Outcome
-from cambwatch.core.retry import RetryPolicy
 from cambwatch.core.secret import Secret
 
 SECOND = timedelta(seconds=1)

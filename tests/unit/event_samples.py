@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import DestinationAlert, GroupComplete, Link, TaskEnded
-from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Outcome, Status
 from cambwatch.core.secret import Secret
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from task_samples import pending, unasked
 
 from cambwatch.core.model import Forbidden, Pending
-from cambwatch.loops.account import LIMITED_S, AccountLane, Watch
+from cambwatch.loops.polling.account_queue import LIMITED_S, AccountLane, Watch
 
 LONG_S = 4000.0
 

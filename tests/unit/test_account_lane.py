@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from task_samples import pending, unasked
 
 from cambwatch.core.model import Forbidden, Pending
-from cambwatch.loops.account import PROBE_FIRST_S, PROBE_MAX_S, TROUBLE_AFTER, AccountLane, Flip, Watch
+from cambwatch.loops.polling.account_queue import PROBE_FIRST_S, PROBE_MAX_S, TROUBLE_AFTER, AccountLane, Flip, Watch
 
 
 def lane(*, per_second: float = 1000, concurrency: int = 100) -> AccountLane:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from task_samples import pending, unasked
 
+from cambwatch.core.delivery.retry import PauseReading, ReadAs
 from cambwatch.core.model import Fault, Pending, Unavailable
-from cambwatch.core.retry import PauseReading, ReadAs
-from cambwatch.loops.account import LIMITED_S, AccountLane, Watch
-from cambwatch.loops.account_log import LIMITED_FOR_S, AccountLog
 from cambwatch.loops.lasting import Lasting
+from cambwatch.loops.polling.account_log import LIMITED_FOR_S, AccountLog
+from cambwatch.loops.polling.account_queue import LIMITED_S, AccountLane, Watch
 
 HOLD_S = 10.0
 

@@ -14,7 +14,7 @@ from cambwatch.core.model import (
     Unavailable,
     Unknown,
 )
-from cambwatch.loops.account import PROBE_FIRST_S, TROUBLE_AFTER, AccountLane, Flip, Watch
+from cambwatch.loops.polling.account_queue import PROBE_FIRST_S, TROUBLE_AFTER, AccountLane, Flip, Watch
 
 
 def filled(one: AccountLane, tasks: int) -> list[Watch]:

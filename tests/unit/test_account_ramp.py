@@ -5,7 +5,7 @@ from datetime import timedelta
 from task_samples import pending, unasked
 
 from cambwatch.core.model import Fault, Pending, Unavailable
-from cambwatch.loops.account import AccountLane, Watch
+from cambwatch.loops.polling.account_queue import AccountLane, Watch
 
 
 def account(*, tasks: int) -> AccountLane:

@@ -10,7 +10,7 @@ from lines import is_line
 
 from cambwatch.core.events import DestinationAlert
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.formats.telling import GREEN, RED, tell
+from cambwatch.core.formats.content import GREEN, RED, tell
 from cambwatch.core.guidance import alert_advice, alert_icon, summary
 from cambwatch.core.model import Outcome
 

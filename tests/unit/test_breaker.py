@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from task_samples import START
 
-from cambwatch.core.breaker import (
+from cambwatch.core.delivery.breaker import (
     FAILURES_TO_OPEN,
     LONGEST_PROBE_PAUSE,
     SHORTEST_HOLD,
@@ -18,9 +18,9 @@ from cambwatch.core.breaker import (
     pause_when_limited,
     probe_backoff,
 )
+from cambwatch.core.delivery.retry import JITTER, RetryPolicy
 from cambwatch.core.lifecycle import verdict
 from cambwatch.core.model import Attempt, Outcome, RetryAt
-from cambwatch.core.retry import JITTER, RetryPolicy
 
 NOW = START + HOUR
 RETRY = RetryPolicy()

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.cadence import SAME_S, SLOWEST, PollPolicy, TokenBucket
-from cambwatch.core.durations import BINS
-from cambwatch.core.learned import Limits, Schedule
-from cambwatch.core.retry import JITTER
+from cambwatch.core.cadence.estimate import Limits, Schedule
+from cambwatch.core.cadence.histogram import BINS
+from cambwatch.core.cadence.policy import SAME_S, SLOWEST, PollPolicy, TokenBucket
+from cambwatch.core.delivery.retry import JITTER
 
 chances = st.floats(0, 1, exclude_max=True)
 spans = st.timedeltas(timedelta(milliseconds=100), timedelta(hours=1))

@@ -11,7 +11,7 @@ import pytest
 from cadence_evaluation.comparison import FEWEST_OBSERVED, Row, compare, curves, why_not_judged
 from cadence_evaluation.durations_file import DurationBins, DurationList, ObservedDurations
 from cadence_evaluation.lifetimes import counted
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
 from evaluate_cadence import main
 
 POLICY = PollPolicy()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cadence_evaluation.durations_file import DurationBins, DurationList, DurationsFileError, read_durations
-from cambwatch.core.durations import Completion, Durations, bin_of
+from cambwatch.core.cadence.histogram import Completion, Durations, bin_of
 
 BINS = [{"from_seconds": 10.0, "to_seconds": 20.0, "weight": 3.0}, {"from_seconds": 90, "to_seconds": 100, "weight": 1}]
 

@@ -15,9 +15,9 @@ from cadence_evaluation.lifetimes import Lifetimes
 from cadence_evaluation.optimum import Programme, optimum
 from cadence_evaluation.policies import SHIPPED, growing, in_step
 from cadence_evaluation.replay import SimulatedLearner, in_step_at_same_mean, replay
-from cambwatch.core.cadence import PollPolicy
-from cambwatch.core.durations import BINS, EDGES_S
-from cambwatch.core.learned import Limits
+from cambwatch.core.cadence.estimate import Limits
+from cambwatch.core.cadence.histogram import BINS, EDGES_S
+from cambwatch.core.cadence.policy import PollPolicy
 
 LIMITS = Limits(interval_s=5, min_s=1, max_s=120, deadline_s=86400)
 FREE = Limits(interval_s=5, min_s=0.001, max_s=1e5, deadline_s=1e6)

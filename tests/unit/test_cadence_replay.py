@@ -20,7 +20,7 @@ from cadence_evaluation.replay import (
     poll,
     replay,
 )
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
 
 DAY_S = 86400.0
 chances = st.floats(0, 1, exclude_max=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cambwatch.app import _next
+from cambwatch.app.process import _next
 from cambwatch.config import loads
 from cambwatch.config.reloading import Change
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.chat_answers import SERVICES
-from cambwatch.core.classify import classify
+from cambwatch.core.delivery.chat_answers import SERVICES
+from cambwatch.core.delivery.classification import classify
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import ACCEPTED, Outcome
 

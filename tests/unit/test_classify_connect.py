@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.classify import classify_connect
+from cambwatch.core.delivery.classification import classify_connect
 from cambwatch.core.model import Outcome
 
 MEANINGS = {

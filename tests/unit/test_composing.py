@@ -9,13 +9,13 @@ from delivery_samples import owed
 from event_samples import START, ended, receiver
 from structlog.testing import capture_logs
 
+from cambwatch.core.delivery.attempts import Owed
 from cambwatch.core.events import TaskEnded
 from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST, Message
 from cambwatch.core.lifecycle import LATE
 from cambwatch.core.model import Attempt, Delivery, Outcome
-from cambwatch.core.owed import Owed
 from cambwatch.core.templates import BodyTemplate
-from cambwatch.loops.composing import compose, compose_digest, joins
+from cambwatch.loops.delivery.composition import compose, compose_digest, joins
 
 MICROSECOND = timedelta(microseconds=1)
 SLACK = receiver("slack")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.concealment import SHORTEST_CUT, SHORTEST_SECRET, Concealment
+from cambwatch.core.redaction import SHORTEST_CUT, SHORTEST_SECRET, Concealment
 from cambwatch.core.secret import Secret
 
 KEY = "c4mb-k3y/with+odd=chars.and(brackets)"

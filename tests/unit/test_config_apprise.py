@@ -7,8 +7,8 @@ import pytest
 from config_samples import KEY, SECRET, config, mistakes, read
 
 from cambwatch.adapters.logs import Redaction
+from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.destinations import Destination
-from cambwatch.core.retry import RetryPolicy
 from cambwatch.core.secret import Secret
 
 TELEGRAM = "tgram://123456789:CANARYabcdefghijklmnopqrstuvwxyz/12315"
@@ -140,7 +140,7 @@ def test_the_library_is_imported_only_where_a_destination_needs_it(url, imported
     """It takes half a second and 36 MB."""
     text = pager(url=url) if imported else KEY + f"destinations: {{a: {{type: slack, url: '{url}'}}}}\n"
     program = (
-        "import sys\nfrom pathlib import Path\nimport cambwatch.app\nfrom cambwatch.config import loads\n"
+        "import sys\nfrom pathlib import Path\nimport cambwatch.app.process\nfrom cambwatch.config import loads\n"
         f"loads({text.encode()!r}, file='c.yaml', folder=Path('.'), environ={{}})\n"
         "print('apprise' in sys.modules, 'requests' in sys.modules)"
     )

@@ -11,12 +11,12 @@ from jsonschema import Draft202012Validator
 
 from cambwatch.config import Config, load, schema
 from cambwatch.config.entries import DestinationEntry, RouteEntry, TaskEntry
-from cambwatch.config.explain import model_of
 from cambwatch.config.model import AccountEntry, Camb, Http, KindPolling, Log, Polling, Results, Store
 from cambwatch.config.templates import render, samples
+from cambwatch.config.wording import model_of
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Registration
 from cambwatch.core.secret import Secret
 

@@ -8,11 +8,11 @@ from pydantic import ValidationError
 
 from cambwatch.config import Config, ConfigError, TcpListen, UnixListen, find, intake, load
 from cambwatch.core.accounts import Account
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
+from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.destinations import Condition, Destination, Rate, Route
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Registration, Status, TaskKey
-from cambwatch.core.retry import RetryPolicy
 from cambwatch.core.secret import Secret
 
 HOUR = timedelta(hours=1)

@@ -7,14 +7,14 @@ from event_samples import characters, complete, ended
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.concealment import Concealment
-from cambwatch.core.cutting import cut
+from cambwatch.core.camb.results import links
 from cambwatch.core.formats import discord, google_chat, mattermost, slack, teams
-from cambwatch.core.formats.fitting import PLAIN, escape, fit, utf16
+from cambwatch.core.formats.size_limits import PLAIN, escape, fit, utf16
 from cambwatch.core.guidance import LONGEST_SUMMARY, subject, summary
-from cambwatch.core.results import links
+from cambwatch.core.redaction import Concealment
 from cambwatch.core.secret import Secret
 from cambwatch.core.text import LONGEST_TEXT, one_line
+from cambwatch.core.text_cutting import cut
 
 CLUSTERS = [
     "👨\u200d👩\u200d👧",

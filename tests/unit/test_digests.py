@@ -14,9 +14,9 @@ from lines import is_line
 
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST, Message, discord, google_chat, mattermost, slack
+from cambwatch.core.formats.content import tell
 from cambwatch.core.formats.digests import Digest, digest_of
-from cambwatch.core.formats.fitting import PLAIN, Escapes, escape, utf16
-from cambwatch.core.formats.telling import tell
+from cambwatch.core.formats.size_limits import PLAIN, Escapes, escape, utf16
 from cambwatch.core.guidance import guide, summary
 from cambwatch.core.model import Json, Status
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cambwatch.core.destinations import Rate
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.formats.fitting import utf16
+from cambwatch.core.formats.size_limits import utf16
 from cambwatch.core.model import Json, Status
 from cambwatch.core.secret import Secret
 

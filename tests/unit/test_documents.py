@@ -8,7 +8,7 @@ import pytest
 from event_samples import START, complete, ended, events
 from hypothesis import given
 
-from cambwatch.core.documents import body, from_document, to_document
+from cambwatch.core.event_json import body, from_document, to_document
 from cambwatch.core.events import Event, Link
 from cambwatch.core.model import Status
 

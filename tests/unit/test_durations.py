@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.durations import (
+from cambwatch.core.cadence.histogram import (
     BINS,
     EDGES_S,
     ENOUGH,

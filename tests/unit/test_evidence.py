@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.evidence import (
+from cambwatch.core.camb.evidence import (
     FORBIDDEN_TASKS,
     GONE_AFTER_S,
     NOTHING_PROVEN,

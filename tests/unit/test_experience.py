@@ -6,10 +6,10 @@ from random import Random
 
 import pytest
 
-from cambwatch.core.durations import ENOUGH, Completion
-from cambwatch.core.experience import MOST_SIZES, Experience, Memory
-from cambwatch.core.learned import Limits, Strategy
-from cambwatch.core.turns import InTurn
+from cambwatch.core.cadence.estimate import Limits, Strategy
+from cambwatch.core.cadence.histogram import ENOUGH, Completion
+from cambwatch.core.cadence.model import MOST_SIZES, Experience, Memory
+from cambwatch.core.cadence.start_order import InTurn
 
 
 def novice() -> Experience:

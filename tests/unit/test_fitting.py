@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 
 from cambwatch.core.events import Link
 from cambwatch.core.formats import discord, google_chat, mattermost, slack
-from cambwatch.core.formats.fitting import PLAIN, Escapes, ascii_url, escape, fit, utf16, within
 from cambwatch.core.formats.markdown import NOTHING, link_lines
+from cambwatch.core.formats.size_limits import PLAIN, Escapes, ascii_url, escape, fit, utf16, within
 from cambwatch.core.text import one_line
 
 ESCAPES = {

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from cambwatch.loops.garbage import SHARE, SHORTEST_S, Garbage
+from cambwatch.loops.garbage_collection import SHARE, SHORTEST_S, Garbage
 
 
 class Clock:

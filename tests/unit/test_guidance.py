@@ -7,9 +7,9 @@ from event_samples import complete, ended, events, tasks
 from hypothesis import example, given
 from lines import is_line
 
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.events import Event, TaskEnded
 from cambwatch.core.guidance import explanation, group_icon, guide, subject, summary
-from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Status
 
 ALIKE = {

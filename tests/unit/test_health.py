@@ -8,11 +8,11 @@ from books import Clock, chat
 from structlog.testing import capture_logs
 from task_samples import START
 
-from cambwatch.core.breaker import Breaker
+from cambwatch.core.delivery.attempts import Turn
+from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.events import DestinationAlert
 from cambwatch.core.model import Attempt, Outcome
-from cambwatch.core.owed import Turn
-from cambwatch.loops.health import Health
+from cambwatch.loops.delivery.health import Health
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

@@ -8,7 +8,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from lines import is_line
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
+from cambwatch.core.camb.replies import (
+    LONGEST_BODY,
+    LONGEST_WORD,
+    detail,
+    parse,
+    read_answer,
+    read_status,
+)
 from cambwatch.core.model import (
     Ended,
     Fault,
@@ -20,14 +28,6 @@ from cambwatch.core.model import (
     Unavailable,
     Unconfirmed,
     Unknown,
-)
-from cambwatch.core.replies import (
-    LONGEST_BODY,
-    LONGEST_WORD,
-    detail,
-    parse,
-    read_answer,
-    read_status,
 )
 from cambwatch.core.text import LONGEST_TEXT, one_line
 

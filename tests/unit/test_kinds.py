@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambwatch.core.kinds import KINDS, Kind, StatusShape, find, suggest
+from cambwatch.core.camb.kinds import KINDS, Kind, StatusShape, find, suggest
 
 # As camb-sdk 1.6.6 has them: name, create path, status path, result paths.
 TABLE = {

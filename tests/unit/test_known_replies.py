@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cambwatch.core.kinds import KINDS, Kind, StatusShape
+from cambwatch.core.camb.kinds import KINDS, Kind, StatusShape
+from cambwatch.core.camb.replies import KNOWN_BODIES, SHORT_BODY, parse, read_answer, read_status
 from cambwatch.core.model import Pending, Report, Unconfirmed
-from cambwatch.core.replies import KNOWN_BODIES, SHORT_BODY, parse, read_answer, read_status
 
 NOW = datetime(2026, 11, 22, 6, tzinfo=UTC)
 BY_RESULT = next(kind for kind in KINDS.values() if kind.shape is StatusShape.RUN)

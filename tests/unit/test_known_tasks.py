@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.loops.known_tasks import KnownTasks
+from cambwatch.loops.polling.known_tasks import KnownTasks
 from cambwatch.loops.scheduler import Scheduler
 
 

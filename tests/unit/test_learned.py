@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cambwatch.core.durations import BINS, EDGES_S, Completion, Durations
-from cambwatch.core.learned import Limits, Schedule, estimate
+from cambwatch.core.cadence.estimate import Limits, Schedule, estimate
+from cambwatch.core.cadence.histogram import BINS, EDGES_S, Completion, Durations
 
 LIMITS = Limits(interval_s=5, min_s=1, max_s=120, deadline_s=86400)
 HAIR_S = 2e-6  # two roundings to microseconds

@@ -12,14 +12,14 @@ from structlog.testing import capture_logs
 from task_samples import START, pending, unasked
 
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.core.cadence import PollPolicy
-from cambwatch.core.durations import ENOUGH, Completion
-from cambwatch.core.experience import Memory
-from cambwatch.core.learned import Strategy
+from cambwatch.core.cadence.estimate import Strategy
+from cambwatch.core.cadence.histogram import ENOUGH, Completion
+from cambwatch.core.cadence.model import Memory
+from cambwatch.core.cadence.policy import PollPolicy
+from cambwatch.core.cadence.start_order import Turn
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Task
-from cambwatch.core.turns import Turn
-from cambwatch.loops.learning import POLICIES, Learning
+from cambwatch.loops.polling.learner import POLICIES, Learning
 from cambwatch.loops.scheduler import Scheduler
 
 NOW = datetime(2026, 11, 22, 6, tzinfo=UTC)
@@ -241,7 +241,7 @@ async def test_what_could_not_be_written_is_written_the_next_time() -> None:
 
 async def test_it_is_written_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash loses a minute of it."""
-    monkeypatch.setattr("cambwatch.loops.learning.SAVE_S", 0.02)
+    monkeypatch.setattr("cambwatch.loops.polling.learner.SAVE_S", 0.02)
     book, kick = Book(), asyncio.Event()
     async with Scheduler(now=lambda: datetime.now(UTC)) as scheduler, asyncio.timeout(10):
         learning = Learning(lambda _: PollPolicy(), book, clock=Clock(), kick=kick, alarm=scheduler.alarm("x", kick))

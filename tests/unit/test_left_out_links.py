@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_slack_format import check_message
 
+from cambwatch.core.camb.results import LONGEST_URL, is_link, links
 from cambwatch.core.events import Link, TaskEnded
 from cambwatch.core.formats import FORMATS
+from cambwatch.core.formats.content import LONGEST_COMMAND, LONGEST_ENDPOINT, show_command, where_to_get
 from cambwatch.core.formats.digests import MOST_IN_DIGEST
-from cambwatch.core.formats.telling import LONGEST_COMMAND, LONGEST_ENDPOINT, show_command, where_to_get
 from cambwatch.core.model import Json, Status
-from cambwatch.core.results import LONGEST_URL, is_link, links
 
 ENDPOINT = "https://client.camb.ai/apis/dub-result/123"
 ID = "6a1f0c9e-58b5-4b8e-9d5e-0f4f7d9b1c27"

@@ -30,11 +30,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from task_samples import START
 
-from cambwatch.core.breaker import SHORTEST_HOLD
+from cambwatch.core.delivery.breaker import SHORTEST_HOLD
+from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.destinations import Destination
 from cambwatch.core.lifecycle import LONGEST_SPARED, SHORT_BUDGET, verdict
 from cambwatch.core.model import Attempt, Delivered, Delivery, DeliveryState, GiveUp, Outcome, RetryAt, Verdict
-from cambwatch.core.retry import RetryPolicy
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from task_samples import START
 
-from cambwatch.core.breaker import SHORTEST_HOLD
+from cambwatch.core.delivery.breaker import SHORTEST_HOLD
+from cambwatch.core.delivery.retry import JITTER, RetryPolicy
 from cambwatch.core.lifecycle import LATE, LONGEST_SPARED, SHORT_BUDGET, in_plain_words, is_late, verdict
 from cambwatch.core.model import Attempt, Delivered, GiveUp, Outcome, RetryAt, Verdict
-from cambwatch.core.retry import JITTER, RetryPolicy
 
 
 def after(

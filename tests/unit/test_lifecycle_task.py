@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 import pytest
 from task_samples import START, pending, unasked
 
-from cambwatch.core.cadence import PollPolicy
-from cambwatch.core.durations import BINS
-from cambwatch.core.evidence import NOTHING_PROVEN, Evidence
-from cambwatch.core.learned import Schedule
+from cambwatch.core.cadence.estimate import Schedule
+from cambwatch.core.cadence.histogram import BINS
+from cambwatch.core.cadence.policy import PollPolicy
+from cambwatch.core.camb.evidence import NOTHING_PROVEN, Evidence
 from cambwatch.core.lifecycle import DEADLINE_STRETCH, INVALID_TRIES, Progress, next_step, unconfirmed
 from cambwatch.core.model import (
     Conclude,

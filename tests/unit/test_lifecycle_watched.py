@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from task_samples import START, pending, unasked
 
-from cambwatch.core.cadence import PollPolicy
-from cambwatch.core.evidence import NOTHING_PROVEN, Evidence, is_status
+from cambwatch.core.cadence.policy import PollPolicy
+from cambwatch.core.camb.evidence import NOTHING_PROVEN, Evidence, is_status
 from cambwatch.core.lifecycle import DEADLINE_STRETCH, INVALID_TRIES, next_step, unconfirmed
 from cambwatch.core.model import (
     Conclude,

@@ -6,7 +6,7 @@ import socket
 import pytest
 from structlog.testing import capture_logs
 
-from cambwatch.listening import NOT_HERE, addresses, listen_at
+from cambwatch.app.sockets import NOT_HERE, addresses, listen_at
 
 HERE = (socket.AF_INET, ("127.0.0.1", 0))
 ELSEWHERE = (socket.AF_INET, ("192.0.2.1", 0))  # RFC 5737: for documentation, on no machine

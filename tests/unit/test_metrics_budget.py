@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from task_samples import pending, unasked
 
-from cambwatch.core.cadence import TokenBucket
+from cambwatch.core.cadence.policy import TokenBucket
 from cambwatch.core.model import Forbidden
-from cambwatch.loops.account import AccountLane, Watch
+from cambwatch.loops.polling.account_queue import AccountLane, Watch
 
 rates = st.floats(0.1, 1000)
 pauses = st.floats(0, 100)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from task_samples import START
 
-from cambwatch.adapters.metrics.counted import Metrics
-from cambwatch.adapters.metrics.polls import LATENESS_S, REQUEST_S
+from cambwatch.adapters.metrics.counters import Metrics
+from cambwatch.adapters.metrics.poll_counters import LATENESS_S, REQUEST_S
+from cambwatch.core.delivery.attempts import Tried
 from cambwatch.core.model import (
     Attempt,
     Delivered,
@@ -30,7 +31,6 @@ from cambwatch.core.model import (
     Unconfirmed,
     Unknown,
 )
-from cambwatch.core.owed import Tried
 
 NOW = START + timedelta(seconds=40)
 ANSWERS = {

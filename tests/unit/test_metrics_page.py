@@ -9,12 +9,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import cambwatch
-from cambwatch.adapters.metrics.counted import Metrics
+from cambwatch.adapters.metrics.counters import Metrics
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.core.breaker import BreakerState
-from cambwatch.core.census import Census, Room
+from cambwatch.core.delivery.breaker import BreakerState
 from cambwatch.core.model import Backlog, Status
-from cambwatch.web.metrics import FRESH_S, MetricsEndpoint, Subjects
+from cambwatch.core.store_stats import Census, Room
+from cambwatch.web.api.metrics import FRESH_S, MetricsEndpoint, Subjects
 
 START = datetime(2026, 11, 22, 6, tzinfo=UTC)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.naming import LONGEST_TASK_ID, check_known_task_id, check_name, check_task_id
+from cambwatch.core.names import LONGEST_TASK_ID, check_known_task_id, check_name, check_task_id
 
 GIVE_ONE = "give the task_id that Camb returned, such as c8b8e3cd-ad17-4458-83ad-349432da117b"
 

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.nodes import LEAST_SLACK, SLACK, Node, Plan, Standing, plan, rightful
+from cambwatch.core.cluster import LEAST_SLACK, SLACK, Node, Plan, Standing, plan, rightful
 
 NAMES = ["a", "b", "c", "d"]
 DESTINATIONS = ["hook", "slack", "teams"]

@@ -12,14 +12,14 @@ import pytest
 from task_samples import START, pending
 
 from cambwatch.core.accounts import Account
-from cambwatch.core.cadence import PollPolicy
-from cambwatch.core.durations import BINS, EDGES_S, Completion
-from cambwatch.core.learned import Schedule
+from cambwatch.core.cadence.estimate import Schedule
+from cambwatch.core.cadence.histogram import BINS, EDGES_S, Completion
+from cambwatch.core.cadence.policy import PollPolicy
+from cambwatch.core.cadence.start_order import Turn
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Conclude, Ended, Fault, Pending, Report, Status, Task, Unavailable, Unknown
 from cambwatch.core.secret import Secret
-from cambwatch.core.turns import Turn
-from cambwatch.loops.poller import Poller
+from cambwatch.loops.polling.poller import Poller
 
 HOUR = timedelta(hours=1)
 NOON_S = 5000.0  # of the clock that only grows

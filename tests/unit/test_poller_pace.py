@@ -9,10 +9,10 @@ from task_samples import START, pending, unasked
 from test_poller_ages import NOON_S, Bench, until_then
 
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.model import Pending
-from cambwatch.loops.account import AccountLane, Watch
-from cambwatch.loops.poller import STORE_AGAIN_S
+from cambwatch.loops.polling.account_queue import AccountLane, Watch
+from cambwatch.loops.polling.poller import STORE_AGAIN_S
 
 
 async def test_polls_that_follow_each_other_share_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +35,7 @@ async def test_polls_that_follow_each_other_share_a_task(monkeypatch: pytest.Mon
 
     bench.poller.watch([pending(number=number) for number in range(1000)])
     working = create_task(bench.poller.run())
-    monkeypatch.setattr("cambwatch.loops.poller.asyncio.create_task", counted)
+    monkeypatch.setattr("cambwatch.loops.polling.poller.asyncio.create_task", counted)
     async with asyncio.timeout(30):
         while len(bench.camb.asked) < 1000:  # noqa: ASYNC110 - a plain list has no event
             await asyncio.sleep(0)

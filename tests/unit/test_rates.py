@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.web.rates import MOST_CLIENTS, Rates, machine_of
+from cambwatch.web.rate_limit import MOST_CLIENTS, Rates, machine_of
 
 
 @pytest.mark.parametrize(

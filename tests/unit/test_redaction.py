@@ -12,8 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cambwatch.adapters.logs import Redaction, configure
-from cambwatch.core.concealment import SHORTEST_SECRET
 from cambwatch.core.model import Conclude, Status
+from cambwatch.core.redaction import SHORTEST_SECRET
 from cambwatch.core.secret import Secret
 
 TOKEN = "c4mb-k3y/with+odd=chars.and(brackets)"

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cambwatch.core.kinds import KINDS, Kind, StatusShape
+from cambwatch.core.camb.kinds import KINDS, Kind, StatusShape
+from cambwatch.core.camb.replies import read_answer, read_status
 from cambwatch.core.model import (
     Ended,
     Fault,
@@ -18,7 +19,6 @@ from cambwatch.core.model import (
     Unconfirmed,
     Unknown,
 )
-from cambwatch.core.replies import read_answer, read_status
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 DUB = KINDS["dub"]

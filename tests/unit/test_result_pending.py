@@ -5,10 +5,10 @@ import json
 import pytest
 from event_samples import START, ended, receiver
 
-from cambwatch.core.documents import body, from_document, to_document
+from cambwatch.core.event_json import body, from_document, to_document
 from cambwatch.core.events import Link
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.formats.telling import tell
+from cambwatch.core.formats.content import tell
 
 ENDPOINT = "https://client.camb.ai/apis/dub-result/5"
 CHATS = sorted(FORMATS.keys() - {"webhook"})

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cambwatch.core.camb.result_replies import ResultRead, ResultRefused, ResultReply, merged, read_result
+from cambwatch.core.camb.results import LONGEST_RESULT, MOST_LINKS
 from cambwatch.core.events import Link
 from cambwatch.core.model import Fault, Json, Unavailable
-from cambwatch.core.result_replies import ResultRead, ResultRefused, ResultReply, merged, read_result
-from cambwatch.core.results import LONGEST_RESULT, MOST_LINKS
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 RESULT = {"audio_url": "https://cdn.example/a"}

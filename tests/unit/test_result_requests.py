@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.kinds import KINDS
-from cambwatch.core.result_requests import ResultRequest, result_requests
+from cambwatch.core.camb.kinds import KINDS
+from cambwatch.core.camb.result_requests import ResultRequest, result_requests
 
 PLAIN = {
     "dub": ["/dub-result/123"],

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cambwatch.core.camb.link_scan import DEEPEST_SCAN, LONGEST_TOKEN, SLICE, LinkScan
+from cambwatch.core.camb.result_replies import ResultRead
+from cambwatch.core.camb.results import LONGEST_URL, MOST_LINKS, links
 from cambwatch.core.model import Fault, Json, Unavailable
-from cambwatch.core.result_replies import ResultRead
-from cambwatch.core.result_scan import DEEPEST_SCAN, LONGEST_TOKEN, SLICE, LinkScan
-from cambwatch.core.results import LONGEST_URL, MOST_LINKS, links
 
 # Short, because every byte may come by itself here; what is long has tests of its own.
 texts = st.text(st.characters(exclude_categories=()), max_size=8) | st.sampled_from(['"', "\\", '\\"', "{", "é", "😀"])

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lines import is_line
 
+from cambwatch.core.camb.results import LONGEST_RESULT, MOST_LINKS, is_link, links, storable, trimmed
 from cambwatch.core.model import Json
-from cambwatch.core.results import LONGEST_RESULT, MOST_LINKS, is_link, links, storable, trimmed
 
 LONG = "word " * 1000
 SEGMENTS = [{"start": i, "end": i + 1, "text": f"sentence {i}", "speaker": "A"} for i in range(200)]

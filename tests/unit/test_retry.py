@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.retry import (
+from cambwatch.core.delivery.retry import (
     JITTER,
     LONGEST_RAW,
     LONGEST_RETRY_AFTER,

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.web.room import Room, Share
+from cambwatch.web.memory_limit import Room, Share
 
 EACH, COMMON = 10, 100
 

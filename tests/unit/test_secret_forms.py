@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from cambwatch.adapters.logs import Redaction
-from cambwatch.core.concealment import SHORTEST_CUT, Concealment
+from cambwatch.core.redaction import SHORTEST_CUT, Concealment
 from cambwatch.core.secret import Secret
 from cambwatch.core.secret_forms import parts, plain, writings
 

@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 
 from cambwatch.core.events import TaskEnded
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.formats.fitting import NOTHING
+from cambwatch.core.formats.size_limits import NOTHING
 from cambwatch.core.model import Json, Status
 
 NAMES = [

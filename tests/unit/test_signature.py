@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook as Official
 
+from cambwatch.core.delivery.signature import check_secret, sign
 from cambwatch.core.secret import Secret
-from cambwatch.core.signature import check_secret, sign
 
 # The vector that the specification's libraries share.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.guidance import guide
 from cambwatch.core.instants import rfc3339
-from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Delivery, DeliveryState, Outcome, Status, Subject, Task, TaskKey
-from cambwatch.web.delivery_views import OwedPage, OwedView, owed_view
-from cambwatch.web.tasks import answer
-from cambwatch.web.views import DeliveryView, TaskPage, TaskView, TaskViews
+from cambwatch.web.api.delivery_views import OwedPage, OwedView, owed_view
+from cambwatch.web.api.tasks import answer
+from cambwatch.web.api.views import DeliveryView, TaskPage, TaskView, TaskViews
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 maybe_texts = st.none() | texts

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lines import is_line, is_noncharacter
 
-from cambwatch.core.results import is_link
+from cambwatch.core.camb.results import is_link
 from cambwatch.core.text import LONGEST_LOOK, LONGEST_TEXT, clean, is_unbroken, one_line
 
 FAMILY = "👨\u200d👩\u200d👧"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.durations import ENOUGH, Completion, Durations
-from cambwatch.core.turns import PATIENCE, UNSEEN_S, InTurn, Late, Outlasting, Turn, Turns
+from cambwatch.core.cadence.histogram import ENOUGH, Completion, Durations
+from cambwatch.core.cadence.start_order import PATIENCE, UNSEEN_S, InTurn, Late, Outlasting, Turn, Turns
 
 
 @dataclass

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from task_samples import pending, unasked
 
 from cambwatch.core.model import Forbidden, Pending
-from cambwatch.loops.account import AccountLane, Flip, Watch
+from cambwatch.loops.polling.account_queue import AccountLane, Flip, Watch
 from cambwatch.loops.watchdog import DATABASE_S, DEAF_S, HUNG_S, LAG_S, STALLED_S, Signs, why_not
 
 LIMITS = {

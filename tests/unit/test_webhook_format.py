@@ -10,7 +10,7 @@ from hypothesis import given
 from standardwebhooks.webhooks import Webhook as Official
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from cambwatch.core.documents import body
+from cambwatch.core.event_json import body
 from cambwatch.core.events import Event
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.formats.webhook import FORMAT

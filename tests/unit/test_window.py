@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from books import Book, Clock, chat, finish, step
 
+from cambwatch.core.delivery.attempts import Owed
 from cambwatch.core.formats import MOST_IN_DIGEST
 from cambwatch.core.model import DeliveryState
-from cambwatch.core.owed import Owed
-from cambwatch.loops.window import AHEAD, REPEAT_EVERY, Window
+from cambwatch.loops.delivery.window import AHEAD, REPEAT_EVERY, Window
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

@@ -7,10 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from cambwatch.core.delivery.attempts import Owed
 from cambwatch.core.formats import MOST_IN_DIGEST
 from cambwatch.core.model import DeliveryState
-from cambwatch.core.owed import Owed
-from cambwatch.loops.window import Window
+from cambwatch.loops.delivery.window import Window
 
 NOTHING = timedelta(0)
 SECOND = timedelta(seconds=1)

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from cambwatch.core.concealment import CUT, SecretFinder
+from cambwatch.core.redaction import CUT, SecretFinder
 from cambwatch.core.secret import Secret
 
 # What may belong to a URL is cut with it: a bracket or a quote too many is better than the end of a signature too few.

@@ -16,15 +16,15 @@ from cambwatch.adapters.http.response_body import decode, name_encoding, read_bo
 from cambwatch.adapters.http.response_head import LARGEST_HEAD, MOST_FIELDS, ResponseHead, WatchedRequest
 from cambwatch.adapters.http.target_url import as_configured
 from cambwatch.core.addresses import is_public, private_host
-from cambwatch.core.classify import classify, classify_connect
-from cambwatch.core.cutting import cut
+from cambwatch.core.delivery.classification import classify, classify_connect
+from cambwatch.core.delivery.redirects import explain_redirect
+from cambwatch.core.delivery.retry import quiet_after, requested_pause
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
-from cambwatch.core.redirects import explain_redirect
-from cambwatch.core.retry import quiet_after, requested_pause
 from cambwatch.core.secret import Secret
 from cambwatch.core.text import one_line
+from cambwatch.core.text_cutting import cut
 
 EXCERPT = 1000  # characters kept of a receiver's answer
 GRACE_S = (

@@ -2,11 +2,11 @@
 
 from cambwatch.config.addresses import Listen, TcpListen, UnixListen
 from cambwatch.config.database import database
+from cambwatch.config.errors import ConfigError, Place, Problem
 from cambwatch.config.files import find
 from cambwatch.config.listener import Address, intake
 from cambwatch.config.load import Loaded, load, loads
 from cambwatch.config.model import Config
-from cambwatch.config.problems import ConfigError, Place, Problem
 from cambwatch.config.schema import schema
 
 __all__ = [

@@ -7,14 +7,14 @@ from datetime import timedelta
 from cambwatch.adapters import apprise
 from cambwatch.config.addresses import why_private
 from cambwatch.config.entries import GIVE_UP_AFTER, DestinationEntry, RouteEntry, TaskEntry, When
+from cambwatch.config.errors import Finding, KeyPath, did_you_mean, path_text
+from cambwatch.config.list_items import Parts
 from cambwatch.config.model import Camb, Http, Polling
-from cambwatch.config.nodes import Document
-from cambwatch.config.parts import Parts
-from cambwatch.config.problems import Finding, KeyPath, did_you_mean, path_text
 from cambwatch.config.readers import shown, write_span
 from cambwatch.config.templates import is_json, why_no_alert, why_no_json
-from cambwatch.core import kinds
+from cambwatch.config.yaml_nodes import Document
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
+from cambwatch.core.camb import kinds
 from cambwatch.core.model import TaskKey
 from cambwatch.core.secret import Secret
 

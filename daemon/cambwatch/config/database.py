@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from cambwatch.config.errors import Finding
 from cambwatch.config.files import find, read_bytes
 from cambwatch.config.load import examine
-from cambwatch.config.problems import Finding
 
 
 def database(path: str | None, environ: Mapping[str, str]) -> Path:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 from cambwatch.config.entries import DestinationEntry
+from cambwatch.config.errors import Finding, KeyPath
+from cambwatch.config.list_items import Parts
 from cambwatch.config.model import AccountEntry, Camb, Http
-from cambwatch.config.parts import Parts
-from cambwatch.config.problems import Finding, KeyPath
 from cambwatch.config.secrets import LONGEST_KEY
 from cambwatch.core.addresses import is_loopback
 from cambwatch.core.placeholders import ValueMistake, find_value_mistake

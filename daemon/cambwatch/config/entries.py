@@ -40,9 +40,9 @@ from cambwatch.config.secrets import (
 )
 from cambwatch.config.templates import TemplateInFile, TemplateInPlace
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
+from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.destinations import Condition, Destination, Rate, Route
 from cambwatch.core.model import Registration, TaskKey
-from cambwatch.core.retry import RetryPolicy
 from cambwatch.core.secret import Secret
 from cambwatch.core.templates import BodyTemplate
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from cambwatch.config.nodes import Scalar
 from cambwatch.config.readers import (
     TOLD,
     one_line,
@@ -21,9 +20,10 @@ from cambwatch.config.readers import (
     span,
     whole,
 )
-from cambwatch.core import kinds
+from cambwatch.config.yaml_nodes import Scalar
+from cambwatch.core.camb import kinds
 from cambwatch.core.model import Status
-from cambwatch.core.naming import LONGEST_TASK_ID
+from cambwatch.core.names import LONGEST_TASK_ID
 
 JsonSchema = dict[str, Any]
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cambwatch.config.compose import MOST_BYTES
-from cambwatch.config.problems import ConfigError, Place, Problem
+from cambwatch.config.errors import ConfigError, Place, Problem
+from cambwatch.config.yaml_reader import MOST_BYTES
 
 PLACES = (Path("config.yaml"), Path("/etc/cambwatch/config.yaml"))
 """Where a configuration is looked for when nobody says where it is."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cambwatch.config.addresses import TcpListen, UnixListen
+from cambwatch.config.errors import Finding
 from cambwatch.config.files import PLACES, absent, find, read_bytes
 from cambwatch.config.load import examine
 from cambwatch.config.model import Http
-from cambwatch.config.problems import Finding
 from cambwatch.core.secret import Secret
 
 _EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach such a listener from this machine

@@ -6,15 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cambwatch.config.checks import check
-from cambwatch.config.compose import UnreadableError
 from cambwatch.config.doubts import warn
+from cambwatch.config.errors import ConfigError, Finding, KeyPath, Place, Problem, path_text
 from cambwatch.config.files import BEGIN, absent, failed, read_bytes
+from cambwatch.config.list_items import Parts, read_parts
 from cambwatch.config.model import Config
-from cambwatch.config.nodes import Document, read_document
-from cambwatch.config.parts import Parts, read_parts
-from cambwatch.config.problems import ConfigError, Finding, KeyPath, Place, Problem, path_text
 from cambwatch.config.secrets import Credential, Surroundings
-from cambwatch.core.concealment import SHORTEST_SECRET
+from cambwatch.config.yaml_nodes import Document, read_document
+from cambwatch.config.yaml_reader import UnreadableError
+from cambwatch.core.redaction import SHORTEST_SECRET
 from cambwatch.core.secret import Secret
 
 _CREDENTIALS = (("camb", "api_key", "camb_api_key"), ("http", "token", "http_token"))

@@ -46,9 +46,9 @@ from cambwatch.config.secrets import (
 )
 from cambwatch.core.accounts import DEFAULT_ACCOUNT, Account
 from cambwatch.core.apprise_url import credentials
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.estimate import Strategy
+from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.destinations import Destination, Route
-from cambwatch.core.learned import Strategy
 from cambwatch.core.model import Registration
 from cambwatch.core.postgres_url import secrets_in
 from cambwatch.core.secret import Secret

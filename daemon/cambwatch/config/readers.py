@@ -11,12 +11,12 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from cambwatch.config.nodes import Scalar
-from cambwatch.config.problems import did_you_mean
-from cambwatch.core import kinds
+from cambwatch.config.errors import did_you_mean
+from cambwatch.config.yaml_nodes import Scalar
+from cambwatch.core.camb import kinds
 from cambwatch.core.instants import parse_span
 from cambwatch.core.model import Status
-from cambwatch.core.naming import check_name, check_task_id
+from cambwatch.core.names import check_name, check_task_id
 
 T = TypeVar("T")
 

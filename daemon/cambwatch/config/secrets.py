@@ -11,12 +11,12 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSc
 
 from cambwatch.adapters import apprise
 from cambwatch.config.addresses import read_store_url, split_proxy, split_url
-from cambwatch.config.problems import not_utf8
+from cambwatch.config.errors import not_utf8
 from cambwatch.config.readers import or_none, read_text
+from cambwatch.core.delivery.signature import check_secret
 from cambwatch.core.placeholders import ValueMistake, find_value_mistake
 from cambwatch.core.postgres_url import is_postgres
 from cambwatch.core.secret import Secret
-from cambwatch.core.signature import check_secret
 
 LARGEST_FILE = 65_536  # bytes
 LONGEST_KEY = 1000  # characters of a key that are checked; no placeholder is longer

@@ -13,11 +13,11 @@ from typing import Annotated
 
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
-from cambwatch.config.nodes import Scalar
-from cambwatch.config.problems import not_utf8
+from cambwatch.config.errors import not_utf8
 from cambwatch.config.readers import TOLD, read_text
 from cambwatch.config.secrets import Surroundings
-from cambwatch.core.documents import body
+from cambwatch.config.yaml_nodes import Scalar
+from cambwatch.core.event_json import body
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
 from cambwatch.core.model import Outcome, Status
 from cambwatch.core.secret import Secret

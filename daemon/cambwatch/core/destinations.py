@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.model import Status
-from cambwatch.core.retry import RetryPolicy
 from cambwatch.core.secret import Secret
 from cambwatch.core.templates import BodyTemplate
 

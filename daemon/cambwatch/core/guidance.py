@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import assert_never
 
-from cambwatch.core.cutting import cut
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, TaskEnded
 from cambwatch.core.instants import in_words
-from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Outcome, Status
 from cambwatch.core.text import one_line
+from cambwatch.core.text_cutting import cut
 
 LONGEST_SUMMARY = 300  # characters
 LONGEST_NAME = 100  # characters of a name within a summary

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from cambwatch.core.breaker import pause_when_limited
-from cambwatch.core.cadence import PollPolicy
+from cambwatch.core.cadence.policy import PollPolicy
+from cambwatch.core.camb.evidence import NOTHING_PROVEN, Evidence, is_status
+from cambwatch.core.delivery.breaker import pause_when_limited
 from cambwatch.core.destinations import Destination
-from cambwatch.core.evidence import NOTHING_PROVEN, Evidence, is_status
 from cambwatch.core.model import (
     Attempt,
     Conclude,

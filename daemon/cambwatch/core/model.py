@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from cambwatch.core.retry import PauseReading
+from cambwatch.core.delivery.retry import PauseReading
 
 Json = Any
 """What a JSON document may hold; only passed on, never looked into without a check."""

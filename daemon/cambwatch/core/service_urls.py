@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from cambwatch.core.kinds import KINDS
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.placeholders import ValueMistake, find_value_mistake
 
 CAMB = "https://client.camb.ai/apis"

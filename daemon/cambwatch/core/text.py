@@ -23,8 +23,8 @@ import json
 import re
 from unicodedata import bidirectional, combining
 
-from cambwatch.core.cutting import ELLIPSIS, cut
 from cambwatch.core.model import Json
+from cambwatch.core.text_cutting import ELLIPSIS, cut
 
 LONGEST_TEXT = 2000  # characters
 LONGEST_LOOK = 4 * LONGEST_TEXT  # characters; the rest is dropped unseen

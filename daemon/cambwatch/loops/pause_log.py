@@ -2,7 +2,7 @@
 
 import structlog
 
-from cambwatch.core.retry import LONGEST_RETRY_AFTER, PauseReading
+from cambwatch.core.delivery.retry import LONGEST_RETRY_AFTER, PauseReading
 
 log = structlog.get_logger()
 

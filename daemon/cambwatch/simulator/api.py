@@ -9,7 +9,7 @@ from typing import assert_never
 
 from aiohttp import web
 
-from cambwatch.core.kinds import KINDS, Kind
+from cambwatch.core.camb.kinds import KINDS, Kind
 from cambwatch.core.model import Json
 from cambwatch.simulator import creation, faults, refusals, results, statuses, wishes
 from cambwatch.simulator.files import File, Links, links_for

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
+from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.instants import rfc3339
-from cambwatch.core.kinds import KINDS
 from cambwatch.core.model import Json
 from cambwatch.simulator import transcripts
 from cambwatch.simulator.files import FLAC, WAV, File, Links

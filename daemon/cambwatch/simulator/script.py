@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
-from cambwatch.core import kinds
+from cambwatch.core.camb import kinds
 from cambwatch.core.model import Json
 from cambwatch.simulator.settings import Mishap
 

@@ -7,7 +7,7 @@ from itertools import count
 from random import Random
 from uuid import UUID
 
-from cambwatch.core.kinds import KINDS, Kind
+from cambwatch.core.camb.kinds import KINDS, Kind
 from cambwatch.core.model import Json
 from cambwatch.simulator import durations
 from cambwatch.simulator.script import AnswerReply, MishapReply, Shape, TaskScript

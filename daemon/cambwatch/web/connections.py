@@ -12,8 +12,8 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from cambwatch.core.open_files import MOST_CONNECTIONS
-from cambwatch.web.problems import ProblemError
-from cambwatch.web.room import Room, Share
+from cambwatch.web.memory_limit import Room, Share
+from cambwatch.web.problem_details import ProblemError
 
 MOST_HEADERS = 64
 LONGEST_LINE = 8190  # bytes of the first line, and of each header

@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from cambwatch.core.secret import Secret
-from cambwatch.web.problems import Mistake, ProblemError
+from cambwatch.web.problem_details import Mistake, ProblemError
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 OPEN_PATHS = frozenset({"/healthz"})  # answered without the token

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from pydantic_core import from_json
 
 from cambwatch.core.model import Json
-from cambwatch.web.problems import Mistake, ProblemError, unprocessable
+from cambwatch.web.problem_details import Mistake, ProblemError, unprocessable
 
 
 def read_json(body: bytes) -> Json:

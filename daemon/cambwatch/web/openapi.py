@@ -9,11 +9,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import cambwatch
-from cambwatch.core.kinds import KINDS
-from cambwatch.web.bodies import LARGEST_ARRAY, Wish
+from cambwatch.core.camb.kinds import KINDS
+from cambwatch.web.api.query_parameters import Parameter
+from cambwatch.web.api.registration import LARGEST_ARRAY, Wish
 from cambwatch.web.guard import OPEN_PATHS
-from cambwatch.web.problems import Problem
-from cambwatch.web.queries import Parameter
+from cambwatch.web.problem_details import Problem
 
 _PARTS = {
     "kind": ("the name of a kind of task, or an alias", "text-to-voice"),

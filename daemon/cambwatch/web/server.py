@@ -13,18 +13,18 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
-from cambwatch.web import queries
+from cambwatch.web.api import query_parameters as queries
+from cambwatch.web.api.deliveries import DeliveryEndpoints, RetryWish
+from cambwatch.web.api.delivery_views import DestinationPage, OwedPage, Queued, TrialView, TriedView
+from cambwatch.web.api.destinations import DestinationEndpoints
+from cambwatch.web.api.kinds import DurationsPage, KindEndpoints, KindPage
+from cambwatch.web.api.metrics import MetricsEndpoint
+from cambwatch.web.api.query_parameters import Parameter, check_known
+from cambwatch.web.api.tasks import TaskEndpoints, answer
+from cambwatch.web.api.views import GroupView, Readiness, TaskPage, TaskView
 from cambwatch.web.connections import Connections, Limits, patient
-from cambwatch.web.deliveries import DeliveryEndpoints, RetryWish
-from cambwatch.web.delivery_views import DestinationPage, OwedPage, Queued, TrialView, TriedView
-from cambwatch.web.destinations import DestinationEndpoints
-from cambwatch.web.kinds import DurationsPage, KindEndpoints, KindPage
-from cambwatch.web.metrics import MetricsEndpoint
 from cambwatch.web.openapi import document
-from cambwatch.web.problems import problems
-from cambwatch.web.queries import Parameter, check_known
-from cambwatch.web.tasks import TaskEndpoints, answer
-from cambwatch.web.views import GroupView, Readiness, TaskPage, TaskView
+from cambwatch.web.problem_details import problems
 
 LARGEST_BODY = 1 << 20  # bytes
 LIMITS = Limits()

@@ -1,5 +1,5 @@
 """Camb.ai."""
 
-from cambwatch.adapters.camb.asking import Camb
+from cambwatch.adapters.camb.api import Camb
 
 __all__ = ["Camb"]

@@ -4,9 +4,9 @@ import asyncio
 
 import aiohttp
 
+from cambwatch.core.camb.link_scan import SLICE, LinkScan
+from cambwatch.core.camb.result_replies import LONGEST_DOCUMENT, ResultRead
 from cambwatch.core.model import Unavailable
-from cambwatch.core.result_replies import LONGEST_DOCUMENT, ResultRead
-from cambwatch.core.result_scan import SLICE, LinkScan
 
 MOST_READ = 64 << 20  # bytes of one result; the rest is not read
 

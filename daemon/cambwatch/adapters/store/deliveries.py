@@ -14,11 +14,11 @@ from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.destinations import breakers, release, take_turn
 from cambwatch.adapters.store.rows import padded, us
 from cambwatch.adapters.store.schema import FRESH, REPEATED, WAITING, attempts, deliveries, events, lanes
-from cambwatch.core.breaker import Breaker
-from cambwatch.core.cutting import prefix_length
-from cambwatch.core.documents import from_document
+from cambwatch.core.delivery.attempts import Due, Owed, Tried, Turn
+from cambwatch.core.delivery.breaker import Breaker
+from cambwatch.core.event_json import from_document
 from cambwatch.core.model import Delivered, DeliveryState, GiveUp, RetryAt
-from cambwatch.core.owed import Due, Owed, Tried, Turn
+from cambwatch.core.text_cutting import prefix_length
 
 KEPT_ATTEMPTS = 50  # of a delivery, the last ones
 LONGEST_DETAIL = 1 << 10  # bytes of UTF-8

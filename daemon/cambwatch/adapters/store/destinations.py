@@ -7,12 +7,12 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cambwatch.adapters.store import rows
-from cambwatch.adapters.store.owing import Told, owe
+from cambwatch.adapters.store.outbox import Told, owe
 from cambwatch.adapters.store.rows import us
 from cambwatch.adapters.store.schema import FRESH, REPEATED, deliveries, destinations, events
-from cambwatch.core.breaker import Breaker
+from cambwatch.core.delivery.attempts import Turn
+from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.model import Outcome
-from cambwatch.core.owed import Turn
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 _ALL = sa.select(destinations)

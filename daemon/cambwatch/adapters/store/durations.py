@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.rows import us
 from cambwatch.adapters.store.schema import durations
-from cambwatch.core.experience import Memory
+from cambwatch.core.cadence.model import Memory
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 _ALL = sa.select(durations).order_by(durations.c.kind, durations.c.size)

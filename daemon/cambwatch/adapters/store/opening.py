@@ -7,12 +7,13 @@ from types import TracebackType
 from typing import Protocol, Self
 from uuid import uuid4
 
-from cambwatch.adapters.store import sqlite, steps
-from cambwatch.adapters.store.census import room
+from cambwatch.adapters.store import sqlite
+from cambwatch.adapters.store import sqlite_migration as steps
 from cambwatch.adapters.store.database import Database
-from cambwatch.adapters.store.units import Meter
-from cambwatch.core.census import Room
-from cambwatch.core.nodes import News
+from cambwatch.adapters.store.group_commit import Meter
+from cambwatch.adapters.store.stats import room
+from cambwatch.core.cluster import News
+from cambwatch.core.store_stats import Room
 
 
 class OpenDatabase(Database, Protocol):
@@ -126,7 +127,7 @@ class ServerStore:
     async def migrate(self) -> None:
         """See Store."""
         # Imported here, as below: what they need is not installed everywhere.
-        from cambwatch.adapters.store.postgres_steps import migrate  # noqa: PLC0415
+        from cambwatch.adapters.store.postgres_migration import migrate  # noqa: PLC0415
 
         await migrate(self._url)
 
@@ -138,7 +139,7 @@ class ServerStore:
 
     def peers(self) -> Peers:
         """See Store."""
-        from cambwatch.adapters.store.peers import ServerPeers  # noqa: PLC0415
+        from cambwatch.adapters.store.cluster_events import ServerPeers  # noqa: PLC0415
 
         return ServerPeers(self._url, self.node)
 

@@ -18,10 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from cambwatch.adapters.store.database import Item, StoreUnavailableError, T, Work, WorkOfMany
+from cambwatch.adapters.store.group_commit import LARGEST_GROUP, Meter, Unit, do_all
 from cambwatch.adapters.store.json_columns import from_json, to_json
 from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServer
 from cambwatch.adapters.store.postgres_trouble import CROSSED, LOOK, PassingError, crossed, state_of, translated
-from cambwatch.adapters.store.units import LARGEST_GROUP, Meter, Unit, do_all
 
 READERS = 4  # connections besides the writer's
 APART = 1  # likewise, for write_alone()

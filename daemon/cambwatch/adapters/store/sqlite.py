@@ -24,8 +24,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.pool import StaticPool
 
 from cambwatch.adapters.store.database import Item, StoreBusyError, StoreUnavailableError, T, Work, WorkOfMany
+from cambwatch.adapters.store.group_commit import LARGEST_GROUP, Meter, Unit, do_all
 from cambwatch.adapters.store.json_columns import from_json, to_json
-from cambwatch.adapters.store.units import LARGEST_GROUP, Meter, Unit, do_all
 
 LEAST_ROOM = 1 << 16  # bytes; with less SQLite cannot even begin its log
 BUSY_TIMEOUT_S = 5.0  # another program, such as a backup, may hold the file for a moment

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.labels import has_label
-from cambwatch.adapters.store.owing import Told, complete_group, group_state, hold_groups, owe
-from cambwatch.adapters.store.registering import AT_ONCE, Wishes, by_key, register
+from cambwatch.adapters.store.outbox import Told, complete_group, group_state, hold_groups, owe
+from cambwatch.adapters.store.registration import AT_ONCE, Wishes, by_key, register
 from cambwatch.adapters.store.rows import padded, us
 from cambwatch.adapters.store.schema import WAITING, WATCHED, deliveries, events, tasks
 from cambwatch.core.events import GroupComplete, TaskEnded

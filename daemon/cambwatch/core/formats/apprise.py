@@ -17,10 +17,10 @@ from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event, GroupComplete
+from cambwatch.core.formats.content import Telling, label_of, more, tell
 from cambwatch.core.formats.digests import Digest, Entry, digest_of
-from cambwatch.core.formats.fitting import NOTHING, Escapes, ascii_url, fit, within
 from cambwatch.core.formats.message import Message, compact
-from cambwatch.core.formats.telling import Telling, label_of, more, tell
+from cambwatch.core.formats.size_limits import NOTHING, Escapes, ascii_url, fit, within
 
 # Our own, all of them: what one of a hundred services takes is known to Apprise alone.
 TITLE = 200

@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import assert_never
 
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
-from cambwatch.core.formats.fitting import ascii_url
-from cambwatch.core.formats.telling import label_of, more, show_command, tell
+from cambwatch.core.formats.content import label_of, more, show_command, tell
+from cambwatch.core.formats.size_limits import ascii_url
 
 MOST_IN_DIGEST = 40
 """Events that one message tells of at most: nobody reads more to the end."""

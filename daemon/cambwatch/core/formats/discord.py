@@ -13,11 +13,11 @@ from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event
+from cambwatch.core.formats.content import GREEN, RED, Telling, tell
 from cambwatch.core.formats.digests import Digest, digest_of
-from cambwatch.core.formats.fitting import Escapes, fit, utf16
 from cambwatch.core.formats.markdown import MARKDOWN, at_line_start, digest_lines, link_lines
 from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.formats.telling import GREEN, RED, Telling, tell
+from cambwatch.core.formats.size_limits import Escapes, fit, utf16
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Json
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from cambwatch.core.events import Link
+from cambwatch.core.formats.content import label_of, more
 from cambwatch.core.formats.digests import Digest
-from cambwatch.core.formats.fitting import NOTHING, Escapes, ascii_url, escape, fit, within
-from cambwatch.core.formats.telling import label_of, more
+from cambwatch.core.formats.size_limits import NOTHING, Escapes, ascii_url, escape, fit, within
 
 MARKDOWN: Escapes = MappingProxyType({character: f"\\{character}" for character in r"\`*_[]#~|"} | {"@": f"@{NOTHING}"})
 """

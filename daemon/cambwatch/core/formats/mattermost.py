@@ -14,11 +14,11 @@ from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event
+from cambwatch.core.formats.content import more, tell
 from cambwatch.core.formats.digests import Digest, digest_of
-from cambwatch.core.formats.fitting import NOTHING, Escapes, fit
 from cambwatch.core.formats.markdown import MARKDOWN, digest_lines, link_lines
 from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.formats.telling import more, tell
+from cambwatch.core.formats.size_limits import NOTHING, Escapes, fit
 
 TEXT = 16_383
 # Our own: what nobody reads to the end.

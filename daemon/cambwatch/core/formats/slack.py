@@ -17,10 +17,10 @@ from types import MappingProxyType
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event, Link
+from cambwatch.core.formats.content import Telling, label_of, more, tell
 from cambwatch.core.formats.digests import Digest, digest_of
-from cambwatch.core.formats.fitting import Escapes, ascii_url, escape, fit, unformatted, utf16, within
 from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.formats.telling import Telling, label_of, more, tell
+from cambwatch.core.formats.size_limits import Escapes, ascii_url, escape, fit, unformatted, utf16, within
 from cambwatch.core.model import Json
 
 HEADER = 150

@@ -13,10 +13,10 @@ from datetime import datetime
 
 from cambwatch.core.destinations import Destination, Rate
 from cambwatch.core.events import Event, Link
+from cambwatch.core.formats.content import Telling, label_of, more, tell
 from cambwatch.core.formats.digests import Digest, Entry, digest_of
-from cambwatch.core.formats.fitting import NOTHING, ascii_url, fit, within
 from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.formats.telling import Telling, label_of, more, tell
+from cambwatch.core.formats.size_limits import NOTHING, ascii_url, fit, within
 from cambwatch.core.model import Json
 
 CARD = 20_000  # bytes of the whole message; our own, as all that follows

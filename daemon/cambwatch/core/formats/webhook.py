@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cambwatch.core.delivery.signature import sign
 from cambwatch.core.destinations import Destination, Rate
-from cambwatch.core.documents import body
+from cambwatch.core.event_json import body
 from cambwatch.core.events import Event
 from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.signature import sign
 
 
 @dataclass(frozen=True, slots=True)

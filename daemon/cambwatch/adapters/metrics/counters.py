@@ -1,0 +1,170 @@
+"""
+What the daemon counts of itself as it happens, for Prometheus.
+
+A loop declares what it tells in a Protocol of its own, and Metrics keeps them all.
+Telling is cheap: what a family has for its labels is looked up once. Labels hold
+kinds, outcomes and names of the configuration, never a task, a URL or a secret.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from cambwatch.adapters.metrics.poll_counters import REQUEST_S, PollCounts
+from cambwatch.core.delivery.attempts import Tried
+from cambwatch.core.model import Delivered, GiveUp, Report, Status
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4  # what every Prometheus reads
+
+K = TypeVar("K")
+V = TypeVar("V")
+Add = Callable[[], None]
+Observe = Callable[[float], None]
+
+# Upper bounds in seconds. What is promised is among them: a commit in 5 ms, a notification in 100 ms.
+_DETECTION_S = (0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900)
+_NOTIFICATION_S = (0.01, 0.025, 0.05, 0.1, 0.5, 1, 5, 30, 60, 300, 900, 3600, 14400, 86400)
+_DATABASE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+_LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
+
+
+class _Children(dict[K, V]):
+    """What a family has for its labels: made when it is first asked for, from then on as quick as a dict."""
+
+    def __init__(self, make: Callable[[K], V]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, labels: K) -> V:
+        made = self[labels] = self._make(labels)
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Page(Collector):
+    """Without the instants at which each count began: in the text format they would be as many gauges again."""
+
+    counted: CollectorRegistry
+    standing: Iterable[Metric]
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self.counted.collect():
+            family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+            yield family
+        yield from self.standing
+
+
+class Metrics:
+    """Counts what it is told, and makes the page of it."""
+
+    def __init__(self, *, destinations: Iterable[str] = (), accounts: Iterable[str] = ()) -> None:
+        """*destinations* and *accounts* as in expect()."""
+        self._registry = CollectorRegistry()
+        self._polls = PollCounts(accounts)
+        self._registry.register(self._polls)
+        self._concluded = self._counters("tasks_concluded_total", "Tasks that have ended.", "kind", "status")
+        self._detection = self._histograms(
+            "detection_delay_seconds",
+            "From the last poll that found a task pending to the one that saw its end: the longest that it can have "
+            "waited to be seen.",
+            _DETECTION_S,
+            "kind",
+        )
+        self._attempts = self._counters(
+            "delivery_attempts_total",
+            "Attempts of deliveries, by what came of them. A digest is one attempt of each delivery that it tells of.",
+            "destination",
+            "outcome",
+        )
+        self._finished = self._counters(
+            "deliveries_total", "Deliveries that are delivered, or dead (given up).", "destination", "outcome"
+        )
+        self._posted = self._histograms(
+            "delivery_duration_seconds", "From when a message was posted until its answer.", REQUEST_S, "destination"
+        )
+        self._delay = self._histograms(
+            "delivery_delay_seconds",
+            "From when something was to be told until its receiver had accepted it.",
+            _NOTIFICATION_S,
+            "destination",
+        )
+        self._write = self._histogram(
+            "database_write_duration_seconds", "Of a transaction that writes, commit included.", _DATABASE_S
+        )
+        self._read = self._histogram("database_read_duration_seconds", "Of a transaction that reads.", _DATABASE_S)
+        self._lag = self._histogram(
+            "loop_lag_seconds", "How late the event loop comes to a timer, every two seconds.", _LAG_S
+        )
+        self.expect(destinations=destinations, accounts=accounts)
+
+    def expect(self, *, destinations: Iterable[str], accounts: Iterable[str]) -> None:
+        """
+        Show *destinations* and *accounts*, as 0, before anything happens to them.
+
+        What was counted stays, also of others: a counter begins anew only with the process.
+        """
+        self._polls.expect(accounts)
+        for name in destinations:  # a look makes it
+            for family in (self._posted, self._delay):
+                family[name]
+            for outcome in ("delivered", "dead"):
+                self._finished[name, outcome]
+
+    def polled(self, account: str, kind: str, report: Report, lateness_s: float, took_s: float) -> None:
+        """A poll went out *lateness_s* after it was due, and brought *report* after *took_s*."""
+        self._polls.note(account, kind, report, lateness_s, took_s)
+
+    def concluded(self, kind: str, status: Status, detection_s: float | None) -> None:
+        """A task ended, which was pending *detection_s* before; None: it is not known when it was."""
+        self._concluded[kind, status]()
+        if detection_s is not None:
+            self._detection[kind](detection_s)
+
+    def attempted(self, destination: str, tried: Sequence[Tried], *, posted: bool, now: datetime) -> None:
+        """One message was tried, which tells of all that was *tried*; unless *posted*, it did not leave us."""
+        if posted:
+            self._posted[destination](tried[0].attempt.took_ms / 1000)
+        for one in tried:
+            self._attempts[destination, one.attempt.outcome]()
+            match one.verdict:
+                case Delivered():
+                    self._finished[destination, "delivered"]()
+                    delay = now - one.delivery.created_at
+                    self._delay[destination](max(delay.total_seconds(), 0.0))  # somebody may have set the clock
+                case GiveUp():
+                    self._finished[destination, "dead"]()
+
+    def wrote(self, took_s: float) -> None:
+        """A transaction that writes; called by any thread."""
+        self._write(took_s)
+
+    def read(self, took_s: float) -> None:
+        """A transaction that reads; called by any thread."""
+        self._read(took_s)
+
+    def lagged(self, lag_s: float) -> None:
+        """The event loop came to a timer so late."""
+        self._lag(lag_s)
+
+    def page(self, standing: Iterable[Metric]) -> bytes:
+        """All that was counted, and *standing*, in the text format of CONTENT_TYPE."""
+        return generate_latest(_Page(self._registry, standing))
+
+    def _counters(self, name: str, documentation: str, *labels: str) -> _Children[tuple[str, str], Add]:
+        family = Counter(f"cambwatch_{name}", documentation, labels, registry=self._registry)
+        return _Children(lambda values: family.labels(*values).inc)
+
+    def _histograms(
+        self, name: str, documentation: str, bounds: Sequence[float], label: str
+    ) -> _Children[str, Observe]:
+        family = Histogram(f"cambwatch_{name}", documentation, [label], buckets=bounds, registry=self._registry)
+        return _Children(lambda value: family.labels(value).observe)
+
+    def _histogram(self, name: str, documentation: str, bounds: Sequence[float]) -> Observe:
+        return Histogram(f"cambwatch_{name}", documentation, buckets=bounds, registry=self._registry).observe

@@ -1,0 +1,172 @@
+"""What stands as it stands when somebody asks for the metrics: queues, budgets, breakers, room, the process."""
+
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+
+from cambwatch.core.delivery.breaker import BreakerState
+from cambwatch.core.model import Status
+from cambwatch.core.store_stats import Census, Room
+
+Found = tuple[tuple[str, ...], float]
+"""The values of the labels, and the value."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStanding:
+    """
+    How an account stands.
+
+    *left* is how many requests its budget has for this moment, *share* how much of the
+    configured rate is made use of, in (0, 1], *limited* whether the budget does not
+    suffice. *overdue_s*: since when the first poll has been due; *silent_s*: for how long nothing may be asked.
+    """
+
+    refused: bool
+    limited: bool
+    left: float
+    share: float
+    overdue_s: float
+    silent_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Everything together; of *census* and *room* None: they could not be found out."""
+
+    version: str
+    started_at: datetime
+    watching: int
+    accounts: Mapping[str, AccountStanding]
+    breakers: Mapping[str, BreakerState]
+    trouble: bool  # the database cannot be read, or did not take the last write
+    census: Census | None
+    room: Room | None
+    log_lines_dropped: int
+
+
+_OF_ACCOUNT: Sequence[tuple[str, str, Callable[[AccountStanding], float]]] = (
+    ("account_paused", "1 while Camb refuses the API key.", lambda one: one.refused),
+    (
+        "account_budget_limited",
+        "1 while requests_per_second is less than what is due, and tasks are asked for late.",
+        lambda one: one.limited,
+    ),
+    (
+        "account_budget_left_requests",
+        "Requests that requests_per_second allows at this moment.",
+        lambda one: one.left,
+    ),
+    (
+        "account_budget_ratio",
+        "How much of requests_per_second is made use of; less than 1 after a 429.",
+        lambda one: one.share,
+    ),
+    (
+        "account_overdue_seconds",
+        "Since when the first poll has been due, whatever keeps it.",
+        lambda one: one.overdue_s,
+    ),
+    (
+        "account_silent_seconds",
+        "For how long nothing may be asked: Camb's Retry-After, or a refused key.",
+        lambda one: one.silent_s,
+    ),
+)
+
+
+def families(standing: Standing, *, now: datetime) -> Iterator[Metric]:
+    """*standing* as Prometheus has it, for Metrics.page()."""
+    yield InfoMetricFamily(
+        "cambwatch_build",
+        "What runs.",
+        value={"version": standing.version, "python": platform.python_version()},
+    )
+    yield _gauge("tasks_watched", "Tasks that this process asks Camb for.", standing.watching)
+    yield from _of_accounts(standing.accounts)
+    yield _gauges(
+        "breaker_state",
+        "1 for the state that the breaker of a destination is in.",
+        ("destination", "state"),
+        [((name, one), one is state) for name, state in standing.breakers.items() for one in BreakerState],
+    )
+    yield _gauge(
+        "database_trouble", "1 while the database cannot be read, or did not take the last write.", standing.trouble
+    )
+    if standing.census is not None:
+        yield from _of_census(standing.census, standing.breakers, now)
+    if standing.room is not None:
+        yield _gauge("database_size_bytes", "The database and its log.", standing.room.database)
+        yield _gauge("filesystem_size_bytes", "The file system of the database.", standing.room.size)
+        yield _gauge("filesystem_free_bytes", "What is left of that for us.", standing.room.free)
+    yield CounterMetricFamily(
+        "cambwatch_log_lines_dropped", "Log lines that were dropped.", value=standing.log_lines_dropped
+    )
+    yield from _of_process(standing.started_at)
+
+
+def _of_accounts(accounts: Mapping[str, AccountStanding]) -> Iterator[Metric]:
+    for name, documentation, value in _OF_ACCOUNT:
+        yield _gauges(
+            name, documentation, ("account",), [((account,), value(one)) for account, one in accounts.items()]
+        )
+
+
+def _of_census(census: Census, destinations: Mapping[str, object], now: datetime) -> Iterator[Metric]:
+    yield _gauges(
+        "tasks",
+        "Tasks in the database.",
+        ("status",),
+        [((status,), census.tasks.get(status, 0)) for status in Status],
+    )
+    waiting: dict[str, tuple[int, float]] = dict.fromkeys(destinations, (0, 0.0))
+    for name, backlog in census.backlogs.items():
+        waiting[name] = backlog.waiting, max((now - backlog.oldest_at).total_seconds(), 0.0)
+    yield _gauges(
+        "deliveries_waiting",
+        "Deliveries that are owed.",
+        ("destination",),
+        [((name,), count) for name, (count, _) in waiting.items()],
+    )
+    yield _gauges(
+        "deliveries_oldest_age_seconds",
+        "Since when the oldest of them has been owed; 0: there is none.",
+        ("destination",),
+        [((name,), age_s) for name, (_, age_s) in waiting.items()],
+    )
+
+
+def _of_process(started_at: datetime) -> Iterator[Metric]:
+    """
+    Under the names that every Prometheus client has for them.
+
+    The client's own collector needs /proc/stat, which the systemd unit hides (ProcSubset=pid).
+    """
+    yield CounterMetricFamily("process_cpu_seconds", "User and system CPU time.", value=time.process_time())
+    yield GaugeMetricFamily("process_start_time_seconds", "When it started.", value=started_at.timestamp())
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    yield GaugeMetricFamily("process_max_fds", "How many files it may open.", value=limit)
+    with suppress(OSError):  # there is no /proc where there is no Linux
+        open_files = sum(1 for _ in Path("/proc/self/fd").iterdir())
+        yield GaugeMetricFamily("process_open_fds", "Open files.", value=open_files)
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        resident = pages * resource.getpagesize()
+        yield GaugeMetricFamily("process_resident_memory_bytes", "Resident memory.", value=resident)
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"cambwatch_{name}", documentation, value=value)
+
+
+def _gauges(name: str, documentation: str, labels: tuple[str, ...], found: list[Found]) -> Metric:
+    family = GaugeMetricFamily(f"cambwatch_{name}", documentation, labels=labels)
+    for values, value in found:
+        family.add_metric(values, value)
+    return family

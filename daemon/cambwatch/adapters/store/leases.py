@@ -1,0 +1,230 @@
+"""
+Every statement about nodes: who is there, what each holds, and how it changes hands. For PostgreSQL.
+
+A lease is a node's, not a task's: what a node holds is marked with its id, and the id
+is good for as long as its lease is renewed. So to renew a hundred thousand is to write
+one row. Instants are by the database's own clock, because those of the nodes may differ.
+Each is a transaction of its own: with ends and attempts in the same one, two nodes could
+wait for each other.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from cambwatch.adapters.store import rows
+from cambwatch.adapters.store.database import Database, T, Work
+from cambwatch.adapters.store.destinations import breakers
+from cambwatch.adapters.store.postgres import session_of
+from cambwatch.adapters.store.rows import padded, span_us
+from cambwatch.adapters.store.schema import WATCHED, lanes, nodes, tasks
+from cambwatch.core.cluster import Node, Standing
+from cambwatch.core.delivery.breaker import Breaker
+from cambwatch.core.model import Task
+
+RENEWING_S = 1.0  # that a node may take to renew what has run out, before it counts as frozen in the middle of that
+
+# Built once: to build a statement takes SQLAlchemy longer than it takes the database to run it.
+_NOW = sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()) * 1_000_000, sa.BigInteger)
+_LEASE: sa.BindParameter[int] = sa.bindparam("lease", type_=sa.BigInteger)
+_ME: sa.BindParameter[str] = sa.bindparam("me", type_=sa.Text)
+_MINE = sa.and_(nodes.c.id == _ME, nodes.c.left.is_(sa.false()))
+_IN_TIME = sa.select(nodes.c.leased_until >= _NOW).where(_MINE).with_for_update()
+_RENEW = sa.update(nodes).where(_MINE).values(leased_until=_NOW + _LEASE)
+# Not one that is renewing at this very moment, and not this one, however long the statement has to wait.
+_LATE = (
+    sa.select(nodes.c.id)
+    .where(nodes.c.left.is_(sa.false()), nodes.c.leased_until < _NOW, nodes.c.id != _ME)
+    .with_for_update(skip_locked=True)
+    .cte("late")
+)
+_BURY = sa.update(nodes).where(nodes.c.id == _LATE.c.id).values(left=True)
+# Those taken for gone, and those whose row is locked though they are late: by themselves, in a transaction that goes on
+# for as long as they are frozen. Who has left in good order has not run out.
+_OUT_OF_TIME = sa.select(nodes.c.id).where(
+    nodes.c.leased_until < _NOW - sa.case((nodes.c.left, 0), else_=round(RENEWING_S * 1_000_000)), nodes.c.id != _ME
+)
+_SESSIONS = sa.table("pg_stat_activity", *map(sa.column, ("pid", "datname", "usename", "application_name")))
+_SEVER = sa.select(sa.func.pg_terminate_backend(_SESSIONS.c.pid)).where(
+    _SESSIONS.c.application_name.in_(sa.bindparam("names", expanding=True)),
+    _SESSIONS.c.datname == sa.func.current_database(),
+    _SESSIONS.c.usename == sa.func.current_user(),  # others' may not be ended
+)
+_HERE = sa.select(nodes, (nodes.c.leased_until - _NOW).label("rest")).where(nodes.c.left.is_(sa.false()))
+_COUNTS = (
+    sa.select(tasks.c.account, tasks.c.node, sa.func.count()).where(WATCHED).group_by(tasks.c.account, tasks.c.node)
+)
+_LANES = sa.select(lanes)
+_FORGET = sa.delete(nodes).where(
+    nodes.c.left,
+    ~sa.exists().where(tasks.c.node == nodes.c.id, WATCHED),
+    ~sa.exists().where(lanes.c.node == nodes.c.id),
+)
+_LEAVE = sa.update(nodes).where(nodes.c.id == _ME).values(left=True)
+# Nobody can declare this node gone until the transaction is over.
+_STAY = sa.select(nodes.c.id).where(_MINE).with_for_update(read=True)
+_MOST = sa.bindparam("most", type_=sa.Integer)
+
+
+def _take(free: sa.ColumnElement[bool]) -> sa.UpdateBase:
+    chosen = (
+        sa.select(tasks.c.id)
+        .where(WATCHED, tasks.c.account == sa.bindparam("whose"), free)
+        .order_by(tasks.c.id)
+        .limit(_MOST)
+        .with_for_update(skip_locked=True)
+        .cte("chosen")
+    )
+    return sa.update(tasks).where(tasks.c.id == chosen.c.id).values(node=_ME).returning(*tasks.c)
+
+
+_TAKE_FREE = _take(tasks.c.node.is_(None))
+_TAKE_OF = _take(tasks.c.node == sa.bindparam("gone"))
+_SURPLUS = (
+    sa.select(tasks.c.id)
+    .where(WATCHED, tasks.c.node == _ME, tasks.c.account == sa.bindparam("whose"))
+    .order_by(tasks.c.id.desc())
+    .limit(_MOST)
+    .with_for_update(skip_locked=True)
+    .cte("surplus")
+)
+_GIVE_BACK = sa.update(tasks).where(tasks.c.id == _SURPLUS.c.id).values(node=None).returning(tasks.c.id)
+_HELD = (
+    sa.select(tasks)
+    .where(WATCHED, tasks.c.node == _ME, tasks.c.id > sa.bindparam("after", type_=sa.BigInteger))
+    .order_by(tasks.c.id)
+    .limit(_MOST)
+)
+_GIVE_BACK_LANES = (
+    sa.update(lanes)
+    .where(lanes.c.node == _ME, lanes.c.destination.in_(sa.bindparam("names", expanding=True)))
+    .values(node=None)
+)
+
+
+class NodeStore:
+    """What the node *me* holds, and who else is there."""
+
+    def __init__(self, database: Database, me: Node, *, lease: timedelta) -> None:
+        self._database = database
+        self._me = me
+        self._id = {"me": me.id}
+        self._lease = {"me": me.id, "lease": span_us(lease)}
+        # Whoever died in the middle of a transaction may hold a lock for a while: renewing must not wait for that.
+        self._patience = sa.text(f"SET LOCAL lock_timeout = {max(round(lease.total_seconds() * 1000 / 6), 100)}")
+
+    async def _write(self, work: Work[T]) -> T:
+        def patient(connection: sa.Connection) -> T:
+            connection.execute(self._patience)
+            return work(connection)
+
+        return await self._database.write_alone(patient)
+
+    async def join(self) -> None:
+        """Be there, for the length of a lease; a node that was there before, and has not lost it, still is."""
+        me = self._me
+        known = {"accounts": sorted(me.accounts), "destinations": sorted(me.destinations)}
+        row = insert(nodes).values(id=me.id, joined_at=_NOW, leased_until=_NOW + _LEASE, left=False, **known)
+        row = row.on_conflict_do_update(index_elements=["id"], set_=known)
+
+        await self._write(lambda connection: connection.execute(row, self._lease).close())
+
+    async def renew(self) -> Standing | None:
+        """
+        Hold everything for another lease, and see how things stand; None: it was lost, all of it, for ever.
+
+        Takes note of who else has lost theirs, and ends their sessions, which may hold locks.
+        A node that is itself too late, because the database could not be had, does not:
+        others may be as late for the same reason.
+        """
+
+        def work(connection: sa.Connection) -> Standing | None:
+            in_time = connection.execute(_IN_TIME, self._id).scalar()
+            if in_time is None:
+                return None
+            connection.execute(_RENEW, self._lease)
+            if in_time:
+                connection.execute(_BURY, self._id)
+                _sever(connection, connection.execute(_OUT_OF_TIME, self._id).scalars().all())
+                connection.execute(_FORGET)
+            here = connection.execute(_HERE).all()
+            return Standing(
+                [Node(row.id, frozenset(row.accounts), frozenset(row.destinations)) for row in here],
+                tasks={(account, node): count for account, node, count in connection.execute(_COUNTS)},
+                lanes={row.destination: row.node for row in connection.execute(_LANES)},
+                next_end_s=min((row.rest / 1e6 for row in here if row.id != self._me.id), default=None),
+            )
+
+        return await self._write(work)
+
+    async def take(self, account: str, most: int, *, gone: Collection[str]) -> list[Task]:
+        """Up to *most* tasks of *account* that nobody holds, or one of *gone*; from now on this node does."""
+
+        def work(connection: sa.Connection) -> list[Task]:
+            if connection.execute(_STAY, self._id).first() is None:
+                return []
+            found: list[Task] = []
+            wanted = {"whose": account, "me": self._me.id}
+            for holder in (None, *sorted(gone)):
+                if len(found) < most:
+                    limit = {"most": most - len(found)}
+                    taken = (
+                        connection.execute(_TAKE_FREE, wanted | limit)
+                        if holder is None
+                        else connection.execute(_TAKE_OF, wanted | limit | {"gone": holder})
+                    )
+                    found += [rows.task(row) for row in taken]
+            return found
+
+        return await self._write(work)
+
+    async def give_back(self, account: str, most: int) -> list[int]:
+        """Hold up to *most* tasks of *account* no longer; returns their ids."""
+        wanted = {"whose": account, "most": most, "me": self._me.id}
+        return await self._write(lambda connection: list(connection.execute(_GIVE_BACK, wanted).scalars()))
+
+    async def held(self, *, after: int, most: int) -> list[Task]:
+        """Up to *most* tasks that this node holds, by their ids, which are higher than *after*."""
+        wanted = {"after": after, "most": most, "me": self._me.id}
+        return await self._database.read(
+            lambda connection: [rows.task(row) for row in connection.execute(_HELD, wanted)]
+        )
+
+    async def take_lanes(self, destinations: Collection[str], *, gone: Collection[str]) -> Sequence[str]:
+        """Those of *destinations* that nobody holds, or one of *gone*; from now on this node does."""
+        free = sa.or_(lanes.c.node.is_(None), lanes.c.node.in_(sorted(gone)), lanes.c.node == self._me.id)
+        take = insert(lanes).values([{"destination": name, "node": self._me.id} for name in sorted(destinations)])
+        take = take.on_conflict_do_update(index_elements=["destination"], set_={"node": self._me.id}, where=free)
+
+        def work(connection: sa.Connection) -> Sequence[str]:
+            if connection.execute(_STAY, self._id).first() is None:
+                return []
+            return list(connection.execute(take.returning(lanes.c.destination)).scalars())
+
+        return await self._write(work)
+
+    async def give_back_lanes(self, destinations: Collection[str]) -> None:
+        """Hold *destinations* no longer."""
+        wanted = {"names": sorted(destinations), "me": self._me.id}
+        await self._write(lambda connection: connection.execute(_GIVE_BACK_LANES, wanted).close())
+
+    async def breakers(self) -> Mapping[str, Breaker]:
+        """How destinations fare, according to whoever posts to them."""
+        return await self._database.read(breakers)
+
+    async def leave(self) -> None:
+        """Be there no more: others may take everything at once."""
+        await self._write(lambda connection: connection.execute(_LEAVE, self._id).close())
+
+
+def _sever(connection: sa.Connection, gone: Sequence[str]) -> None:
+    """
+    End the sessions of the nodes *gone*.
+
+    The server frees by itself what a session has locked that is idle in a transaction,
+    but never of one that waits for the rest of a statement: see FROZEN_MS.
+    """
+    if gone:
+        connection.execute(_SEVER, {"names": padded([session_of(node) for node in gone])})

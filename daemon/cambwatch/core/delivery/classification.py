@@ -1,0 +1,116 @@
+"""
+What a receiver's answer means.
+
+A chat delivery is given up early only in the service's own words. During a redeploy, proxies,
+gateways and login pages answer 401, 403, 404 and 410, and sometimes 200. chat_answers.py has
+the words of each chat service. A webhook receiver has no words of its own, so its HTTP status
+decides (Standard Webhooks 1.0.0).
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from cambwatch.core.delivery.chat_answers import SERVICES, Service, is_markup
+from cambwatch.core.model import Outcome
+
+_PROGRAMS: Mapping[str, Outcome] = MappingProxyType(
+    {
+        "webhook": Outcome.ACCEPTED,
+        "apprise": Outcome.ACCEPTED_UNVERIFIED,  # has no HTTP status: its adapter classifies the attempt
+    }
+)
+"""Destination types without words of their own, and what a 2xx from them means."""
+
+_PAYLOAD_STATUSES = frozenset({400, 413, 415, 422})
+
+
+def classify(destination_type: str, http_status: int, body: bytes, *, has_retry_after: bool = False) -> Outcome:
+    """
+    The outcome of an attempt that a receiver of *destination_type* answered.
+
+    *body* is at least the beginning of the response body. Total over every HTTP status and
+    body. The first matching row decides; the last three are for chats:
+
+        429, 503 with Retry-After        RATE_LIMITED
+        407                              OURS
+        webhook, apprise                 by the HTTP status alone
+        a page (HTML, XML)               TRANSIENT, whatever the HTTP status
+        the service's own words          by its table in chat_answers.py
+        anything else                    not final, see _foreign()
+    """
+    if http_status == 429 or (http_status == 503 and has_retry_after):
+        return Outcome.RATE_LIMITED
+    if http_status == 407:
+        return Outcome.OURS  # the egress proxy asks for credentials
+    if destination_type in _PROGRAMS:
+        return _PROGRAMS[destination_type] if 200 <= http_status < 300 else _refused_with(http_status)
+    if is_markup(body) or not _is_about_us(http_status):
+        return Outcome.TRANSIENT
+    return _chat(SERVICES[destination_type], http_status, body)
+
+
+def classify_connect(http_status: int) -> Outcome:
+    """
+    The outcome of an attempt whose egress proxy answered CONNECT with *http_status*, other than 200.
+
+    Total over every HTTP status (RFC 9110, 9.3.6): OURS if the proxy wants credentials, POLICY
+    if it forbids the connection, TRANSIENT if it could not reach the receiver, or for any other
+    reason.
+    """
+    match http_status:
+        case 407:
+            return Outcome.OURS
+        case 408 | 425 | 429:
+            return Outcome.TRANSIENT
+        case _ if 300 <= http_status < 500:
+            return Outcome.POLICY
+    return Outcome.TRANSIENT
+
+
+def _chat(service: Service, http_status: int, body: bytes) -> Outcome:
+    said = service.read(body)
+    meaning = service.meaning(http_status, said)
+    if meaning is not None:
+        return meaning
+    if 200 <= http_status < 300 and said.relayed is not None:
+        return _refused_with(said.relayed)
+    return _foreign(http_status, refusal=said.refusal)
+
+
+def _foreign(http_status: int, *, refusal: bool) -> Outcome:
+    """
+    The outcome of a chat message whose answer is not in the service's own words.
+
+        2xx                    ACCEPTED_UNVERIFIED; TRANSIENT for a *refusal* without known words
+        400, 413, 415, 422     PAYLOAD_REJECTED: sent once more as plain text
+        any other              TRANSIENT, redirects to a login page included
+    """
+    match http_status:
+        case _ if 200 <= http_status < 300 and not refusal:
+            return Outcome.ACCEPTED_UNVERIFIED
+        case _ if http_status in _PAYLOAD_STATUSES:
+            return Outcome.PAYLOAD_REJECTED
+    return Outcome.TRANSIENT
+
+
+def _refused_with(http_status: int) -> Outcome:
+    """The outcome of an HTTP status other than 2xx, without a look at the body."""
+    match http_status:
+        case 401 | 403:
+            return Outcome.AUTH
+        case 404 | 410:
+            return Outcome.DESTINATION_GONE
+        case 429:
+            return Outcome.RATE_LIMITED
+        case _ if not _is_about_us(http_status):
+            return Outcome.TRANSIENT
+        case _ if 300 <= http_status < 400:
+            return Outcome.POLICY
+        case _ if 400 <= http_status < 500:
+            return Outcome.PAYLOAD_REJECTED
+    return Outcome.TRANSIENT
+
+
+def _is_about_us(http_status: int) -> bool:
+    """Whether *http_status* may be about our request; otherwise it is about the server's own state."""
+    return 200 <= http_status < 500 and http_status not in {408, 425}

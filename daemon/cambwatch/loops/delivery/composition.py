@@ -1,0 +1,53 @@
+"""What one POST says: an event by itself, or several in a digest."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import structlog
+
+from cambwatch.core.delivery.attempts import Owed
+from cambwatch.core.destinations import Destination
+from cambwatch.core.events import Event
+from cambwatch.core.formats import FORMATS, Message
+from cambwatch.core.lifecycle import in_plain_words, is_late
+from cambwatch.core.model import Attempt, Delivery, Outcome
+from cambwatch.core.templates import TemplateError
+
+log = structlog.get_logger()
+
+
+def describe_bug(error: Exception) -> str:
+    """The stored description of a bug in cambwatch, without the text of *error*, which may contain a secret."""
+    return f"a bug in cambwatch ({type(error).__name__}): the log says more at delivery.broken; please report it"
+
+
+def joins(delivery: Delivery, destination: Destination, now: datetime) -> bool:
+    """Whether *delivery* goes into one message with others: it is late, or its chat wants digests of all."""
+    if destination.type == "webhook" or in_plain_words(delivery):
+        return False
+    return destination.digest is not None or is_late(delivery, now)
+
+
+def compose_digest(owed: Sequence[Owed], destination: Destination, now: datetime) -> tuple[Message, int] | None:
+    """One message that tells of the first n >= 2 of *owed*, and n; None: each goes by itself."""
+    late = any(is_late(delivery, now) for delivery, _ in owed)
+    try:
+        digest = FORMATS[destination.type].digest([event for _, event in owed], destination, late=late)
+    except Exception:  # a bug with one event must not take the others with it
+        log.exception("delivery.broken", destination=destination.name, deliveries=len(owed))
+        return None
+    return digest if digest is not None and digest[1] > 1 else None
+
+
+def compose(delivery: Delivery, event: Event, destination: Destination, now: datetime) -> Message | Attempt:
+    """What says *event* by itself, plainly where its form was refused; an attempt that failed if it cannot be said."""
+    number = delivery.attempts + 1
+    form = FORMATS[destination.type]
+    try:
+        plain = form.plain(event, destination) if in_plain_words(delivery) else None
+        return plain or form.render(event, destination, delivery_id=delivery.id, at=now)
+    except TemplateError as error:
+        return Attempt(number, Outcome.PAYLOAD_REJECTED, took_ms=0, detail=f"the template: {error}")
+    except Exception as error:  # a bug with one event must not take the others' lane with it
+        log.exception("delivery.broken", destination=destination.name, delivery_id=delivery.id)
+        return Attempt(number, Outcome.OURS, took_ms=0, detail=describe_bug(error))

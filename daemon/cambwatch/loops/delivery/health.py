@@ -1,0 +1,122 @@
+"""How the destination of a lane fares: whether it may be posted to, and who is told when it is down."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import structlog
+
+from cambwatch.core.delivery.attempts import Turn
+from cambwatch.core.delivery.breaker import Breaker
+from cambwatch.core.destinations import Destination
+from cambwatch.core.events import DestinationAlert
+from cambwatch.core.model import Attempt, Outcome
+from cambwatch.loops.clock import Clock
+
+log = structlog.get_logger()
+
+
+class Health:
+    """The breaker of one destination, and the clock by which it waits."""
+
+    def __init__(self, destination: Destination, breaker: Breaker, *, clock: Clock) -> None:
+        """*breaker* is as the last process left it."""
+        self._destination = destination
+        self._clock = clock
+        self.set(breaker)
+
+    def set(self, breaker: Breaker) -> None:
+        """Go by *breaker* from now on."""
+        self.breaker = breaker
+        next_at = breaker.next_at
+        # By the clock that only grows from here on: the machine's may be set while we wait.
+        left_s = 0.0 if next_at is None else (next_at - self._clock.now()).total_seconds()
+        self._closed_until_s = self._clock.monotonic() + max(left_s, 0.0)
+
+    @property
+    def pause_s(self) -> float:
+        """For how long nothing may be posted; 0: it may."""
+        return max(self._closed_until_s - self._clock.monotonic(), 0.0)
+
+    @property
+    def paused_until(self) -> datetime | None:
+        """Until when nothing is posted; None: it may be."""
+        pause_s = self.pause_s
+        return self._clock.now() + timedelta(seconds=pause_s) if pause_s > 0 else None
+
+    @property
+    def alert_in_s(self) -> float | None:
+        """The seconds until somebody is to be told that it is down; None: it is not, or was said."""
+        at = self.breaker.alert_at(self._destination.alert_after)
+        return None if at is None else (at - self._clock.now()).total_seconds()
+
+    def take_in(self, attempt: Attempt, *, probe: bool, now: datetime, chance: float) -> Turn | None:
+        """Learn from *attempt*, which an open breaker let through if it was a *probe*; what is to be written down."""
+        before = self.breaker
+        after = before.after(attempt, self._destination.retry, probe=probe, now=now, chance=chance)
+        if after == before:
+            return None
+        self.set(after)
+        if after.open and not before.open:
+            probe_at = None if after.probe_at is None else after.probe_at.isoformat()
+            log.warning(
+                "breaker.opened",
+                destination=self._destination.name,
+                outcome=attempt.outcome,
+                http_status=attempt.http_status,
+                probe_at=probe_at,
+            )
+        elif before.open and not after.open:
+            log.info("breaker.closed", destination=self._destination.name, outcome=attempt.outcome)
+        alert = None
+        if before.told and after.failing_since is None:
+            alert = self._alert(before, now, recovered=True)
+            log.info(
+                "destination.recovered",
+                destination=self._destination.name,
+                since=alert.since.isoformat(),
+                told=self._destination.fallback,
+            )
+        return self._turn(alert, released=before.open and not after.open)
+
+    def down(self) -> Turn | None:
+        """What is to be written down when it has been down for so long that somebody is to be told now; once."""
+        now = self._clock.now()
+        at = self.breaker.alert_at(self._destination.alert_after)
+        if at is None or at > now:
+            return None
+        alert = self._alert(self.breaker, now, recovered=False)
+        # Before it is written: an answer that comes meanwhile must know that it has a recovery to tell.
+        self.breaker = replace(self.breaker, told=True)
+        log.warning(
+            "destination.down",
+            destination=self._destination.name,
+            since=alert.since.isoformat(),
+            outcome=alert.outcome,
+            http_status=alert.http_status,
+            told=self._destination.fallback,
+        )
+        return self._turn(alert)
+
+    def hurry(self) -> None:
+        """Let one through now, though it was to wait longer; what the receiver has asked for is kept."""
+        self.set(replace(self.breaker, probe_at=None))
+
+    def unsaid(self) -> None:
+        """What down() gave could not be written: it is to be said again."""
+        self.breaker = replace(self.breaker, told=False)
+
+    def _turn(self, alert: DestinationAlert | None, *, released: bool = False) -> Turn:
+        return Turn(
+            self._destination.name, self.breaker, alert=alert, hears=self._destination.fallback, released=released
+        )
+
+    def _alert(self, breaker: Breaker, now: datetime, *, recovered: bool) -> DestinationAlert:
+        return DestinationAlert(
+            self._destination.name,
+            since=breaker.failing_since or now,
+            at=now,
+            recovered=recovered,
+            waiting=0,  # the store counts them as it writes this down
+            outcome=breaker.outcome or Outcome.TRANSIENT,
+            http_status=breaker.http_status,
+        )

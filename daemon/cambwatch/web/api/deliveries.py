@@ -1,0 +1,163 @@
+"""The endpoints about deliveries: what is owed, what was tried, and another try."""
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from difflib import get_close_matches
+from http import HTTPStatus
+from typing import Annotated, Literal, Protocol
+
+import structlog
+from aiohttp import web
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from cambwatch.adapters.store.database import StoreUnavailableError
+from cambwatch.core.destinations import Destination
+from cambwatch.core.model import Delivery, DeliveryFilter, DeliveryState, PastAttempt, Subject
+from cambwatch.web.api.delivery_views import Queued, TriedView, owed_view, tried_view
+from cambwatch.web.api.query_parameters import (
+    read_delivery_cursor,
+    read_delivery_filter,
+    read_limit,
+    write_delivery_cursor,
+)
+from cambwatch.web.api.registration import mistake
+from cambwatch.web.api.tasks import answer
+from cambwatch.web.connections import read_body
+from cambwatch.web.json_body import read_json
+from cambwatch.web.problem_details import Mistake, ProblemError, unprocessable
+
+log = structlog.get_logger()
+
+
+class Ledger(Protocol):
+    """Where deliveries are looked up and tried again."""
+
+    async def page(
+        self, wanted: DeliveryFilter, *, limit: int, before: tuple[datetime, str] | None
+    ) -> list[tuple[Delivery, Subject]]: ...
+    async def delivery(self, delivery_id: str) -> tuple[Delivery, Subject, list[PastAttempt]] | None: ...
+    async def retry(self, delivery_id: str, *, now: datetime) -> bool: ...
+    async def retry_some(
+        self, state: DeliveryState, *, destinations: Collection[str], since: datetime | None, now: datetime
+    ) -> int: ...
+
+
+def _instant(text: str) -> str:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise ValueError("is no instant: write RFC 3339, such as 2026-11-22T06:00:00Z")
+    return text
+
+
+class RetryWish(BaseModel):
+    """Which deliveries are to be tried again; all parts must hold."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    destination: Annotated[str, Field(max_length=64)] | None = Field(None, description="all, if not given")
+    state: Literal["dead", "pending"] = Field(
+        "dead", description="pending: those that wait for their next attempt are due now"
+    )
+    since: (
+        Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_instant)] | None
+    ) = Field(None, description="only of events from then on; RFC 3339", examples=["2026-11-22T06:00:00Z"])
+
+
+class DeliveryEndpoints:
+    """What can be asked and wished about deliveries."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        destinations: Mapping[str, Destination],
+        *,
+        woken: Callable[[Collection[str]], None],
+        now: Callable[[], datetime],
+    ) -> None:
+        """*woken* hears of the destinations that are owed something now."""
+        self._ledger = ledger
+        self._destinations = destinations
+        self._woken = woken
+        self._now = now
+
+    async def page(self, request: web.Request) -> web.StreamResponse:
+        """Deliveries, newest first."""
+        wanted = read_delivery_filter(request)
+        limit = read_limit(request.query)
+        # One more than asked for tells whether there is a next page.
+        found = await self._ledger.page(wanted, limit=limit + 1, before=read_delivery_cursor(request.query))
+        views = [owed_view(delivery, subject) for delivery, subject in found[:limit]]
+        last = found[limit - 1][0] if len(found) > limit else None
+        next_cursor = None if last is None else write_delivery_cursor(last.created_at, last.id)
+        return answer({"items": views, "next_cursor": next_cursor})
+
+    async def delivery(self, request: web.Request) -> web.StreamResponse:
+        """A delivery with its attempts."""
+        return answer(await self._view(request.match_info["id"]))
+
+    async def retry(self, request: web.Request) -> web.StreamResponse:
+        """Try a delivery again: it is due now, with a fresh budget."""
+        delivery_id = request.match_info["id"]
+        found = await self._view(delivery_id)
+        if found.destination not in self._destinations:
+            raise ProblemError(
+                HTTPStatus.CONFLICT,
+                f"its destination {found.destination} is not in the configuration (any more), so nobody would send it",
+            )
+        if not await self._ledger.retry(delivery_id, now=self._now()):
+            found = await self._view(delivery_id)
+            raise ProblemError(
+                HTTPStatus.CONFLICT, f"the delivery is {found.state.value}; only what is dead or pending is tried again"
+            )
+        self._woken([found.destination])
+        log.info("deliveries.requeued", delivery_id=delivery_id, destination=found.destination, queued=1)
+        return answer(Queued(queued=1), status=HTTPStatus.ACCEPTED)
+
+    async def retry_some(self, request: web.Request) -> web.StreamResponse:
+        """Try all deliveries again that the body describes, by steps; what a step has queued stays queued."""
+        wish = self._wish(await read_body(request))
+        names = self._destinations if wish.destination is None else [wish.destination]
+        since = None if wish.since is None else datetime.fromisoformat(wish.since)
+        now = self._now()  # of all steps: by it the next one knows what the last one did
+        queued = 0
+        try:
+            while step := await self._ledger.retry_some(
+                DeliveryState(wish.state), destinations=names, since=since, now=now
+            ):
+                queued += step
+                self._woken(names)
+        except StoreUnavailableError as error:
+            if not queued:
+                raise
+            log.warning("store.unavailable", undone="requeuing", queued=queued, error=str(error))
+            raise ProblemError(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{queued} deliveries are queued, then the database took no more: ask again for the rest",
+                headers={"retry-after": "5"},
+            ) from None
+        log.info("deliveries.requeued", **wish.model_dump(exclude_none=True), queued=queued)
+        return answer(Queued(queued=queued), status=HTTPStatus.ACCEPTED)
+
+    def _wish(self, body: bytes) -> RetryWish:
+        """What *body* asks for; an empty object means all that are dead, an empty body nothing that can be guessed."""
+        try:
+            wish = RetryWish.model_validate(read_json(body))
+        except ValidationError as error:
+            mistakes = error.errors(include_url=False, include_input=False)
+            raise unprocessable([mistake(one, known=RetryWish.model_fields) for one in mistakes]) from None
+        if wish.destination is not None and wish.destination not in self._destinations:
+            close = get_close_matches(wish.destination, self._destinations, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            detail = f"there is no destination {wish.destination!r} in the configuration{hint}"
+            raise unprocessable([Mistake(pointer="#/destination", detail=detail)])
+        return wish
+
+    async def _view(self, delivery_id: str) -> TriedView:
+        found = await self._ledger.delivery(delivery_id)
+        if found is None:
+            raise ProblemError(HTTPStatus.NOT_FOUND, "there is no delivery with this id")
+        delivery, subject, kept = found
+        return tried_view(delivery, subject, kept)

@@ -1,0 +1,65 @@
+"""The endpoints about destinations: how each stands, and a real message to see whether it arrives."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from difflib import get_close_matches
+from http import HTTPStatus
+from typing import Protocol
+
+from aiohttp import web
+
+from cambwatch.core.destinations import Destination
+from cambwatch.core.model import Attempt, Backlog, Outcome
+from cambwatch.web.api.delivery_views import DestinationPage, Lane, destination_view, trial_view
+from cambwatch.web.api.tasks import answer
+from cambwatch.web.problem_details import ProblemError
+
+
+class Backlogs(Protocol):
+    """Where it is written down what waits."""
+
+    async def backlogs(self) -> Mapping[str, Backlog]: ...
+
+
+class DestinationEndpoints:
+    """What can be asked about destinations."""
+
+    def __init__(
+        self,
+        destinations: Mapping[str, Destination],
+        backlogs: Backlogs,
+        *,
+        lanes: Mapping[str, Lane],
+        try_out: Callable[[Destination], Awaitable[Attempt]],
+        hurry: Callable[[Iterable[str]], None],
+    ) -> None:
+        """*lanes* has one for each of *destinations*; *try_out* sends a test message; *hurry*: they take messages."""
+        self._destinations = destinations
+        self._backlogs = backlogs
+        self._lanes = lanes
+        self._try_out = try_out
+        self._hurry = hurry
+
+    async def page(self, _request: web.Request) -> web.StreamResponse:
+        """All destinations, in the order of the configuration."""
+        waiting = await self._backlogs.backlogs()
+        return answer(
+            DestinationPage(
+                items=[
+                    destination_view(destination, waiting.get(name), lane=self._lanes[name])
+                    for name, destination in self._destinations.items()
+                ]
+            )
+        )
+
+    async def test(self, request: web.Request) -> web.StreamResponse:
+        """Send one message now, past everything that waits; answers what came of it."""
+        name = request.match_info["name"]
+        destination = self._destinations.get(name)
+        if destination is None:
+            close = get_close_matches(name[:64], self._destinations, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no such destination in the configuration{hint}")
+        attempt = await self._try_out(destination)
+        if attempt.outcome in {Outcome.ACCEPTED, Outcome.ACCEPTED_UNVERIFIED}:
+            self._hurry([name])  # what waits for a breaker need not wait any longer to find out
+        return answer(trial_view(name, attempt))
