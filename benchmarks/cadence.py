@@ -36,8 +36,8 @@ from cadence_evaluation.plot import Curve, plot
 from cadence_evaluation.policies import SHIPPED, Ages, along, in_step
 from cadence_evaluation.replay import Cost, Sample, SimulatedLearner, in_step_at_same_mean, replay
 from cadence_surprises import drift, false_alarms, stuck
-from cambwatch.core.cadence.estimate import Schedule, estimate
-from cambwatch.core.cadence.histogram import Durations, bin_of
+from cambwatch.core.cadence.estimate import PollSchedule, estimate
+from cambwatch.core.cadence.histogram import DurationHistogram, bin_of
 from families import DEADLINE_S, FAMILIES, INTERVAL_S, Draw, fresh, past, policy
 from queues import queues
 
@@ -47,15 +47,15 @@ LEARNED_FROM = (30, 200, 1000)
 ONCE = 4  # runs whose tasks judge what is not learned
 
 
-def oracle(draw: Draw, dice: Random) -> Schedule:
+def oracle(draw: Draw, dice: Random) -> PollSchedule:
     """The schedule for somebody who knows the distribution, all but: by twenty thousand exact durations."""
-    durations = Durations()
+    durations = DurationHistogram()
     form = durations.as_json()
     weights = [0] * 400
     for _ in range(EXACT):
         weights[bin_of(draw(dice))] += 1
     form |= {"completions": EXACT, "weights": [[index, weight] for index, weight in enumerate(weights) if weight]}
-    return estimate(Durations.from_json(form), policy().limits).schedule
+    return estimate(DurationHistogram.from_json(form), policy().limits).schedule
 
 
 def lifetimes(name: str, draw: Draw) -> Lifetimes:
@@ -114,7 +114,7 @@ def learn(draw: Draw, name: str, run: int, unseen: Sequence[Sample]) -> list[Run
         taught = count
         cost = replay(learner.ages, unseen, deadline_s=DEADLINE_S)
         fixed = in_step_at_same_mean(cost.mean_s, unseen, deadline_s=DEADLINE_S)
-        gain = next(learner.experience.insights()).gain or 1.0
+        gain = next(learner.experience.summaries()).gain or 1.0
         runs.append(Run(cost, fixed, learner.policy.schedule is not None, learner.alarms, gain))
     return runs
 

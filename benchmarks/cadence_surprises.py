@@ -6,7 +6,7 @@ from random import Random
 
 from cadence_evaluation.policies import along
 from cadence_evaluation.replay import SimulatedLearner, poll
-from cambwatch.core.cadence.histogram import Completion, Durations
+from cambwatch.core.cadence.histogram import Completion, DurationHistogram
 from families import DEADLINE_S, FAMILIES, INTERVAL_S, past, policy
 
 
@@ -61,11 +61,11 @@ def false_alarms(completions: int) -> dict[str, object]:
     """How often the detector raises an alarm where nothing changed, seen by polls every five seconds."""
     rows: dict[str, object] = {}
     for name, draw in FAMILIES.items():
-        dice, durations, alarms = Random(f"alarms {name}"), Durations(), 0
+        dice, durations, alarms = Random(f"alarms {name}"), DurationHistogram(), 0
         for _ in range(completions):
             duration_s = draw(dice)
             shift_s = dice.random() * INTERVAL_S
             found_s = shift_s + max(math.ceil((duration_s - shift_s) / INTERVAL_S), 0) * INTERVAL_S
-            alarms += durations.note(Completion(max(found_s - INTERVAL_S, 0.0), found_s))
+            alarms += durations.record(Completion(max(found_s - INTERVAL_S, 0.0), found_s))
         rows[name] = alarms
     return {"completions_each": completions, "alarms": rows}

@@ -26,7 +26,7 @@ from cadence_evaluation.durations_file import (
 )
 from cadence_evaluation.plot import plot
 from cambwatch.core.cadence.policy import PollPolicy
-from cambwatch.core.instants import parse_span
+from cambwatch.core.instants import parse_duration
 
 LEGEND = """
 saving: requests saved against a fixed interval with the same mean delay. Compare it only between rows of like delay.
@@ -114,7 +114,7 @@ def _show(one: ObservedDurations, found: Comparison | None, doubts: dict[str, st
 
 def _span(text: str) -> timedelta:
     try:
-        found = parse_span(text)
+        found = parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     if not found:

@@ -26,9 +26,9 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from cambwatch.adapters.store.leases import NodeStore
+from cambwatch.adapters.store.leases import LeaseStore
 from cambwatch.adapters.store.postgres import PostgresDatabase
-from cambwatch.core.cluster import Node
+from cambwatch.core.cluster import ClusterNode
 from harness import Camb, Daemon, Receiver, hook, late_at_most, lateness, listening, machine, register
 from postgres_server import PostgresServer, execute, fetch
 
@@ -180,14 +180,14 @@ async def renewal(client: aiohttp.ClientSession, server: PostgresServer, tasks: 
     async with running(client, server, 1, interval="1h", per_second=100) as (daemons, _, _, url):
         await register(client, daemons[0].url, "held", tasks)
         await daemons[0].stop()
-        me = Node("renewing", frozenset({"default"}), frozenset({"hook"}))
+        me = ClusterNode("renewing", frozenset({"default"}), frozenset({"hook"}))
         async with PostgresDatabase(url) as database:
-            store = NodeStore(database, me, lease=timedelta(seconds=60))
+            store = LeaseStore(database, me, lease=timedelta(seconds=60))
             await store.join()
             begun_s = time.perf_counter()
             standing = await store.renew()
             assert standing is not None
-            while await store.take("default", 5000, gone=standing.gone()):
+            while await store.acquire("default", 5000, gone=standing.gone()):
                 pass
             took_s = time.perf_counter() - begun_s
             renewals = []

@@ -28,15 +28,15 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from cambwatch.adapters.store.retention import Position, RetentionStore
+from cambwatch.adapters.store.retention import PruneCursor, RetentionStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.event_json import to_document
+from cambwatch.core.event_json import event_to_json
 from cambwatch.core.events import Link, TaskEnded
 from cambwatch.core.model import Registration, Status, TaskKey
 from cambwatch.loops.retention import STEP_PAUSE_S
-from cambwatch.web.api.metrics import FRESH_S
+from cambwatch.web.api.metrics import CACHE_TTL_S
 from harness import Camb, Daemon, listening, machine, percentile
 
 RESULTS = Path(__file__).parent / "results" / "operating.json"
@@ -79,7 +79,7 @@ def fill(path: Path, *, pending: int, finished: int, state: str) -> None:
         links=(Link("Audio", "https://cdn.example/" + "a" * 200),),
     )
     values = {
-        "document": json.dumps(to_document(ended)),
+        "document": json.dumps(event_to_json(ended)),
         "state": state,
         "attempts": int(state != "pending"),
         "at": int(at.timestamp() * 1_000_000),
@@ -155,13 +155,13 @@ async def pruning(folder: Path, count: int, seconds: float) -> dict[str, Any]:
                 await others.of(tasks.register([wish], now=datetime.now(UTC)))
                 await asyncio.sleep(OTHERS_S)
 
-            forgotten, since = 0, Position()
+            forgotten, since = 0, PruneCursor()
             until_s = time.perf_counter() + seconds
             async with beside(look), beside(register):
                 while since is not None and time.perf_counter() < until_s:
                     if name == "with":
                         pruned = await steps.of(
-                            retention.prune_tasks(since, before=datetime.now(UTC) - AGE / 2, spare=())
+                            retention.prune_tasks(since, before=datetime.now(UTC) - AGE / 2, exclude=())
                         )
                         forgotten, since = forgotten + pruned.count, pruned.next
                     await asyncio.sleep(STEP_PAUSE_S)
@@ -197,7 +197,7 @@ async def asked(client: aiohttp.ClientSession, folder: Path, count: int, scrapes
         measured["healthz_alone"] = quiet.summary()
         scraped, cpu_s = Spans(), 0.0
         for _ in range(scrapes):
-            await asyncio.sleep(FRESH_S + 0.1)  # what was read before is shown for so long
+            await asyncio.sleep(CACHE_TTL_S + 0.1)  # what was read before is shown for so long
             before_s = daemon.cpu_s()
             async with beside(lambda: ping(busy)):
                 await scraped.of(get("/metrics"))

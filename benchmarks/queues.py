@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from cambwatch.core.cadence.histogram import Completion
-from cambwatch.core.cadence.model import Experience
+from cambwatch.core.cadence.model import CadenceModel
 from cambwatch.core.cadence.policy import PollPolicy
-from cambwatch.core.cadence.start_order import USUAL, Turn, Turns
+from cambwatch.core.cadence.start_order import USUAL_QUANTILE, StartEntry, StartOrder
 from families import policy
 
 KIND = "any"
@@ -31,7 +31,7 @@ class Watched:
     since_s: float
     ends_s: float
     pending_at_s: float | None = None
-    turn: Turn | None = None
+    start_entry: StartEntry | None = None
 
 
 def queue(tasks: int, workers: int, dice: Random) -> list[tuple[float, float]]:
@@ -49,7 +49,7 @@ def queue(tasks: int, workers: int, dice: Random) -> list[tuple[float, float]]:
 def watch(tasks: Sequence[tuple[float, float]], *, learn: bool, dice: Random) -> tuple[float, float]:
     """Requests for each of *tasks*, given as (begins, ends) in seconds, and the mean delay in seconds."""
     configured: PollPolicy = policy()
-    experience, turns = Experience(lambda _: configured.limits), Turns()
+    experience, start_order = CadenceModel(lambda _: configured.limits), StartOrder()
     requests, delays = 0, []
     due = [(begins_s, number, Watched(begins_s, ends_s)) for number, (begins_s, ends_s) in enumerate(tasks)]
     heapq.heapify(due)
@@ -58,15 +58,18 @@ def watch(tasks: Sequence[tuple[float, float]], *, learn: bool, dice: Random) ->
         requests += 1
         age_s = now_s - task.since_s
         held = replace(configured, schedule=experience.schedule(KIND)) if learn else configured
-        if task.turn is None:
-            task.turn = turns.begin(None, now_s, task, now_s=now_s)
+        if task.start_entry is None:
+            task.start_entry = start_order.add(None, now_s, task, now_s=now_s)
             pause_s = held.first_pause(chance=dice.random()).total_seconds()
         elif now_s < task.ends_s:
             pause_s = held.pause_s(age_s)
         else:
             delays.append(now_s - task.ends_s)
-            completion, usual_s = Completion(task.pending_at_s or 0.0, age_s), experience.quantile_s(KIND, USUAL)
-            for fact in turns.settle(task.turn, completion, now_s=now_s, usual_s=usual_s):
+            completion, usual_s = (
+                Completion(task.pending_at_s or 0.0, age_s),
+                experience.quantile_s(KIND, USUAL_QUANTILE),
+            )
+            for fact in start_order.close(task.start_entry, completion, now_s=now_s, usual_s=usual_s):
                 experience.learn(KIND, fact)
             continue
         task.pending_at_s = age_s

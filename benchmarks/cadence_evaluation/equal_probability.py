@@ -10,15 +10,15 @@ from collections.abc import Iterator
 
 from cadence_evaluation.lifetimes import Lifetimes
 from cadence_evaluation.policies import Ages
-from cambwatch.core.cadence.estimate import Limits
-from cambwatch.core.cadence.tuning import tuned
+from cambwatch.core.cadence.estimate import PollLimits
+from cambwatch.core.cadence.tuning import solve_for_delay
 
 LARGEST, SMALLEST = 0.999, 0.0001  # of the probabilities that are tried
 FEW = 0.02  # above it checks are so few that it matters where the first one behind a gap lies
 STEP = 1.04
 
 
-def checks_s(lifetimes: Lifetimes, limits: Limits, probability: float) -> Iterator[float]:
+def checks_s(lifetimes: Lifetimes, limits: PollLimits, probability: float) -> Iterator[float]:
     """The ages at which a check finds an end with *probability* in (0, 1), as far as the limits allow; for ever."""
     age_s = 0.0
     while True:
@@ -27,7 +27,7 @@ def checks_s(lifetimes: Lifetimes, limits: Limits, probability: float) -> Iterat
         yield age_s
 
 
-def equal_probability(lifetimes: Lifetimes, limits: Limits, *, mean_s: float) -> Ages:
+def equal_probability(lifetimes: Lifetimes, limits: PollLimits, *, mean_s: float) -> Ages:
     """The one of these policies whose mean delay on tasks like those of *lifetimes* is *mean_s*, or near it."""
 
     def delay_s(probability: float) -> float:
@@ -37,5 +37,5 @@ def equal_probability(lifetimes: Lifetimes, limits: Limits, *, mean_s: float) ->
     high = LARGEST
     while high > FEW and delay_s(high / STEP) > mean_s:
         high /= STEP
-    probability = tuned(delay_s, mean_s, low=high / STEP if high > FEW else SMALLEST, high=high)
+    probability = solve_for_delay(delay_s, mean_s, low=high / STEP if high > FEW else SMALLEST, high=high)
     return lambda _: checks_s(lifetimes, limits, probability)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Self
 
-from cambwatch.core.cadence.density import smoothed, with_strays
+from cambwatch.core.cadence.density import smoothed, with_outliers
 from cambwatch.core.cadence.histogram import BINS, EDGES_S, MIDDLES_S, WIDTHS_S, bin_of, quantile_s
 
 LEFT = 1e-5  # the share of tasks below which it does not matter what becomes of them
@@ -39,7 +39,7 @@ class Lifetimes:
 
         No task ends elsewhere: this is for a distribution that judges others.
         """
-        ended, _ = smoothed(weights, endless=0, worth=count)
+        ended, _ = smoothed(weights, expired=0, effective_completions=count)
         return cls(ended)
 
     @classmethod
@@ -51,8 +51,8 @@ class Lifetimes:
         unlike all others, is added, so that at no age it is certain that no task ends.
         """
         weights, count = counted(durations_s), len(durations_s)
-        ended, _ = smoothed(weights, endless=0, worth=count)
-        return cls(with_strays(ended, 1 / (count + 1), median_s=quantile_s(weights, 0.5)))
+        ended, _ = smoothed(weights, expired=0, effective_completions=count)
+        return cls(with_outliers(ended, 1 / (count + 1), median_s=quantile_s(weights, 0.5)))
 
     def ended(self, age_s: float) -> float:
         """The share of tasks that have ended by *age_s* (>= 0)."""

@@ -13,9 +13,9 @@ from itertools import chain, count
 
 from cadence_evaluation.lifetimes import LEFT, Lifetimes
 from cadence_evaluation.policies import Ages
-from cambwatch.core.cadence.estimate import Limits
+from cambwatch.core.cadence.estimate import PollLimits
 from cambwatch.core.cadence.histogram import EDGES_S, MIDDLES_S, WIDTHS_S
-from cambwatch.core.cadence.tuning import tuned
+from cambwatch.core.cadence.tuning import solve_for_delay
 
 FINE = 10  # steps of the grid in a pause, about
 COARSE = 40  # in the longest pause
@@ -26,7 +26,7 @@ RANGE = 1000  # how far from a first guess the price is looked for
 class Programme:
     """The best checks at prices near *price_s*, for tasks like those of *lifetimes*."""
 
-    def __init__(self, lifetimes: Lifetimes, limits: Limits, *, price_s: float) -> None:
+    def __init__(self, lifetimes: Lifetimes, limits: PollLimits, *, price_s: float) -> None:
         self._lifetimes, self._limits = lifetimes, limits
         self._ages_s = ages_s = _grid(lifetimes, limits, price_s)
         self._ended = [lifetimes.ended(age_s) for age_s in ages_s]
@@ -60,8 +60,8 @@ class Programme:
         ages_s, ended, areas_s = self._ages_s, self._ended, self._areas_s
         last = len(ages_s) - 1
         pauses_s = [0.0] * last
-        worth = [0.0] * (last + 1)  # what is lost from an age on, and G there
-        worth[last] = areas_s[last]
+        effective_completions = [0.0] * (last + 1)  # what is lost from an age on, and G there
+        effective_completions[last] = areas_s[last]
         best = last
         for index in range(last - 1, -1, -1):
             share, age_s, first = ended[index], ages_s[index], self._nearest[index]
@@ -70,7 +70,7 @@ class Programme:
             best = max(min(best, self._farthest[index]), first)
             lost = [
                 after - share * next_s
-                for after, next_s in zip(worth[first : best + 2], ages_s[first : best + 2], strict=True)
+                for after, next_s in zip(effective_completions[first : best + 2], ages_s[first : best + 2], strict=True)
             ]
             least = min(lost[: best + 1 - first])
             place = lost.index(least)
@@ -81,20 +81,20 @@ class Programme:
                 before, after = lost[place - 1] - least, lost[place + 1] - least
                 if after > 0:
                     pauses_s[index] += (before - after) / (before + after) / 2 * (ages_s[best + 1] - ages_s[best])
-            worth[index] = price_s * (1 - share) + age_s * share + least
+            effective_completions[index] = price_s * (1 - share) + age_s * share + least
         return pauses_s
 
 
-def optimum(lifetimes: Lifetimes, limits: Limits, *, mean_s: float) -> Ages:
+def optimum(lifetimes: Lifetimes, limits: PollLimits, *, mean_s: float) -> Ages:
     """The policy with the fewest requests of all whose mean delay on tasks like those of *lifetimes* is *mean_s*."""
     usual_s = _usual_price_s(lifetimes, limits, mean_s=mean_s)
     programme = Programme(lifetimes, limits, price_s=usual_s)
-    price_s = tuned(programme.delay_s, mean_s, low=usual_s / RANGE, high=usual_s * RANGE)
+    price_s = solve_for_delay(programme.delay_s, mean_s, low=usual_s / RANGE, high=usual_s * RANGE)
     checks_s = programme.checks_s(price_s)
     return lambda _: chain(checks_s, count(checks_s[-1] + limits.longest_s, limits.longest_s))
 
 
-def _usual_price_s(lifetimes: Lifetimes, limits: Limits, *, mean_s: float) -> float:
+def _usual_price_s(lifetimes: Lifetimes, limits: PollLimits, *, mean_s: float) -> float:
     """The price at which the mean delay would be *mean_s*, were pauses short beside all that changes (Keller 1974)."""
     root_s = sum(
         math.sqrt(lifetimes.density(age_s) * (1 - lifetimes.ended(age_s))) * width_s
@@ -104,7 +104,7 @@ def _usual_price_s(lifetimes: Lifetimes, limits: Limits, *, mean_s: float) -> fl
     return 2 * (mean_s / (root_s or 1.0)) ** 2  # where none ends before the deadline any price will do
 
 
-def _grid(lifetimes: Lifetimes, limits: Limits, price_s: float) -> list[float]:
+def _grid(lifetimes: Lifetimes, limits: PollLimits, price_s: float) -> list[float]:
     """Ages from 0 until hardly a task is left, or the deadline; denser where checks at *price_s* would be."""
     end_s = min(lifetimes.age_s(1 - LEFT), limits.deadline_s)
     coarsest_s = max(limits.longest_s * FINE / COARSE, limits.shortest_s)

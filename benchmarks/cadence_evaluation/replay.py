@@ -15,9 +15,9 @@ from operator import itemgetter
 
 from cadence_evaluation.policies import Ages, along, in_step, out_of_step
 from cambwatch.core.cadence.histogram import Completion
-from cambwatch.core.cadence.model import Experience
+from cambwatch.core.cadence.model import CadenceModel
 from cambwatch.core.cadence.policy import PollPolicy
-from cambwatch.core.cadence.start_order import InTurn
+from cambwatch.core.cadence.start_order import OrderedCompletion
 
 KIND = "any"
 
@@ -120,7 +120,7 @@ class SimulatedLearner:
     def __init__(self, policy: PollPolicy) -> None:
         self._configured = policy
         self._deadline_s = policy.deadline.total_seconds()
-        self.experience = Experience(lambda _: policy.limits)
+        self.experience = CadenceModel(lambda _: policy.limits)
         self.alarms = 0
         """How often the detector took the durations to have changed."""
 
@@ -138,9 +138,9 @@ class SimulatedLearner:
         """Learn from one task; returns its requests, and the delay until it was seen finished (None: never)."""
         requests, pending_s, found_s = poll(self.ages(chance), duration_s, self._deadline_s)
         if found_s is None:
-            self.experience.note_endless(KIND, None)
+            self.experience.record_expired(KIND, None)
             return requests, None
-        self.alarms += bool(self.experience.learn(KIND, InTurn(None, Completion(pending_s, found_s))))
+        self.alarms += bool(self.experience.learn(KIND, OrderedCompletion(None, Completion(pending_s, found_s))))
         return requests, found_s - duration_s
 
     def learn(self, tasks: Sequence[Sample]) -> None:

@@ -14,7 +14,7 @@ from processes import free_port
 from receivers import Receivers, Reply
 from typer.testing import CliRunner
 
-from cambwatch.adapters.apprise import Apprise
+from cambwatch.adapters.apprise import AppriseSender
 from cambwatch.cli import daemon as cli
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
@@ -159,7 +159,7 @@ async def test_what_is_too_long_is_cut_or_split_as_the_message_says(receivers, q
     url = receivers.url.replace("http", "mmost") + "/3ccdd113474722377935511fc85d3dd4" + query
     to = Destination("pager", "apprise", Secret(url))
     words = {"title": "Narrator", "body": "word " * 2000, "type": "success", "overflow": overflow}
-    async with Apprise({"pager": to}) as sender:
+    async with AppriseSender({"pager": to}) as sender:
         attempt = await sender.post(to, Message(json.dumps(words).encode()), number=1)
     assert (attempt.outcome, attempt.detail) == (Outcome.ACCEPTED_UNVERIFIED, None)
     found = [len(request.document["text"]) for request in receivers.requests]
@@ -179,7 +179,7 @@ async def test_our_text_is_text_to_a_service_that_takes_html(daemon, receivers, 
 async def test_a_url_that_apprise_no_longer_takes_is_refused(receivers):
     """As after an update of the library: by a rule, and without the URL."""
     to = Destination("pager", "apprise", Secret("nope://Secret-1"))
-    async with Apprise({"pager": to}) as sender:
+    async with AppriseSender({"pager": to}) as sender:
         attempt = await sender.post(to, Message(b"{}"), number=7)
     assert (attempt.number, attempt.outcome) == (7, Outcome.POLICY)
     assert attempt.detail == "the URL of this destination is not one that Apprise takes"
@@ -188,7 +188,7 @@ async def test_a_url_that_apprise_no_longer_takes_is_refused(receivers):
 async def test_what_breaks_in_apprise_is_a_failed_attempt(receivers):
     """With the name of the error alone: its text may hold the URL."""
     to = Destination("pager", "apprise", Secret(receivers.url.replace("http", "json")))
-    async with Apprise({"pager": to}) as sender:
+    async with AppriseSender({"pager": to}) as sender:
         attempt = await sender.post(to, Message(b"{}"), number=1)
     assert (attempt.outcome, attempt.detail) == (Outcome.TRANSIENT, "Apprise failed (KeyError)")
 

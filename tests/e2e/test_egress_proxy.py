@@ -14,7 +14,7 @@ from processes import free_port
 from proxies import RealProxy, listening
 from wire import BROKEN, JSON, OK, SPEECHES, falling_silent, saying
 
-from cambwatch.adapters.webhook import Webhook
+from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome
@@ -35,7 +35,9 @@ def client(url, proxy, *, allow_private=True, timeout_s=5):
         "it", "webhook", Secret(url), timeout=timedelta(seconds=timeout_s), allow_private=allow_private
     )
     secret = None if proxy is None else Secret(f"http://{proxy}")
-    return destination, Webhook({"it": destination}, user_agent="test", now=lambda: datetime.now(UTC), proxy=secret)
+    return destination, WebhookSender(
+        {"it": destination}, user_agent="test", now=lambda: datetime.now(UTC), proxy=secret
+    )
 
 
 async def post(url, proxy, **more):

@@ -17,7 +17,7 @@ from wire import OK, SPEECHES, resetting, saying, speaking
 from yarl import URL
 
 from cambwatch.adapters.http.errors import describe
-from cambwatch.adapters.webhook import Webhook
+from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome
@@ -76,7 +76,7 @@ async def test_a_body_that_cannot_be_written_is_said_without_the_url():
     async with speaking(resetting(b"")) as port:
         url = Secret(f"http://127.0.0.1:{port}{TARGET}")
         destination = Destination("it", "webhook", url, timeout=timedelta(seconds=10), allow_private=True)
-        async with Webhook({"it": destination}, user_agent="test", now=lambda: datetime.now(UTC)) as webhook:
+        async with WebhookSender({"it": destination}, user_agent="test", now=lambda: datetime.now(UTC)) as webhook:
             attempt = await webhook.post(destination, Message(b"x" * (1 << 20), {}), number=1)
     assert attempt.outcome is Outcome.TRANSIENT
     assert "CANARY" not in attempt.detail

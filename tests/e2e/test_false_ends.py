@@ -92,7 +92,7 @@ async def test_a_task_that_is_forbidden_expires_with_the_reason_while_the_others
 
 
 async def test_a_404_does_not_resume_a_paused_account(daemon, receivers, raw, monkeypatch, until):
-    monkeypatch.setattr("cambwatch.loops.polling.account_queue.PROBE_FIRST_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.polling.account_queue.PROBE_MIN_S", 0.05)
     monkeypatch.setattr("cambwatch.loops.polling.account_queue.PROBE_MAX_S", 0.05)
     raw.script("/apis/dub/first", KEY_REFUSED)
     raw.script("/apis/dub/unheard-of", NO_SUCH_TASK)
@@ -110,7 +110,7 @@ async def test_a_404_does_not_resume_a_paused_account(daemon, receivers, raw, mo
 
 
 async def test_a_probe_of_a_paused_account_that_meets_a_gateway_ends_no_task(daemon, receivers, raw, monkeypatch):
-    monkeypatch.setattr("cambwatch.loops.polling.account_queue.PROBE_FIRST_S", 0.02)
+    monkeypatch.setattr("cambwatch.loops.polling.account_queue.PROBE_MIN_S", 0.02)
     monkeypatch.setattr("cambwatch.loops.polling.account_queue.PROBE_MAX_S", 0.02)
     gateway = [Reply(502, b"bad gateway"), NO_SUCH_TASK, says({"status": "error"})]
     raw.script("/apis/dub/t", KEY_REFUSED, *gateway * 9, ended("TIMEOUT"))

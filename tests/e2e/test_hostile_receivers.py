@@ -12,14 +12,14 @@ from events import ended, hear, hook, settings, shown, watch
 from receivers import Receivers
 from wire import BROKEN, ENDLESS, JSON, OK, SPEECHES, falling_silent, repeating, saying, speaking
 
-from cambwatch.adapters.camb import Camb
+from cambwatch.adapters.camb import CambClient
 from cambwatch.adapters.http.response_body import LONGEST_ANSWER
-from cambwatch.adapters.webhook import Webhook
+from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.core.accounts import Account
 from cambwatch.core.camb.result_requests import ResultRequest
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
-from cambwatch.core.model import Outcome, TaskKey, Unavailable
+from cambwatch.core.model import Outcome, TaskKey, UnavailableReply
 from cambwatch.core.secret import Secret
 
 PATIENCE = timedelta(milliseconds=100)
@@ -34,7 +34,7 @@ def now():
 async def post(url, *, kind="webhook", allow_private=True, patience=PATIENCE):
     """One attempt to *url*."""
     destination = Destination("it", kind, Secret(url), timeout=patience, allow_private=allow_private)
-    async with Webhook({"it": destination}, user_agent="test", now=now) as webhook:
+    async with WebhookSender({"it": destination}, user_agent="test", now=now) as webhook:
         return await webhook.post(destination, MESSAGE, number=1)
 
 
@@ -60,14 +60,14 @@ async def test_no_answer_of_camb_is_an_exception():
     async def ask(name):
         async with speaking(speeches[name]) as port:
             account = Account(name, Secret("key"), f"http://127.0.0.1:{port}", timeout=PATIENCE)
-            async with Camb({name: account}, user_agent="test", now=now) as camb:
+            async with CambClient({name: account}, user_agent="test", now=now) as camb:
                 return name, [
                     await camb.status(TaskKey(name, "dub", "t")),
                     await camb.result(name, ResultRequest("GET", "/dub-result/1")),
                 ]
 
     for name, answers in await asyncio.gather(*map(ask, speeches)):
-        assert all(isinstance(answer, Unavailable) and answer.detail for answer in answers), name
+        assert all(isinstance(answer, UnavailableReply) and answer.detail for answer in answers), name
 
 
 @pytest.mark.parametrize("name", ENDLESS)
@@ -90,15 +90,15 @@ async def test_an_endless_answer_of_camb_says_nothing(name):
     """A status is refused beyond 1 MiB, a result beyond 8 MiB."""
     async with speaking(ENDLESS[name]) as port:
         account = Account("default", Secret("key"), f"http://127.0.0.1:{port}", timeout=timedelta(seconds=5))
-        async with Camb({"default": account}, user_agent="test", now=now) as camb:
+        async with CambClient({"default": account}, user_agent="test", now=now) as camb:
             tracemalloc.start()
             try:
-                report = await camb.status(TaskKey("default", "dub", "t"))
+                reply = await camb.status(TaskKey("default", "dub", "t"))
                 _, most = tracemalloc.get_traced_memory()
             finally:
                 tracemalloc.stop()
-    assert isinstance(report, Unavailable)
-    assert report.fault == "oversized"
+    assert isinstance(reply, UnavailableReply)
+    assert reply.fault == "oversized"
     assert most < MUCH
 
 
@@ -203,12 +203,12 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused():
     async with speaking(hear_it, tls=certified(trustme.CA())) as port:
         attempt = await post(f"https://localhost:{port}/secret", patience=timedelta(seconds=5))
         account = Account("default", Secret("key"), f"https://localhost:{port}", timeout=timedelta(seconds=5))
-        async with Camb({"default": account}, user_agent="test", now=now) as camb:
-            report = await camb.status(TaskKey("default", "dub", "t"))
+        async with CambClient({"default": account}, user_agent="test", now=now) as camb:
+            reply = await camb.status(TaskKey("default", "dub", "t"))
     assert attempt.outcome is Outcome.TRANSIENT
     assert "certificate" in (attempt.detail or "")
-    assert isinstance(report, Unavailable)
-    assert report.fault == "tls"
+    assert isinstance(reply, UnavailableReply)
+    assert reply.fault == "tls"
     assert heard == []
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from api import Api
 
-from cambwatch.web.guard import LOCAL_HOSTS, knows_host
+from cambwatch.web.guard import LOCAL_HOSTS, is_known_host
 
 DUB = {"kind": "dub", "task_id": "a"}
 TOKEN = "a-token-that-nobody-guesses"
@@ -106,7 +106,7 @@ async def test_without_a_host_no_origin_is_ours(shared):
     ],
 )
 def test_a_host_is_known_or_missing_on_a_health_page(host, path, known):
-    assert knows_host(host, path, hosts=LOCAL_HOSTS) is known
+    assert is_known_host(host, path, hosts=LOCAL_HOSTS) is known
 
 
 @in_one_loop

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from cambwatch.web import server
-from cambwatch.web.connections import Limits, read_body
+from cambwatch.web.connections import ConnectionLimits, read_body
 from cambwatch.web.guard import guard
 from cambwatch.web.rate_limit import rate_limit
 
@@ -57,7 +57,7 @@ class Intake:
 
 @asynccontextmanager
 async def intake(
-    limits: Limits, *, per_second: float | None = None, monotonic: Callable[[], float] = time.monotonic
+    limits: ConnectionLimits, *, per_second: float | None = None, monotonic: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[Intake]:
     made = Intake()
     rows = [
@@ -118,7 +118,7 @@ DAWDLES = {  # how many requests come whole, then what comes once, then what com
 @pytest.mark.parametrize(("whole", "once", "again"), DAWDLES.values(), ids=DAWDLES)
 async def test_a_head_that_does_not_come_ends_the_connection(whole, once, again):
     """Also where a little of it comes now and then."""
-    async with intake(Limits(**LONG | {"head_s": 0.3})) as made:
+    async with intake(ConnectionLimits(**LONG | {"head_s": 0.3})) as made:
         reader, writer = await made.connect()
         for _ in range(whole):
             writer.write(GET)
@@ -137,7 +137,7 @@ async def test_a_head_that_does_not_come_ends_the_connection(whole, once, again)
 
 async def test_half_a_head_that_came_together_with_a_request_is_idleness():
     """Nothing tells us of it."""
-    async with intake(Limits(**LONG | {"idle_s": 0.3})) as made:
+    async with intake(ConnectionLimits(**LONG | {"idle_s": 0.3})) as made:
         reader, writer = await made.connect()
         writer.write(GET + b"GET /ec")
         assert (await answer(reader)).startswith(b"HTTP/1.1 200 ")
@@ -149,7 +149,7 @@ async def test_half_a_head_that_came_together_with_a_request_is_idleness():
 )
 async def test_a_body_that_does_not_come_is_answered_and_ends_the_connection(framing):
     """Though a byte comes now and then, and though the head came in time."""
-    async with intake(Limits(**LONG | {"body_s": 0.3, "linger_s": 0.2})) as made:
+    async with intake(ConnectionLimits(**LONG | {"body_s": 0.3, "linger_s": 0.2})) as made:
         reader, writer = await made.connect()
         writer.write(b"POST /echo HTTP/1.1\r\n" + JSON + framing)
 
@@ -167,7 +167,7 @@ async def test_a_body_that_does_not_come_is_answered_and_ends_the_connection(fra
 
 
 async def test_the_body_of_a_refused_request_is_not_waited_for():
-    async with intake(Limits(**LONG | {"linger_s": 0.2})) as made:
+    async with intake(ConnectionLimits(**LONG | {"linger_s": 0.2})) as made:
         reader, writer = await made.connect()
         writer.write(b"POST /echo HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 1000\r\n\r\nhalf")
         assert (await rest(reader)).startswith(b"HTTP/1.1 421 ")
@@ -175,7 +175,7 @@ async def test_the_body_of_a_refused_request_is_not_waited_for():
 
 async def test_an_idle_connection_ends():
     """After an answer; it could be used until then."""
-    async with intake(Limits(**LONG | {"idle_s": 0.3})) as made:
+    async with intake(ConnectionLimits(**LONG | {"idle_s": 0.3})) as made:
         reader, writer = await made.connect()
         for _ in range(3):
             writer.write(GET)
@@ -185,7 +185,7 @@ async def test_an_idle_connection_ends():
 
 async def test_an_answer_that_nobody_takes_ends_the_connection(until):
     """Without waiting for who takes nothing."""
-    async with intake(Limits(**LONG | {"answer_s": 0.3})) as made:
+    async with intake(ConnectionLimits(**LONG | {"answer_s": 0.3})) as made:
         reader, writer = await made.connect()
         reader._transport.pause_reading()
         writer.write(GET.replace(b"echo", b"wait"))
@@ -200,7 +200,7 @@ async def test_an_answer_that_nobody_takes_ends_the_connection(until):
 
 
 async def test_a_large_answer_that_is_taken_arrives_whole():
-    async with intake(Limits()) as made:
+    async with intake(ConnectionLimits()) as made:
         reader, writer = await made.connect()
         writer.write(b"GET /much HTTP/1.1\r\nConnection: close\r\n" + HOST + b"\r\n")
         assert (await rest(reader)).endswith(bytes(LARGE))
@@ -208,7 +208,7 @@ async def test_a_large_answer_that_is_taken_arrives_whole():
 
 async def test_an_answer_may_take_its_time():
     """Long polls are no dawdling, and neither are the requests behind them, nor the next ones."""
-    async with intake(Limits(**SHORT)) as made:
+    async with intake(ConnectionLimits(**SHORT)) as made:
         reader, writer = await made.connect()
         writer.write(GET.replace(b"echo", b"wait"))
         await made.asked.wait()
@@ -223,7 +223,7 @@ async def test_an_answer_may_take_its_time():
 
 async def test_of_too_many_connections_those_that_wait_longest_give_way():
     """Never one with a request under way, and a caller who was cut off may come again."""
-    async with intake(Limits(**LONG, connections=10)) as made:
+    async with intake(ConnectionLimits(**LONG, connections=10)) as made:
         at_work = await made.connect()
         at_work[1].write(b"GET /wait HTTP/1.1\r\n" + HOST + b"\r\n")
         await made.asked.wait()
@@ -241,7 +241,7 @@ async def test_of_too_many_connections_those_that_wait_longest_give_way():
 
 
 async def test_where_all_connections_are_at_work_a_new_one_ends():
-    async with intake(Limits(**LONG, connections=3)) as made:
+    async with intake(ConnectionLimits(**LONG, connections=3)) as made:
         busy = [await made.connect() for _ in range(3)]
         for _, writer in busy:
             made.asked.clear()
@@ -255,7 +255,7 @@ async def test_where_all_connections_are_at_work_a_new_one_ends():
 
 
 async def test_a_closed_connection_makes_room():
-    async with intake(Limits(**LONG, connections=2)) as made:
+    async with intake(ConnectionLimits(**LONG, connections=2)) as made:
         first = await made.connect()
         for _ in range(20):
             _, writer = await made.connect()
@@ -269,7 +269,7 @@ async def test_a_closed_connection_makes_room():
 async def test_too_many_requests_are_asked_to_wait():
     """A second's requests pass at once, then as many as have become due; the connection stays."""
     now = [100.0]
-    async with intake(Limits(), per_second=5, monotonic=lambda: now[0]) as made:
+    async with intake(ConnectionLimits(), per_second=5, monotonic=lambda: now[0]) as made:
         reader, writer = await made.connect()
 
         async def ask(words: bytes = GET) -> bytes:
@@ -290,7 +290,7 @@ async def test_too_many_requests_are_asked_to_wait():
 
 
 async def test_this_machine_may_ask_as_often_as_it_likes_where_nothing_is_said():
-    async with intake(Limits(), monotonic=lambda: 100.0) as made:
+    async with intake(ConnectionLimits(), monotonic=lambda: 100.0) as made:
         reader, writer = await made.connect()
         writer.write(GET * 1000)
         for _ in range(1000):

@@ -7,14 +7,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cambwatch.web.connections import Limits
+from cambwatch.web.connections import ConnectionLimits
 from cambwatch.web.server import LARGEST_BODY
 
 HEAD = "POST /v1/tasks HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-LIMITS = Limits()
+LIMITS = ConnectionLimits()
 LINES = "".join(f"x-line-{number}: {'x' * 8000}\r\n" for number in range(60))  # that one head may have
-HEADS = LIMITS.all_heads // (len(LINES) - LIMITS.small_head)  # of that size, that there is room for
-MANY = LIMITS.all_bodies // (LARGEST_BODY - LIMITS.small_body)  # of nearly the largest size, that there is room for
+HEADS = LIMITS.shared_head_bytes // (len(LINES) - LIMITS.reserved_head_bytes)  # of that size, that there is room for
+MANY = LIMITS.shared_body_bytes // (
+    LARGEST_BODY - LIMITS.reserved_body_bytes
+)  # of nearly the largest size, that there is room for
 
 
 def array(prefix, size):

@@ -10,13 +10,13 @@ import pytest
 from events import ended, hear, hook, settings, shown, watch
 from receivers import Receivers, Reply
 
-from cambwatch.adapters.camb import Camb
+from cambwatch.adapters.camb import CambClient
 from cambwatch.adapters.camb.large_results import MOST_READ
 from cambwatch.core.accounts import Account
 from cambwatch.core.camb.link_scan import SLICE
 from cambwatch.core.camb.result_replies import LONGEST_DOCUMENT, ResultRead
 from cambwatch.core.camb.result_requests import ResultRequest
-from cambwatch.core.model import Fault, Unavailable
+from cambwatch.core.model import Fault, UnavailableReply
 from cambwatch.core.secret import Secret
 
 MIB = 1 << 20
@@ -76,7 +76,7 @@ async def read(pieces, *, length=None):
     """The reply to a request for the result *pieces*."""
     async with answering(pieces, length=length) as url:
         account = Account("default", Secret("key"), url)
-        async with Camb({"default": account}, user_agent="test", now=lambda: datetime.now(UTC)) as camb:
+        async with CambClient({"default": account}, user_agent="test", now=lambda: datetime.now(UTC)) as camb:
             return await camb.result("default", ResultRequest("GET", "/dub-result/1"))
 
 
@@ -142,7 +142,7 @@ async def test_what_lies_beyond_the_most_that_is_read_is_left_out_and_the_marker
 )
 async def test_what_is_large_and_not_json_is_no_result(pieces):
     reply = await read(pieces)
-    assert isinstance(reply, Unavailable)
+    assert isinstance(reply, UnavailableReply)
     assert reply.fault is Fault.UNREADABLE
 
 

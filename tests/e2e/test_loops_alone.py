@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from cambwatch.core.accounts import Account
 from cambwatch.core.cadence.policy import PollPolicy
-from cambwatch.core.cadence.start_order import Turn
-from cambwatch.core.delivery.attempts import Due
+from cambwatch.core.cadence.start_order import StartEntry
+from cambwatch.core.delivery.attempts import DueDelivery
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import TaskEnded
@@ -21,27 +21,27 @@ from cambwatch.core.model import (
     Attempt,
     Delivery,
     DeliveryState,
-    Ended,
     Fault,
+    FinishedReply,
     Outcome,
-    Pending,
+    PendingReply,
     Status,
     Task,
     TaskKey,
-    Unavailable,
-    Unknown,
+    UnavailableReply,
+    UnknownTaskReply,
 )
 from cambwatch.core.secret import Secret
 from cambwatch.core.templates import BodyTemplate
-from cambwatch.loops.delivery.worker import Lane
+from cambwatch.loops.delivery.worker import DestinationWorker
 from cambwatch.loops.polling.conclusion import Concluder
 from cambwatch.loops.polling.poller import Poller
-from cambwatch.loops.polling.task_waiters import Endings
+from cambwatch.loops.polling.task_waiters import TaskWaiters
 from cambwatch.loops.scheduler import Scheduler
 
 PATIENCE_S = 10
 BREAKER = Breaker()
-DOWN = Breaker(open=True, failures=5, probes=1, failing_since=datetime(2026, 11, 22, tzinfo=UTC), told=True)
+DOWN = Breaker(open=True, failures=5, probes=1, failing_since=datetime(2026, 11, 22, tzinfo=UTC), alerted=True)
 
 
 class Clock:
@@ -70,27 +70,27 @@ class Book:
         self.slow = slow
         self.trouble = None
         self.recorded = asyncio.Event()
-        self.turns = []
+        self.breaker_changes = []
 
-    async def due(self, destination, *, now, fresh, repeated, besides):
+    async def due(self, destination, *, now, fresh, repeated, exclude):
         if self.trouble is not None:
             trouble, self.trouble = self.trouble, None
             raise trouble
         at = self.delivery.next_attempt_at
-        due = at <= now and not self.recorded.is_set() and self.delivery.id not in besides
+        due = at <= now and not self.recorded.is_set() and self.delivery.id not in exclude
         if self.slow:
             self.clock.ahead += timedelta(seconds=1)
-        return Due([(self.delivery, self.event)] if due else [], [], next_at=at if at > now else None)
+        return DueDelivery([(self.delivery, self.event)] if due else [], [], next_due_at=at if at > now else None)
 
-    async def record(self, tried, turn, *, now):
+    async def record(self, tried, breaker_change, *, now):
         if self.trouble is not None:
             trouble, self.trouble = self.trouble, None
             raise trouble
-        self.turns.append(turn)
+        self.breaker_changes.append(breaker_change)
         self.recorded.set()
         return 1
 
-    async def turn(self, turn, *, now):
+    async def record_breaker_change(self, breaker_change, *, now):
         raise AssertionError("nothing is down for long here")
 
 
@@ -108,7 +108,7 @@ class Sender:
         return Attempt(number, Outcome.ACCEPTED, took_ms=1)
 
 
-def owed(at):
+def queued(at):
     """A delivery that is due *at*."""
     return Delivery("msg_1", 1, "hook", DeliveryState.PENDING, 0, at, at)
 
@@ -117,17 +117,17 @@ async def run_lane(book, sender, *, until, breaker=BREAKER, made=lambda lane: No
     """Let a lane work until the event *until* is set."""
     async with Scheduler(now=book.clock.now) as scheduler:
         destination = Destination("hook", "webhook", Secret("https://hooks.example/"), **destination)
-        lane = Lane(
+        lane = DestinationWorker(
             destination,
             book,
             sender,
             breaker=breaker,
             meter=meter or Meter(),
             clock=book.clock,
-            alarm=scheduler.alarm("lane", asyncio.Event()),
-            owed=lambda destinations: None,
+            wakeup=scheduler.wakeup("lane", asyncio.Event()),
+            queued=lambda destinations: None,
         )
-        lane.take_up()
+        lane.acquire()
         made(lane)
         working = asyncio.create_task(lane.run())
         async with asyncio.timeout(PATIENCE_S):
@@ -140,7 +140,7 @@ async def run_lane(book, sender, *, until, breaker=BREAKER, made=lambda lane: No
 async def test_what_falls_due_while_the_store_is_read_is_not_passed_over():
     """Neither due yet when the store began to look, nor any more in the future when it was done."""
     clock = Clock()
-    book = Book(clock, owed(clock.now() + timedelta(milliseconds=500)), slow=True)
+    book = Book(clock, queued(clock.now() + timedelta(milliseconds=500)), slow=True)
     sender = Sender()
     await run_lane(book, sender, until=book.recorded)
     assert sender.posts == 1
@@ -150,7 +150,7 @@ async def test_a_store_that_cannot_be_read_is_read_again(monkeypatch):
     """With one line in the log, and no end of the lane."""
     monkeypatch.setattr("cambwatch.loops.delivery.worker.RECORD_PAUSE_S", 0.05)
     clock = Clock()
-    book = Book(clock, owed(clock.now()))
+    book = Book(clock, queued(clock.now()))
     book.trouble = OSError("disk I/O error")
     with capture_logs() as logs:
         await run_lane(book, Sender(), until=book.recorded)
@@ -161,7 +161,7 @@ async def test_what_was_posted_is_not_posted_again_while_it_cannot_be_written_do
     """It is offered to the store until it takes it."""
     monkeypatch.setattr("cambwatch.loops.delivery.worker.RECORD_PAUSE_S", 0.05)
     clock = Clock()
-    book = Book(clock, owed(clock.now()))
+    book = Book(clock, queued(clock.now()))
     sender = Sender()
 
     async def post(destination, message, *, number):
@@ -178,7 +178,7 @@ async def test_what_was_posted_is_not_posted_again_while_it_cannot_be_written_do
 async def test_a_bug_with_one_delivery_is_an_attempt_that_failed():
     """It is logged with its traceback, counts as trouble of ours, and is tried again later."""
     clock = Clock()
-    book = Book(clock, owed(clock.now()))
+    book = Book(clock, queued(clock.now()))
     with capture_logs() as logs:
         await run_lane(book, Sender(KeyError("a bug")), until=book.recorded)
     broken, attempted = (line for line in logs if line["event"].startswith("delivery."))
@@ -195,10 +195,10 @@ async def test_a_bug_with_one_delivery_is_an_attempt_that_failed():
 async def test_what_was_never_posted_says_nothing_of_the_receiver(trouble, template, posts, breaker):
     """Neither that it is down, nor that it is back."""
     clock = Clock()
-    book = Book(clock, owed(clock.now()))
+    book = Book(clock, queued(clock.now()))
     sender, meter = Sender(trouble), Meter()
     await run_lane(book, sender, until=book.recorded, breaker=breaker, template=template, meter=meter)
-    assert (sender.posts, book.turns) == (posts, [None])
+    assert (sender.posts, book.breaker_changes) == (posts, [None])
     assert [(name, posted) for name, _, posted in meter.attempts] == [("hook", False)]
 
 
@@ -206,23 +206,23 @@ async def test_a_record_that_was_held_up_writes_the_breaker_as_it_is_by_then(mon
     """Not as the attempt found it, which may be long ago."""
     monkeypatch.setattr("cambwatch.loops.delivery.worker.RECORD_PAUSE_S", 0.05)
     clock = Clock()
-    book = Book(clock, owed(clock.now()))
+    book = Book(clock, queued(clock.now()))
     sender = Sender()
-    lanes = []
+    queues = []
 
     async def post(destination, message, *, number):
         book.trouble = OSError("database or disk is full")
         return Attempt(number, Outcome.AUTH, took_ms=1)
 
-    async def record(tried, turn, *, now):
+    async def record(tried, breaker_change, *, now):
         if book.trouble is not None:
-            lanes[0]._health.set(BREAKER)  # as if another post had been accepted meanwhile
-        return await Book.record(book, tried, turn, now=now)
+            queues[0]._health.set(BREAKER)  # as if another post had been accepted meanwhile
+        return await Book.record(book, tried, breaker_change, now=now)
 
     sender.post, book.record = post, record
-    await run_lane(book, sender, until=book.recorded, made=lanes.append)
-    (turn,) = book.turns
-    assert turn.breaker == BREAKER
+    await run_lane(book, sender, until=book.recorded, made=queues.append)
+    (breaker_change,) = book.breaker_changes
+    assert breaker_change.breaker == BREAKER
 
 
 class Source:
@@ -252,7 +252,7 @@ class Ends:
         self.ended = asyncio.Event()
         self.statuses = []
 
-    async def conclude(self, ended, event, *, notify, hear_group):
+    async def conclude(self, ended, event, *, notify, destinations_for_group):
         if self.trouble:
             trouble = self.trouble.pop(0)
             if trouble is None:
@@ -278,16 +278,16 @@ class Cadence:
     def policy(self, task):
         return self.one
 
-    def began(self, task, progress, *, since_s):
-        return Turn(None, since_s, progress)
+    def task_watched(self, task, progress, *, since_s):
+        return StartEntry(None, since_s, progress)
 
-    def ended(self, task, turn, completion):
+    def task_finished(self, task, start_entry, completion):
         pass
 
-    def expired(self, task, turn):
+    def task_expired(self, task, start_entry):
         pass
 
-    def left(self, task, turn):
+    def task_dropped(self, task, start_entry):
         pass
 
 
@@ -299,10 +299,10 @@ async def run_poller(source, ends, meter=None):
         concluder = Concluder(
             source,
             ends,
-            hear=lambda event, notify: (),
-            owed=lambda destinations: None,
-            endings=Endings(),
-            late=None,
+            destinations_for=lambda event, notify: (),
+            queued=lambda destinations: None,
+            task_waiters=TaskWaiters(),
+            result_retries=None,
             clock=clock,
             repeat_alt_format=False,
         )
@@ -313,8 +313,8 @@ async def run_poller(source, ends, meter=None):
             cadence=Cadence(policy),
             meter=meter or Meter(),
             clock=clock,
-            alarm=scheduler.alarm("poller", asyncio.Event()),
-            first_known=lambda number: None,
+            wakeup=scheduler.wakeup("poller", asyncio.Event()),
+            on_first_status=lambda number: None,
         )
         poller.watch([task()])
         working = asyncio.create_task(poller.run())
@@ -323,15 +323,15 @@ async def run_poller(source, ends, meter=None):
             poller.stop()
             await working
             await poller.drain()
-        assert all(lane.idle for lane in poller.lanes.values())
+        assert all(lane.is_idle for lane in poller.queues.values())
         return poller.watching
 
 
 @pytest.mark.parametrize(
     ("source", "ends"),
     [
-        (Source(KeyError("a bug"), Pending(), Ended(Status.ERROR)), ()),
-        (Source(Ended(Status.ERROR)), (KeyError("a bug"),)),
+        (Source(KeyError("a bug"), PendingReply(), FinishedReply(Status.ERROR)), ()),
+        (Source(FinishedReply(Status.ERROR)), (KeyError("a bug"),)),
     ],
     ids=["asking", "concluding"],
 )
@@ -354,7 +354,7 @@ async def test_it_is_told_what_became_of_each_poll():
             await asyncio.sleep(slow_s)
             return await super().status(key)
 
-    answers = [Unavailable(Fault.SERVER_ERROR), Pending(), Pending(), Ended(Status.ERROR)]
+    answers = [UnavailableReply(Fault.SERVER_ERROR), PendingReply(), PendingReply(), FinishedReply(Status.ERROR)]
     await run_poller(Slow(*answers), Ends(), meter)
     assert [poll[:3] for poll in meter.polls] == [("default", "dub", answer) for answer in answers]
     for *_, lateness_s, took_s in meter.polls:
@@ -368,8 +368,8 @@ async def test_it_is_told_what_became_of_each_poll():
 @pytest.mark.parametrize(
     ("answers", "status"),
     [
-        ([Ended(Status.SUCCESS, 5)], Status.SUCCESS),  # at the first look
-        ([Pending("REFRACTING"), Unknown("gone")], Status.NOT_FOUND),
+        ([FinishedReply(Status.SUCCESS, 5)], Status.SUCCESS),  # at the first look
+        ([PendingReply("REFRACTING"), UnknownTaskReply("gone")], Status.NOT_FOUND),
     ],
 )
 async def test_an_end_that_was_not_looked_for_in_time_has_no_delay(answers, status):
@@ -382,7 +382,7 @@ async def test_an_end_that_was_not_looked_for_in_time_has_no_delay(answers, stat
 async def test_a_task_that_somebody_else_has_closed_is_watched_no_more():
     """Its end is told, and counted, by whoever closed it."""
     book, meter = Ends(None), Meter()
-    clockwork = asyncio.create_task(run_poller(Source(Ended(Status.ERROR)), book, meter))
+    clockwork = asyncio.create_task(run_poller(Source(FinishedReply(Status.ERROR)), book, meter))
     async with asyncio.timeout(PATIENCE_S):
         while book.trouble:  # noqa: ASYNC110 - a plain list has no event
             await asyncio.sleep(0.005)

@@ -75,8 +75,8 @@ async def test_a_registration_is_described_with_every_field(described):
 
 async def test_a_delivery_is_described_with_what_it_is_about(described):
     schemas = described["components"]["schemas"]
-    assert {"event_type", "task_id", "group", "about"} <= set(schemas["OwedView"]["required"])
-    assert schemas["OwedView"]["properties"]["about"]["anyOf"] == [{"type": "string"}, {"type": "null"}]
+    assert {"event_type", "task_id", "group", "about"} <= set(schemas["ListedDeliveryView"]["required"])
+    assert schemas["ListedDeliveryView"]["properties"]["about"]["anyOf"] == [{"type": "string"}, {"type": "null"}]
     assert schemas["AttemptView"]["properties"]["together"]["type"] == "integer"
     assert "together" in schemas["AttemptView"]["required"]
 

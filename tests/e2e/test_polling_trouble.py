@@ -14,7 +14,7 @@ from processes import free_port
 from receivers import Receivers, Reply
 from structlog.testing import capture_logs
 
-from cambwatch.simulator import Faults, Mishap
+from cambwatch.simulator import Faults, SimulatedFault
 
 PAGE = b"<!doctype html><title>502 Bad Gateway</title>"
 OTHER_TROUBLE = {
@@ -60,13 +60,13 @@ async def test_no_trouble_has_an_effect_on_the_outcome(daemon, camb, receivers):
     made = await daemon(
         settings(camb={"timeout": "300ms"}, destinations={"hook": hook(receivers)}, results={"fetch": False})
     )
-    bad = [mishap for mishap in Mishap if mishap not in {Mishap.SLOW, Mishap.UNKNOWN_WORD}]
-    tasks = {mishap: camb.add("dub", replies=[{"fault": mishap.value}] * 2) for mishap in bad}
+    bad = [fault for fault in SimulatedFault if fault not in {SimulatedFault.SLOW, SimulatedFault.UNKNOWN_WORD}]
+    tasks = {fault: camb.add("dub", replies=[{"fault": fault.value}] * 2) for fault in bad}
     await watch(made.api, "dub", *tasks.values())
     heard = await hear(receivers, *tasks.values())
     assert {data["status"] for data in heard} == {"SUCCESS"}
     # Counted there, because aiohttp itself repeats a GET where a connection from before turns out to be dead.
-    assert {mishap: camb.polls(task_id) for mishap, task_id in tasks.items()} == dict.fromkeys(bad, 3)
+    assert {fault: camb.polls(task_id) for fault, task_id in tasks.items()} == dict.fromkeys(bad, 3)
 
 
 async def test_no_odd_answer_has_an_effect_on_the_outcome(daemon, receivers, raw):
@@ -180,7 +180,7 @@ async def test_so_many_requests_at_once_and_no_more(daemon, receivers):
 async def test_a_refused_key_pauses_its_account_alone(daemon, receivers, until, monkeypatch):
     """One loud line each, a reason in /readyz, and every task stays watched until the key is good again."""
     monkeypatch.setattr(
-        "cambwatch.loops.polling.account_queue.PROBE_FIRST_S", 1.0
+        "cambwatch.loops.polling.account_queue.PROBE_MIN_S", 1.0
     )  # five seconds would be no other promise
     async with Receivers().serve() as refusing, Receivers().serve() as forbidding, Receivers().serve() as healthy:
         refusing.otherwise = says({"error": "Invalid API key", "status": 401}, status=401)

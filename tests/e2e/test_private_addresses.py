@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from processes import free_port
 
-from cambwatch.adapters.webhook import Webhook
+from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.config import ConfigError, loads
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
@@ -51,7 +51,9 @@ async def sent(host: str, *, proxied: bool) -> bool:
     """Whether the sender goes on to *host*, as far as a proxy that is not there."""
     destination = Destination("it", "webhook", Secret(f"https://{host}/x"))
     proxy = Secret(f"http://127.0.0.1:{free_port()}") if proxied else None
-    async with Webhook({"it": destination}, user_agent="test", now=lambda: datetime.now(UTC), proxy=proxy) as webhook:
+    async with WebhookSender(
+        {"it": destination}, user_agent="test", now=lambda: datetime.now(UTC), proxy=proxy
+    ) as webhook:
         attempt = await webhook.post(destination, Message(b"{}", {}), number=1)
     if attempt.outcome is Outcome.POLICY:
         assert "is not a public address" in (attempt.detail or "")

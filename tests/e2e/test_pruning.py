@@ -11,7 +11,7 @@ from events import hear, hook, settings, watch
 from structlog.testing import capture_logs
 
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.adapters.store.retention import Position, Pruned
+from cambwatch.adapters.store.retention import PruneCursor, PruneResult
 from cambwatch.app.process import SystemClock
 from cambwatch.loops.retention import Retention
 from cambwatch.loops.scheduler import Scheduler
@@ -22,8 +22,8 @@ MONTH = timedelta(days=30)
 @pytest.fixture
 def soon(monkeypatch):
     """A minute and an hour would be no other promise."""
-    monkeypatch.setattr("cambwatch.loops.retention.FIRST_S", 0.05)
-    monkeypatch.setattr("cambwatch.loops.retention.ROUND_S", 0.2)
+    monkeypatch.setattr("cambwatch.loops.retention.FIRST_RUN_S", 0.05)
+    monkeypatch.setattr("cambwatch.loops.retention.RUN_EVERY_S", 0.2)
 
 
 def age(path, by):
@@ -110,36 +110,36 @@ class Book:
         self.steps = []
         self.late = asyncio.Event()
 
-    async def prune_tasks(self, since, *, before, spare):
+    async def prune_tasks(self, since, *, before, exclude):
         self.steps.append((since, before))
         if len(self.steps) == 1:
             raise StoreUnavailableError("full", hint="make room")
         if len(self.steps) < 4:
-            return Pruned(7, Position(len(self.steps), 0))
-        return Pruned(0, None)
+            return PruneResult(7, PruneCursor(len(self.steps), 0))
+        return PruneResult(0, None)
 
     async def prune_events(self, since, *, before):
         self.late.set()
-        return Pruned(2, None)
+        return PruneResult(2, None)
 
 
 @pytest.mark.usefixtures("soon")
 async def test_trouble_of_the_store_ends_a_round_and_no_more():
     """The next one begins anew; its steps go on from where the last one came to, and the watchdog sees each."""
-    book, clock, kick = Book(), SystemClock(), asyncio.Event()
+    book, clock, wakeup_event = Book(), SystemClock(), asyncio.Event()
     with capture_logs() as said:
         async with Scheduler(now=clock.now) as scheduler, asyncio.timeout(10):
-            alarm = scheduler.alarm("retention", kick)
-            retention = Retention(book, keep=MONTH, spare=(), clock=clock, kick=kick, alarm=alarm)
+            wakeup = scheduler.wakeup("retention", wakeup_event)
+            retention = Retention(book, keep=MONTH, exclude=(), clock=clock, wakeup_event=wakeup_event, wakeup=wakeup)
             running = asyncio.create_task(retention.run())
             await book.late.wait()
             retention.stop()
             await running
-    assert [since for since, _ in book.steps] == [Position(), Position(), Position(2, 0), Position(3, 0)]
+    assert [since for since, _ in book.steps] == [PruneCursor(), PruneCursor(), PruneCursor(2, 0), PruneCursor(3, 0)]
     assert len({before for _, before in book.steps[1:]}) == 1
     age_of_what_goes = datetime.now(UTC) - book.steps[1][1]
     assert MONTH < age_of_what_goes < MONTH + timedelta(minutes=1)
-    assert alarm.rounds >= len(book.steps) + 1
+    assert wakeup.iterations >= len(book.steps) + 1
     trouble, done = said
     assert (trouble["event"], trouble["undone"]) == ("store.unavailable", "retention")
     assert (done["event"], done["tasks"], done["events"]) == ("tasks.pruned", 14, 2)
@@ -147,19 +147,24 @@ async def test_trouble_of_the_store_ends_a_round_and_no_more():
 
 async def test_for_ever_means_that_nothing_is_looked_at():
     """The loop ends as soon as it begins."""
-    book, clock, kick = Book(), SystemClock(), asyncio.Event()
+    book, clock, wakeup_event = Book(), SystemClock(), asyncio.Event()
     async with Scheduler(now=clock.now) as scheduler, asyncio.timeout(10):
-        alarm = scheduler.alarm("retention", kick)
-        await Retention(book, keep=None, spare=(), clock=clock, kick=kick, alarm=alarm).run()
+        wakeup = scheduler.wakeup("retention", wakeup_event)
+        await Retention(book, keep=None, exclude=(), clock=clock, wakeup_event=wakeup_event, wakeup=wakeup).run()
     assert book.steps == []
 
 
 async def test_a_stop_does_not_wait_for_the_next_round():
     """Nor for the end of one."""
-    book, clock, kick = Book(), SystemClock(), asyncio.Event()
+    book, clock, wakeup_event = Book(), SystemClock(), asyncio.Event()
     async with Scheduler(now=clock.now) as scheduler, asyncio.timeout(10):
         retention = Retention(
-            book, keep=MONTH, spare=(), clock=clock, kick=kick, alarm=scheduler.alarm("retention", kick)
+            book,
+            keep=MONTH,
+            exclude=(),
+            clock=clock,
+            wakeup_event=wakeup_event,
+            wakeup=scheduler.wakeup("retention", wakeup_event),
         )
         running = asyncio.create_task(retention.run())
         await asyncio.sleep(0)

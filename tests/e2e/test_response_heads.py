@@ -13,13 +13,13 @@ from events import settings, shown, watch
 from trustme import CA
 from wire import BROKEN, OK, falling_silent, in_pieces, resetting, saying, speaking
 
-from cambwatch.adapters.camb import Camb
+from cambwatch.adapters.camb import CambClient
 from cambwatch.adapters.http.response_head import LARGEST_HEAD
-from cambwatch.adapters.webhook import GRACE_S, Webhook
+from cambwatch.adapters.webhook import ACCEPTED_BODY_TIMEOUT_S, WebhookSender
 from cambwatch.core.accounts import Account
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
-from cambwatch.core.model import Outcome, TaskKey, Unavailable
+from cambwatch.core.model import Outcome, TaskKey, UnavailableReply
 from cambwatch.core.secret import Secret
 
 MESSAGE = Message(b"{}" * 1000, {"content-type": "application/json"})
@@ -36,7 +36,7 @@ async def post(port, *, kind="webhook", timeout_s=5.0, posts=1):
     """The last of so many attempts on one session."""
     url = Secret(f"http://127.0.0.1:{port}/secret/path")
     destination = Destination("it", kind, url, timeout=timedelta(seconds=timeout_s), allow_private=True)
-    async with Webhook({"it": destination}, user_agent="test", now=now) as webhook:
+    async with WebhookSender({"it": destination}, user_agent="test", now=now) as webhook:
         for number in range(1, posts + 1):
             attempt = await webhook.post(destination, MESSAGE, number=number)
     return attempt
@@ -72,7 +72,7 @@ async def test_a_body_that_hangs_behind_2xx_of_a_webhook_costs_a_short_grace():
     async with speaking(falling_silent(OK + b"content-length: 5\r\n\r\nok")) as port:
         attempt = await post(port, timeout_s=60)
     assert attempt.outcome is Outcome.ACCEPTED
-    assert attempt.took_ms < 30 * GRACE_S * 1000
+    assert attempt.took_ms < 30 * ACCEPTED_BODY_TIMEOUT_S * 1000
     assert attempt.detail == "ok"
 
 
@@ -245,20 +245,20 @@ async def poll(words):
     """What Camb is understood to say."""
     async with speaking(saying(words)) as port:
         account = Account("default", Secret("key"), f"http://127.0.0.1:{port}", timeout=timedelta(seconds=5))
-        async with Camb({"default": account}, user_agent="test", now=now) as camb:
+        async with CambClient({"default": account}, user_agent="test", now=now) as camb:
             return await camb.status(TaskKey("default", "dub", "t"))
 
 
 @pytest.mark.parametrize("fields", [b"x-a: " + b"b" * (64 << 10) + b"\r\n", FIELD * 200])
 async def test_a_head_of_64_kb_of_camb_is_read(fields):
     body = b'{"status": "PENDING"}'
-    report = await poll(OK + fields + b"content-length: %d\r\n\r\n" % len(body) + body)
-    assert not isinstance(report, Unavailable)
+    reply = await poll(OK + fields + b"content-length: %d\r\n\r\n" % len(body) + body)
+    assert not isinstance(reply, UnavailableReply)
 
 
 async def test_a_larger_head_of_camb_is_an_outage_in_clear_words():
-    report = await poll(OK + b"x-a: " + b"b" * LARGEST_HEAD + b"\r\n\r\n")
-    assert report.detail == "the head of the answer from Camb is larger than 66 KB"
+    reply = await poll(OK + b"x-a: " + b"b" * LARGEST_HEAD + b"\r\n\r\n")
+    assert reply.detail == "the head of the answer from Camb is larger than 66 KB"
 
 
 # Encodings that nobody asked for

@@ -38,23 +38,23 @@ def counted(scheduler, mask):
     return found
 
 
-async def rings(kick):
+async def rings(wakeup_event):
     """When the kick comes, which is taken back; seconds of the loop's clock."""
     async with asyncio.timeout(10):
-        await kick.wait()
-    kick.clear()
+        await wakeup_event.wait()
+    wakeup_event.clear()
     return asyncio.get_running_loop().time()
 
 
 async def test_an_alarm_rings_at_the_earliest_instant_it_was_set_to(scheduler):
     """Later wishes, and wishes for nothing, leave that as it is; and it does not ring before."""
-    kick = asyncio.Event()
-    alarm = scheduler.alarm("it", kick)
+    wakeup_event = asyncio.Event()
+    wakeup = scheduler.wakeup("it", wakeup_event)
     now_s = asyncio.get_running_loop().time()
     for pause_s in (60, 0.3, None, 0.2, 5):
-        alarm.set(pause_s)
-    assert not kick.is_set()
-    rung_s = await rings(kick)
+        wakeup.set(pause_s)
+    assert not wakeup_event.is_set()
+    rung_s = await rings(wakeup_event)
     assert 0.2 <= rung_s - now_s < 5
 
 
@@ -69,7 +69,7 @@ async def test_it_is_told_how_late_the_event_loop_comes():
         if len(lags) == 3:
             some.set()
 
-    async with Scheduler(now=lambda: datetime.now(UTC), look_s=0.05, lagged=lagged), asyncio.timeout(10):
+    async with Scheduler(now=lambda: datetime.now(UTC), clock_check_s=0.05, lagged=lagged), asyncio.timeout(10):
         await some.wait()
     assert all(lag_s >= 0 for lag_s in lags)
     assert max(lags) > 0.2
@@ -77,74 +77,74 @@ async def test_it_is_told_how_late_the_event_loop_comes():
 
 async def test_an_alarm_that_has_rung_can_be_set_again(scheduler):
     """Also to a later instant than before, and any number of times."""
-    kick = asyncio.Event()
-    alarm = scheduler.alarm("it", kick)
+    wakeup_event = asyncio.Event()
+    wakeup = scheduler.wakeup("it", wakeup_event)
     lost = counted(scheduler, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES | EVENT_JOB_ERROR)
     for pause_s in (*[0.001] * 50, 0.1):
         set_s = asyncio.get_running_loop().time()
-        alarm.set(pause_s)
-        assert await rings(kick) - set_s >= pause_s
+        wakeup.set(pause_s)
+        assert await rings(wakeup_event) - set_s >= pause_s
     assert lost == []
 
 
 @pytest.mark.parametrize("pause_s", [0, -1, -1e9])
 async def test_what_is_due_rings_at_once(scheduler, pause_s):
     """Without a way through the scheduler."""
-    kick = asyncio.Event()
-    scheduler.alarm("it", kick).set(pause_s)
-    assert kick.is_set()
+    wakeup_event = asyncio.Event()
+    scheduler.wakeup("it", wakeup_event).set(pause_s)
+    assert wakeup_event.is_set()
 
 
 async def test_alarms_do_not_ring_for_each_other(scheduler):
     first, second = asyncio.Event(), asyncio.Event()
-    scheduler.alarm("first", first).set(3600)
-    scheduler.alarm("second", second).set(0.05)
+    scheduler.wakeup("first", first).set(3600)
+    scheduler.wakeup("second", second).set(0.05)
     await rings(second)
     assert not first.is_set()
 
 
 async def test_thousands_of_wishes_move_the_job_a_few_times(scheduler):
     """A job is moved only when the new instant is the earliest; moving it is what costs."""
-    kick = asyncio.Event()
-    alarm = scheduler.alarm("it", kick)
+    wakeup_event = asyncio.Event()
+    wakeup = scheduler.wakeup("it", wakeup_event)
     moved = counted(scheduler, EVENT_JOB_MODIFIED)
     for number in range(10_000):
-        alarm.set(100 + number % 100)
+        wakeup.set(100 + number % 100)
     assert len(moved) == 1
 
 
 async def test_a_stalled_loop_loses_no_ring(scheduler):
     """However late the scheduler comes to look, there is no grace that is missed."""
-    kick = asyncio.Event()
+    wakeup_event = asyncio.Event()
     lost = counted(scheduler, EVENT_JOB_MISSED | EVENT_JOB_MAX_INSTANCES | EVENT_JOB_ERROR)
-    scheduler.alarm("it", kick).set(0.01)
+    scheduler.wakeup("it", wakeup_event).set(0.01)
     until_s = asyncio.get_running_loop().time() + 1.2
     while asyncio.get_running_loop().time() < until_s:
         pass
-    await rings(kick)
+    await rings(wakeup_event)
     assert lost == []
 
 
 async def test_a_clock_that_is_set_back_wakes_every_loop():
     """Each knows by another clock what is due; without this it would sleep on for as long as the clock was set back."""
     clock = WallClock()
-    async with Scheduler(now=clock, look_s=0.1) as scheduler:
+    async with Scheduler(now=clock, clock_check_s=0.1) as scheduler:
         kicks = [asyncio.Event() for _ in range(3)]
-        for number, kick in enumerate(kicks):
-            scheduler.alarm(str(number), kick).set(3600)
+        for number, wakeup_event in enumerate(kicks):
+            scheduler.wakeup(str(number), wakeup_event).set(3600)
         clock.ahead = timedelta(hours=-1)
         with capture_logs() as logs:
             async with asyncio.timeout(10):
-                await asyncio.gather(*(kick.wait() for kick in kicks))
+                await asyncio.gather(*(wakeup_event.wait() for wakeup_event in kicks))
     assert [(line["event"], line["seconds"]) for line in logs] == [("clock.jumped", -3600.0)]
 
 
 async def test_a_ring_that_was_lost_is_made_up_for():
     """Should APScheduler forget a job, its loop is woken a little later, and only then."""
-    async with Scheduler(now=lambda: datetime.now(UTC), look_s=0.1) as scheduler:
+    async with Scheduler(now=lambda: datetime.now(UTC), clock_check_s=0.1) as scheduler:
         lost, later = asyncio.Event(), asyncio.Event()
-        scheduler.alarm("lost", lost).set(0.01)
-        scheduler.alarm("later", later).set(3600)
+        scheduler.wakeup("lost", lost).set(0.01)
+        scheduler.wakeup("later", later).set(3600)
         scheduler._scheduler.remove_job("lost")
         async with asyncio.timeout(10):
             await lost.wait()

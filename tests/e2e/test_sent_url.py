@@ -6,8 +6,8 @@ import pytest
 from proxies import listening
 from wire import OK, saying
 
-from cambwatch.adapters.camb import Camb
-from cambwatch.adapters.webhook import Webhook
+from cambwatch.adapters.camb import CambClient
+from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.config.addresses import split_url
 from cambwatch.core.accounts import Account
 from cambwatch.core.destinations import Destination
@@ -45,7 +45,7 @@ async def post(url, *, kind="webhook", proxy=None, allow_private=True):
     """One attempt to *url*."""
     destination = Destination("it", kind, Secret(url), timeout=timedelta(seconds=5), allow_private=allow_private)
     secret = None if proxy is None else Secret(f"http://{proxy}")
-    async with Webhook({"it": destination}, user_agent="test", now=now, proxy=secret) as webhook:
+    async with WebhookSender({"it": destination}, user_agent="test", now=now, proxy=secret) as webhook:
         return await webhook.post(destination, MESSAGE, number=1)
 
 
@@ -97,7 +97,7 @@ async def test_the_host_is_written_as_dns_knows_it(origin, sent):
 async def test_the_path_before_those_of_camb_goes_out_byte_for_byte(path):
     async with listening(saying(OK + b"content-length: 2\r\n\r\n{}")) as camb:
         account = Account("default", Secret("key"), f"http://127.0.0.1:{camb.port}{path}", timeout=timedelta(seconds=5))
-        async with Camb({"default": account}, user_agent="test", now=now) as asking:
+        async with CambClient({"default": account}, user_agent="test", now=now) as asking:
             await asking.status(TaskKey("default", "dub", "t"))
     assert first_line(camb.heads) == f"GET {path.rstrip('/')}/dub/t HTTP/1.1"
 

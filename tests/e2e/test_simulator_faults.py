@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulated import KEY, NOON, Bench, HandClock, bench, served_bench  # noqa: F401
 
-from cambwatch.simulator import Faults, Mishap, Simulator
+from cambwatch.simulator import Faults, SimulatedFault, Simulator
 from cambwatch.simulator.faults import draw
 
 
@@ -159,10 +159,10 @@ async def test_shares_are_kept_and_spare_everything_but_polls(camb):
 @given(st.lists(st.floats(0, 0.1), min_size=9, max_size=9), st.floats(0, 1, exclude_max=True))
 def test_a_mishap_is_drawn_by_its_share(shares, chance):
     """The n-th share of [0, 1) belongs to the n-th mishap, what is left to none."""
-    faults = Faults(**dict(zip(Mishap, shares, strict=True)))
+    faults = Faults(**dict(zip(SimulatedFault, shares, strict=True)))
     drawn = draw(faults.shares(), chance=chance)
     if drawn is None:
         assert chance >= sum(shares) - 1e-9
     else:
-        below = sum(shares[: list(Mishap).index(drawn)])
+        below = sum(shares[: list(SimulatedFault).index(drawn)])
         assert below - 1e-9 <= chance < below + getattr(faults, drawn) + 1e-9

@@ -247,7 +247,7 @@ async def test_the_watchdog_is_fed_while_the_daemon_comes_along(manage, process)
 )
 def test_the_watchdog_s_wish_is_read_once(environ, expected):
     """Only what is meant for this process; and nobody after us finds it."""
-    assert systemd.take_watchdog_s(environ, pid=7) == expected
+    assert systemd.pop_watchdog_s(environ, pid=7) == expected
     assert environ == {}
 
 
@@ -264,6 +264,6 @@ def test_the_watchdog_s_wish_is_read_once(environ, expected):
 def test_a_socket_is_exposed_unless_it_is_loopback(host, family, expected):
     """The first that others can reach is named as http.listen would write it."""
     with socket.create_server((host, 0), family=family) as one, socket.socket(socket.AF_UNIX) as local:
-        found = systemd.exposed([local, one])
+        found = systemd.exposed_address([local, one])
         port = one.getsockname()[1]
     assert found == (None if expected is None else f"{expected}{port}")

@@ -10,7 +10,7 @@ import pytest
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.delivery_listing import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
 from cambwatch.adapters.store.postgres import PostgresDatabase
 from cambwatch.adapters.store.postgres_migration import migrate as migrate_server
 from cambwatch.adapters.store.schema import metadata
@@ -97,6 +97,6 @@ def deliveries(database: Database) -> DeliveryStore:
 
 
 @pytest.fixture
-def ledger(database: Database) -> DeliveryLedger:
+def delivery_admin(database: Database) -> DeliveryAdmin:
     """What people ask of the deliveries in `database`."""
-    return DeliveryLedger(database)
+    return DeliveryAdmin(database)

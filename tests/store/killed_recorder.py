@@ -14,7 +14,7 @@ from store_samples import NOW, all_due
 
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
-from cambwatch.core.delivery.attempts import Tried, Turn
+from cambwatch.core.delivery.attempts import AttemptRecord, BreakerChange
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.model import Attempt, Outcome, RetryAt
 
@@ -28,8 +28,8 @@ async def record_forever(path: Path) -> None:
         while True:
             number += 1
             attempt = Attempt(number, Outcome.TRANSIENT, took_ms=1)
-            turn = Turn("hook", replace(Breaker(), failures=number))
-            await deliveries.record([Tried(delivery, attempt, RetryAt(NOW))], turn, now=NOW)
+            breaker_change = BreakerChange("hook", replace(Breaker(), failures=number))
+            await deliveries.record([AttemptRecord(delivery, attempt, RetryAt(NOW))], breaker_change, now=NOW)
             os.write(1, f"{number}\n".encode())
 
 

@@ -15,9 +15,9 @@ from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.delivery.attempts import Owed, Tried
+from cambwatch.core.delivery.attempts import AttemptRecord, PendingDelivery
 from cambwatch.core.events import GroupComplete, Link, TaskEnded
-from cambwatch.core.model import Attempt, Delivery, Registration, Status, Task, TaskKey, Verdict
+from cambwatch.core.model import Attempt, Delivery, DeliveryDecision, Registration, Status, Task, TaskKey
 
 # For processes of their own, which find what this one finds.
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -89,12 +89,12 @@ async def conclude(
     status: Status = Status.SUCCESS,
     *,
     notify: Sequence[str] = ("hook",),
-    hear_group: Callable[[GroupComplete], Sequence[str]] = nobody,
+    destinations_for_group: Callable[[GroupComplete], Sequence[str]] = nobody,
     at: datetime = NOW + timedelta(seconds=41),
 ) -> list[str] | None:
     """End *task* and owe that to *notify*."""
     ended, event = ending(task, status, at=at)
-    return await tasks.conclude(ended, event, notify=notify, hear_group=hear_group)
+    return await tasks.conclude(ended, event, notify=notify, destinations_for_group=destinations_for_group)
 
 
 async def owed(tasks: TaskStore, task: Task) -> list[Delivery]:
@@ -103,18 +103,18 @@ async def owed(tasks: TaskStore, task: Task) -> list[Delivery]:
 
 
 async def all_due(
-    deliveries: DeliveryStore, destination: str, *, now: datetime, limit: int = 99, besides: Collection[str] = ()
-) -> list[Owed]:
+    deliveries: DeliveryStore, destination: str, *, now: datetime, limit: int = 99, exclude: Collection[str] = ()
+) -> list[PendingDelivery]:
     """What is due: up to *limit* fresh ones, and behind them as many repeated ones."""
-    due = await deliveries.due(destination, now=now, fresh=limit, repeated=limit, besides=besides)
+    due = await deliveries.due(destination, now=now, fresh=limit, repeated=limit, exclude=exclude)
     return [*due.fresh, *due.repeated]
 
 
 async def record(
-    deliveries: DeliveryStore, delivery: Delivery, attempt: Attempt, verdict: Verdict, *, now: datetime
+    deliveries: DeliveryStore, delivery: Delivery, attempt: Attempt, decision: DeliveryDecision, *, now: datetime
 ) -> bool:
     """Write down what came of one attempt; whether it was."""
-    return await deliveries.record([Tried(delivery, attempt, verdict)], None, now=now) == 1
+    return await deliveries.record([AttemptRecord(delivery, attempt, decision)], None, now=now) == 1
 
 
 async def not_before(database: Database, delivery: Delivery) -> datetime | None:

@@ -29,10 +29,10 @@ from store_samples import (
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.delivery_listing import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.delivery.attempts import Tried, Turn
+from cambwatch.core.delivery.attempts import AttemptRecord, BreakerChange
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.events import DestinationAlert
 from cambwatch.core.model import Attempt, Delivered, Delivery, DeliveryFilter, DeliveryState, Outcome, RetryAt
@@ -43,14 +43,14 @@ REFUSED = Attempt(1, Outcome.TRANSIENT, took_ms=12, http_status=503)
 DOWN = Breaker(
     open=True,
     failures=5,
-    limits=2,
+    rate_limits=2,
     probes=3,
     failing_since=NOW,
     outcome=Outcome.TRANSIENT,
     http_status=503,
     probe_at=NOW + MINUTE,
-    held_until=NOW + 2 * MINUTE,
-    told=True,
+    paused_until=NOW + 2 * MINUTE,
+    alerted=True,
 )
 ALERT = DestinationAlert("hook", NOW, LATER, recovered=False, waiting=0, outcome=Outcome.TRANSIENT, http_status=503)
 KILLS = 6
@@ -60,34 +60,39 @@ breakers = st.builds(
     Breaker,
     open=st.booleans(),
     failures=numbers,
-    limits=numbers,
+    rate_limits=numbers,
     probes=numbers,
     failing_since=st.none() | instants,
     outcome=st.none() | st.sampled_from(Outcome),
     http_status=st.none() | st.integers(100, 599),
     probe_at=st.none() | instants,
-    held_until=st.none() | instants,
-    told=st.booleans(),
+    paused_until=st.none() | instants,
+    alerted=st.booleans(),
 )
 
 
 async def _delivery(
-    tasks: TaskStore, deliveries: DeliveryStore, name: str, verdict: RetryAt | None = None, *, destination: str = "hook"
+    tasks: TaskStore,
+    deliveries: DeliveryStore,
+    name: str,
+    decision: RetryAt | None = None,
+    *,
+    destination: str = "hook",
 ) -> Delivery:
-    """One of the end of the task *name*, owed since NOW, tried once if there is a *verdict*."""
+    """One of the end of the task *name*, owed since NOW, tried once if there is a *decision*."""
     (task,) = await watch(tasks, name)
     await conclude(tasks, task, notify=(destination,), at=NOW)
     (delivery,) = await owed(tasks, task)
-    if verdict is not None:
-        assert await record(deliveries, delivery, REFUSED, verdict, now=NOW)
+    if decision is not None:
+        assert await record(deliveries, delivery, REFUSED, decision, now=NOW)
     return delivery
 
 
-async def _due_at(ledger: DeliveryLedger) -> dict[str, object]:
+async def _due_at(delivery_admin: DeliveryAdmin) -> dict[str, object]:
     """When each delivery is due, by the name of its task."""
     return {
         subject.task_id: delivery.next_attempt_at
-        for delivery, subject in await ledger.page(DeliveryFilter(), limit=99, before=None)
+        for delivery, subject in await delivery_admin.page(DeliveryFilter(), limit=99, before=None)
     }
 
 
@@ -95,18 +100,20 @@ async def _due_at(ledger: DeliveryLedger) -> dict[str, object]:
 @given(breaker=breakers, name=texts)
 async def test_a_breaker_comes_back_as_it_was(deliveries: DeliveryStore, breaker: Breaker, name: str) -> None:
     """Of any destination, to the microsecond; one that fares well has no row."""
-    await deliveries.turn(Turn(name, breaker), now=NOW)
+    await deliveries.record_breaker_change(BreakerChange(name, breaker), now=NOW)
     assert (await deliveries.breakers()).get(name) == (None if breaker == Breaker() else breaker)
-    await deliveries.turn(Turn(name, Breaker()), now=NOW)
+    await deliveries.record_breaker_change(BreakerChange(name, Breaker()), now=NOW)
     assert name not in await deliveries.breakers()
 
 
 async def test_a_breaker_is_there_after_a_restart(path: Path) -> None:
     """Word for word, each under its own name."""
-    limited = Breaker(limits=1, failing_since=NOW, outcome=Outcome.RATE_LIMITED, http_status=429, held_until=LATER)
+    limited = Breaker(
+        rate_limits=1, failing_since=NOW, outcome=Outcome.RATE_LIMITED, http_status=429, paused_until=LATER
+    )
     async with SqliteDatabase(path) as database:
-        await DeliveryStore(database).turn(Turn("hook", DOWN), now=NOW)
-        await DeliveryStore(database).turn(Turn("chat", limited), now=NOW)
+        await DeliveryStore(database).record_breaker_change(BreakerChange("hook", DOWN), now=NOW)
+        await DeliveryStore(database).record_breaker_change(BreakerChange("chat", limited), now=NOW)
     async with SqliteDatabase(path) as database:
         assert await DeliveryStore(database).breakers() == {"hook": DOWN, "chat": limited}
 
@@ -114,11 +121,11 @@ async def test_a_breaker_is_there_after_a_restart(path: Path) -> None:
 async def test_what_fares_well_leaves_no_row(deliveries: DeliveryStore, database: Database) -> None:
     """Also where there was one; the others keep theirs."""
     assert await deliveries.breakers() == {}
-    await deliveries.turn(Turn("hook", Breaker()), now=NOW)
+    await deliveries.record_breaker_change(BreakerChange("hook", Breaker()), now=NOW)
     assert await count(database, "destinations") == 0
     for name in ("hook", "chat"):
-        await deliveries.turn(Turn(name, DOWN), now=NOW)
-    await deliveries.turn(Turn("hook", Breaker()), now=NOW)
+        await deliveries.record_breaker_change(BreakerChange(name, DOWN), now=NOW)
+    await deliveries.record_breaker_change(BreakerChange("hook", Breaker()), now=NOW)
     assert await deliveries.breakers() == {"chat": DOWN}
 
 
@@ -127,15 +134,15 @@ async def test_a_turn_is_written_with_its_attempts(
 ) -> None:
     """Or neither is, whichever of the two cannot be."""
     delivery = await _delivery(tasks, deliveries, "one")
-    tried = [Tried(delivery, REFUSED, RetryAt(LATER))]
+    tried = [AttemptRecord(delivery, REFUSED, RetryAt(LATER))]
     for table in ("destinations", "attempts"):
         async with broken(database, table):
             with pytest.raises(IntegrityError, match="broken"):
-                await deliveries.record(tried, Turn("hook", DOWN), now=NOW)
+                await deliveries.record(tried, BreakerChange("hook", DOWN), now=NOW)
         assert await deliveries.breakers() == {}
         assert await count(database, "attempts") == 0
         assert [found for found, _ in await all_due(deliveries, "hook", now=NOW)] == [delivery]
-    assert await deliveries.record(tried, Turn("hook", DOWN), now=NOW) == 1
+    assert await deliveries.record(tried, BreakerChange("hook", DOWN), now=NOW) == 1
     assert await deliveries.breakers() == {"hook": DOWN}
     assert await count(database, "attempts") == 1
 
@@ -146,8 +153,8 @@ async def test_a_turn_counts_also_when_its_delivery_was_closed_meanwhile(
     """What an answer says about the receiver is true of it all the same."""
     delivery = await _delivery(tasks, deliveries, "one")
     await record(deliveries, delivery, REFUSED, Delivered(), now=NOW)
-    late = Tried(delivery, REFUSED, RetryAt(LATER))
-    assert await deliveries.record([late], Turn("hook", DOWN), now=NOW) == 0
+    late = AttemptRecord(delivery, REFUSED, RetryAt(LATER))
+    assert await deliveries.record([late], BreakerChange("hook", DOWN), now=NOW) == 0
     assert await deliveries.breakers() == {"hook": DOWN}
 
 
@@ -185,74 +192,80 @@ async def test_an_alert_is_owed_to_the_one_who_hears_and_says_what_waits(
     await _delivery(tasks, deliveries, "later", RetryAt(LATER + MINUTE))
     await _delivery(tasks, deliveries, "other", destination="pager")
     last = await _delivery(tasks, deliveries, "last")
-    turn = Turn("hook", DOWN, alert=ALERT, hears="chat")
-    assert await deliveries.record([Tried(last, REFUSED, Delivered())], turn, now=LATER) == 1
-    ((delivery, told),) = await all_due(deliveries, "chat", now=LATER)
+    breaker_change = BreakerChange("hook", DOWN, alert=ALERT, alert_destination="chat")
+    assert await deliveries.record([AttemptRecord(last, REFUSED, Delivered())], breaker_change, now=LATER) == 1
+    ((delivery, alerted),) = await all_due(deliveries, "chat", now=LATER)
     assert (delivery.attempts, delivery.created_at, delivery.next_attempt_at) == (0, LATER, LATER)
-    assert told == DestinationAlert("hook", NOW, LATER, False, 2, Outcome.TRANSIENT, 503)
+    assert alerted == DestinationAlert("hook", NOW, LATER, False, 2, Outcome.TRANSIENT, 503)
     assert await all_due(deliveries, "chat", now=LATER - MINUTE) == []
-    assert await deliveries.waiting() == {"hook": 2, "pager": 1, "chat": 1}
+    assert await deliveries.pending_counts() == {"hook": 2, "pager": 1, "chat": 1}
 
 
 async def test_an_alert_is_owed_once(deliveries: DeliveryStore, database: Database) -> None:
     """However often it is said; that it is over is another, and so is the next time."""
     for _ in range(3):
-        await deliveries.turn(Turn("hook", DOWN, alert=ALERT, hears="chat"), now=LATER)
-        await deliveries.turn(Turn("hook", DOWN, alert=ALERT, hears="pager"), now=LATER + MINUTE)
+        await deliveries.record_breaker_change(
+            BreakerChange("hook", DOWN, alert=ALERT, alert_destination="chat"), now=LATER
+        )
+        await deliveries.record_breaker_change(
+            BreakerChange("hook", DOWN, alert=ALERT, alert_destination="pager"), now=LATER + MINUTE
+        )
     assert await deliveries.breakers() == {"hook": DOWN}
-    assert await deliveries.waiting() == {"chat": 1}
+    assert await deliveries.pending_counts() == {"chat": 1}
     for alert in (
         DestinationAlert("hook", NOW, LATER, recovered=True, waiting=0, outcome=Outcome.TRANSIENT),
         DestinationAlert("hook", NOW + MINUTE, LATER, recovered=False, waiting=0, outcome=Outcome.TRANSIENT),
         DestinationAlert("pager", NOW, LATER, recovered=False, waiting=0, outcome=Outcome.TRANSIENT),
     ):
-        await deliveries.turn(Turn(alert.destination, DOWN, alert=alert, hears="chat"), now=LATER)
-    assert await deliveries.waiting() == {"chat": 4}
+        await deliveries.record_breaker_change(
+            BreakerChange(alert.destination, DOWN, alert=alert, alert_destination="chat"), now=LATER
+        )
+    assert await deliveries.pending_counts() == {"chat": 4}
     assert await count(database, "events") == 4
 
 
 async def test_an_alert_that_nobody_hears_is_not_owed(deliveries: DeliveryStore, database: Database) -> None:
     """The turn is written down all the same."""
-    await deliveries.turn(Turn("hook", DOWN, alert=ALERT), now=LATER)
-    await deliveries.turn(Turn("pager", DOWN, hears="chat"), now=LATER)
+    await deliveries.record_breaker_change(BreakerChange("hook", DOWN, alert=ALERT), now=LATER)
+    await deliveries.record_breaker_change(BreakerChange("pager", DOWN, alert_destination="chat"), now=LATER)
     assert await count(database, "events") == 0
     assert await deliveries.breakers() == {"hook": DOWN, "pager": DOWN}
 
 
 async def test_what_waits_out_a_pause_of_its_own_is_released(
-    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger, database: Database
+    tasks: TaskStore, deliveries: DeliveryStore, delivery_admin: DeliveryAdmin, database: Database
 ) -> None:
     """But nothing whose receiver has named the pause, nothing of another destination, nothing that is due already."""
-    for name, verdict in {
-        "own": RetryAt(LATER + MINUTE, spared=MINUTE),
+    for name, decision in {
+        "own": RetryAt(LATER + MINUTE, uncharged=MINUTE),
         "wish gone by": RetryAt(LATER + MINUTE, not_before=LATER),
         "wish": RetryAt(LATER + 2 * MINUTE, not_before=LATER + timedelta(microseconds=1)),
         "due": RetryAt(NOW + MINUTE),
     }.items():
-        await _delivery(tasks, deliveries, name, verdict)
+        await _delivery(tasks, deliveries, name, decision)
     await _delivery(tasks, deliveries, "fresh")
     other = await _delivery(tasks, deliveries, "other", RetryAt(LATER + MINUTE, not_before=NOW), destination="hooks")
     dead = await _delivery(tasks, deliveries, "done")
     await record(deliveries, dead, REFUSED, Delivered(), now=NOW)
-    before = await _due_at(ledger)
-    await deliveries.turn(Turn("hook", Breaker()), now=LATER)
-    assert await _due_at(ledger) == before
-    await deliveries.turn(Turn("hook", Breaker(), released=True), now=LATER)
-    assert await _due_at(ledger) == before | {"own": LATER, "wish gone by": LATER}
+    before = await _due_at(delivery_admin)
+    await deliveries.record_breaker_change(BreakerChange("hook", Breaker()), now=LATER)
+    assert await _due_at(delivery_admin) == before
+    await deliveries.record_breaker_change(BreakerChange("hook", Breaker(), retries_due_now=True), now=LATER)
+    assert await _due_at(delivery_admin) == before | {"own": LATER, "wish gone by": LATER}
     assert before["due"] == NOW + MINUTE
     assert await not_before(database, other) == NOW
-    due = await deliveries.due("hook", now=LATER, fresh=9, repeated=9, besides=())
+    due = await deliveries.due("hook", now=LATER, fresh=9, repeated=9, exclude=())
     assert sorted(event.task_id for _, event in due.repeated) == ["due", "own", "wish gone by"]
     assert {delivery.state for delivery, _ in due.repeated} == {DeliveryState.PENDING}
 
 
 async def test_what_was_tried_in_the_same_turn_is_released_with_the_others(
-    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger
+    tasks: TaskStore, deliveries: DeliveryStore, delivery_admin: DeliveryAdmin
 ) -> None:
     """Such as a message that the receiver has read and refused, which closes the breaker."""
     await _delivery(tasks, deliveries, "waiting", RetryAt(LATER + MINUTE))
     probe = await _delivery(tasks, deliveries, "probe")
-    turn = Turn("hook", Breaker(failing_since=NOW), released=True)
-    tried = Tried(probe, Attempt(1, Outcome.PAYLOAD_REJECTED, took_ms=1), RetryAt(LATER + MINUTE))
-    await deliveries.record([tried], turn, now=LATER)
-    assert await _due_at(ledger) == {"waiting": LATER, "probe": LATER + MINUTE}
+    breaker_change = BreakerChange("hook", Breaker(failing_since=NOW), retries_due_now=True)
+    tried = AttemptRecord(probe, Attempt(1, Outcome.PAYLOAD_REJECTED, took_ms=1), RetryAt(LATER + MINUTE))
+    await deliveries.record([tried], breaker_change, now=LATER)
+    assert await _due_at(delivery_admin) == {"waiting": LATER, "probe": LATER + MINUTE}

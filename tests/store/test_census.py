@@ -11,14 +11,14 @@ from store_samples import NOW, all_due, conclude, record, watch
 from cambwatch.adapters.store.database import Database, StoreUnavailableError
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
-from cambwatch.adapters.store.stats import CensusTaker, room
+from cambwatch.adapters.store.stats import StoreStatsReader, disk_space
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.model import Attempt, Backlog, Delivered, Outcome, RetryAt, Status
-from cambwatch.core.store_stats import Census
+from cambwatch.core.store_stats import StoreStats
 
 
 async def test_an_empty_database_has_nothing(database: Database) -> None:
-    assert await CensusTaker(database).take() == Census({}, {})
+    assert await StoreStatsReader(database).take() == StoreStats({}, {})
 
 
 async def test_tasks_are_counted_by_status(database: Database, tasks: TaskStore) -> None:
@@ -26,8 +26,8 @@ async def test_tasks_are_counted_by_status(database: Database, tasks: TaskStore)
     one, two, _, _ = await watch(tasks, "one", "two", "three", "four")
     await conclude(tasks, one, Status.ERROR, notify=())
     await conclude(tasks, two, Status.EXPIRED, notify=())
-    census = await CensusTaker(database).take()
-    assert census == Census({Status.PENDING: 2, Status.ERROR: 1, Status.EXPIRED: 1}, {})
+    store_stats = await StoreStatsReader(database).take()
+    assert store_stats == StoreStats({Status.PENDING: 2, Status.ERROR: 1, Status.EXPIRED: 1}, {})
 
 
 async def test_what_waits_is_counted_by_destination(
@@ -40,7 +40,7 @@ async def test_what_waits_is_counted_by_destination(
     first, second, _ = [delivery for delivery, _ in await all_due(deliveries, "hook", now=later)]
     await record(deliveries, first, Attempt(1, Outcome.TRANSIENT, took_ms=1), RetryAt(later), now=later)
     await record(deliveries, second, Attempt(1, Outcome.ACCEPTED, took_ms=1), Delivered(), now=later)
-    assert (await CensusTaker(database).take()).backlogs == {"hook": Backlog(2, NOW), "chat": Backlog(3, NOW)}
+    assert (await StoreStatsReader(database).take()).backlogs == {"hook": Backlog(2, NOW), "chat": Backlog(3, NOW)}
 
 
 class Meter:
@@ -50,7 +50,7 @@ class Meter:
         self.writes: list[float] = []
         self.reads: list[float] = []
 
-    def wrote(self, took_s: float) -> None:
+    def observe_write(self, took_s: float) -> None:
         self.writes.append(took_s)
 
     def read(self, took_s: float) -> None:
@@ -78,12 +78,12 @@ async def test_transactions_are_timed(path: Path) -> None:
 
 async def test_room_is_what_there_is(path: Path) -> None:
     """The file and its log; of the file system what is left for a user that is not root."""
-    before = room(path)
+    before = disk_space(path)
     assert before.database == path.stat().st_size
     async with SqliteDatabase(path) as database:
         await watch(TaskStore(database), *map(str, range(50)))
         log = path.with_name(path.name + "-wal")
-        now = room(path)
+        now = disk_space(path)
         assert log.stat().st_size > 0
         assert now.database == path.stat().st_size + log.stat().st_size
     files = os.statvfs(path)
@@ -93,4 +93,4 @@ async def test_room_is_what_there_is(path: Path) -> None:
 
 def test_room_of_a_folder_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
-        room(tmp_path / "gone" / "cambwatch.db")
+        disk_space(tmp_path / "gone" / "cambwatch.db")

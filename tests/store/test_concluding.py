@@ -74,9 +74,9 @@ async def test_a_group_that_cannot_be_heard_of_keeps_the_task_open(tasks: TaskSt
         raise RuntimeError("routes are broken")
 
     with pytest.raises(RuntimeError):
-        await conclude(tasks, task, hear_group=broken)
+        await conclude(tasks, task, destinations_for_group=broken)
     with pytest.raises(RuntimeError):
-        await tasks.remove(task.key, hear_group=broken, now=NOW)
+        await tasks.remove(task.key, destinations_for_group=broken, now=NOW)
     assert await tasks.watched() == [task]
     assert await count(database, "deliveries") == 0
 
@@ -84,7 +84,7 @@ async def test_a_group_that_cannot_be_heard_of_keeps_the_task_open(tasks: TaskSt
 async def test_the_end_of_an_earlier_watch_ends_no_later_one(tasks: TaskStore) -> None:
     """A poll that was under way while the task was removed and registered again comes too late."""
     (before,) = await watch(tasks, "one")
-    await tasks.remove(before.key, hear_group=nobody, now=NOW)
+    await tasks.remove(before.key, destinations_for_group=nobody, now=NOW)
     assert await conclude(tasks, before) is None
     (again,) = await watch(tasks, "one", now=LATER)
     assert await conclude(tasks, before) is None
@@ -114,7 +114,7 @@ async def test_an_end_comes_back_as_it_was(
     destination = f"hook{next(numbers)}"
     (task,) = await watch(tasks, destination, name=name)
     ended, event = ending(task, status, at=at, **fields)
-    assert await tasks.conclude(ended, event, notify=[destination], hear_group=nobody) == [destination]
+    assert await tasks.conclude(ended, event, notify=[destination], destinations_for_group=nobody) == [destination]
     assert await tasks.task(task.key) == ended
     ((delivery, told),) = await all_due(deliveries, destination, now=at)
     assert told == event
@@ -127,14 +127,14 @@ async def test_a_number_beyond_every_column_ends_nothing(tasks: TaskStore, run_i
     (task,) = await watch(tasks, "one")
     ended, event = ending(task, run_id=run_id)
     with pytest.raises(Exception, match=r"(?i)too large|out of (int64 )?range"):
-        await tasks.conclude(ended, event, notify=(), hear_group=nobody)
+        await tasks.conclude(ended, event, notify=(), destinations_for_group=nobody)
     assert await tasks.watched() == [task]
 
 
 async def test_removing_ends_the_watch_and_tells_nobody(tasks: TaskStore, database: Database) -> None:
     """The answer is the task as it was."""
     (task,) = await watch(tasks, "one")
-    assert await tasks.remove(task.key, hear_group=nobody, now=LATER) == (task, [])
+    assert await tasks.remove(task.key, destinations_for_group=nobody, now=LATER) == (task, [])
     stored = await tasks.task(task.key)
     assert stored is not None
     assert (stored.status, stored.finished_at) == (Status.REMOVED, LATER)
@@ -145,15 +145,15 @@ async def test_removing_ends_the_watch_and_tells_nobody(tasks: TaskStore, databa
 async def test_removing_what_nobody_registered_is_none(tasks: TaskStore) -> None:
     """Also next to other tasks."""
     await watch(tasks, "one")
-    assert await tasks.remove(TaskKey("default", "dub", "two"), hear_group=nobody, now=NOW) is None
+    assert await tasks.remove(TaskKey("default", "dub", "two"), destinations_for_group=nobody, now=NOW) is None
 
 
 async def test_removing_twice_changes_nothing_more(tasks: TaskStore) -> None:
     """The second time the task is removed already."""
     (task,) = await watch(tasks, "one")
-    await tasks.remove(task.key, hear_group=nobody, now=NOW)
+    await tasks.remove(task.key, destinations_for_group=nobody, now=NOW)
     removed = await tasks.task(task.key)
-    assert await tasks.remove(task.key, hear_group=nobody, now=LATER) == (removed, [])
+    assert await tasks.remove(task.key, destinations_for_group=nobody, now=LATER) == (removed, [])
     assert await tasks.task(task.key) == removed
 
 
@@ -165,7 +165,7 @@ async def test_removing_cancels_what_is_still_owed(tasks: TaskStore, deliveries:
     hook, pager, slack = await owed(tasks, one)
     await record(deliveries, hook, Attempt(1, Outcome.ACCEPTED, took_ms=1), Delivered(), now=NOW)
 
-    removed = await tasks.remove(one.key, hear_group=nobody, now=LATER)
+    removed = await tasks.remove(one.key, destinations_for_group=nobody, now=LATER)
 
     assert removed is not None
     assert removed[0].status is Status.ERROR
@@ -178,7 +178,7 @@ async def test_removing_cancels_what_is_still_owed(tasks: TaskStore, deliveries:
     ]
     assert all(one.state is DeliveryState.PENDING for one in await owed(tasks, other))
     assert [one.status for one in [await tasks.task(one.key)] if one] == [Status.ERROR]
-    assert await tasks.remove(one.key, hear_group=nobody, now=LATER) == (removed[0], [])
+    assert await tasks.remove(one.key, destinations_for_group=nobody, now=LATER) == (removed[0], [])
 
 
 async def test_polls_are_noted_of_what_is_still_pending(tasks: TaskStore) -> None:
@@ -186,25 +186,25 @@ async def test_polls_are_noted_of_what_is_still_pending(tasks: TaskStore) -> Non
     one, two = await watch(tasks, "one", "two")
     await conclude(tasks, two)
     ended = await tasks.task(two.key)
-    await tasks.note_polls([(one.id, 7, LATER), (two.id, 8, LATER), (10**6, 9, None)])
+    await tasks.record_polls([(one.id, 7, LATER), (two.id, 8, LATER), (10**6, 9, None)])
     noted = await tasks.task(one.key)
     assert noted is not None
     assert (noted.polls, noted.first_polled_at) == (7, LATER)
     assert await tasks.task(two.key) == ended
-    await tasks.note_polls([])
+    await tasks.record_polls([])
 
 
 async def test_tasks_that_camb_has_answered_for_stay_known(tasks: TaskStore) -> None:
     """Whatever ended meanwhile; ids that are not there are passed over."""
     one, two, three = await watch(tasks, "one", "two", "three")
     await conclude(tasks, two)
-    await tasks.note_known([one.id, two.id, 10**6])
+    await tasks.record_known([one.id, two.id, 10**6])
     assert {task.key.task_id: task.known for task in await tasks.watched()} == {"one": True, "three": False}
-    await tasks.note_known([one.id, three.id])
+    await tasks.record_known([one.id, three.id])
     assert all(task.known for task in await tasks.watched())
 
 
 async def test_thousands_become_known_at_once(tasks: TaskStore) -> None:
     watched = await watch(tasks, *(str(number) for number in range(1100)))
-    await tasks.note_known([task.id for task in watched])
+    await tasks.record_known([task.id for task in watched])
     assert all(task.known for task in await tasks.watched())

@@ -9,17 +9,17 @@ from store_samples import NOW, all_due, conclude, nobody, owed, record, watch
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.delivery.attempts import Owed
+from cambwatch.core.delivery.attempts import PendingDelivery
 from cambwatch.core.model import (
     Attempt,
     Delivered,
     Delivery,
+    DeliveryDecision,
     DeliveryState,
     GiveUp,
     Outcome,
     RetryAt,
     Task,
-    Verdict,
 )
 
 LATER = NOW + timedelta(hours=1)
@@ -35,7 +35,7 @@ async def _ended(tasks: TaskStore, minutes: Iterable[int], destination: str = "h
     return found
 
 
-def _names(due: Sequence[Owed]) -> list[str]:
+def _names(due: Sequence[PendingDelivery]) -> list[str]:
     return [event.task_id for _, event in due]
 
 
@@ -69,10 +69,10 @@ async def test_due_fills_its_limit_besides_what_is_under_way(tasks: TaskStore, d
     await _ended(tasks, range(6))
     every = await all_due(deliveries, "hook", now=LATER)
     under_way = {delivery.id for delivery, _ in every[:3]}
-    assert await all_due(deliveries, "hook", now=LATER, limit=2, besides=()) == every[:2]
-    assert await all_due(deliveries, "hook", now=LATER, limit=2, besides=under_way) == every[3:5]
-    assert await all_due(deliveries, "hook", now=LATER, besides={"msg_unknown"}) == every
-    assert await all_due(deliveries, "hook", now=LATER, limit=2, besides={"msg_unknown"}) == every[:2]
+    assert await all_due(deliveries, "hook", now=LATER, limit=2, exclude=()) == every[:2]
+    assert await all_due(deliveries, "hook", now=LATER, limit=2, exclude=under_way) == every[3:5]
+    assert await all_due(deliveries, "hook", now=LATER, exclude={"msg_unknown"}) == every
+    assert await all_due(deliveries, "hook", now=LATER, limit=2, exclude={"msg_unknown"}) == every[:2]
 
 
 async def test_the_next_is_due_after_what_is_due(tasks: TaskStore, deliveries: DeliveryStore) -> None:
@@ -80,13 +80,13 @@ async def test_the_next_is_due_after_what_is_due(tasks: TaskStore, deliveries: D
     await _ended(tasks, [1, 2])
     await _ended(tasks, [3], "slack")
     first, second = NOW + timedelta(minutes=1), NOW + timedelta(minutes=2)
-    for now, next_at in ((NOW, first), (first - MOMENT, first), (first, second), (second, None)):
-        assert (await deliveries.due("hook", now=now, fresh=9, repeated=9, besides=())).next_at == next_at
-    assert (await deliveries.due("pager", now=NOW, fresh=9, repeated=9, besides=())).next_at is None
+    for now, next_due_at in ((NOW, first), (first - MOMENT, first), (first, second), (second, None)):
+        assert (await deliveries.due("hook", now=now, fresh=9, repeated=9, exclude=())).next_due_at == next_due_at
+    assert (await deliveries.due("pager", now=NOW, fresh=9, repeated=9, exclude=())).next_due_at is None
 
 
 @pytest.mark.parametrize(
-    ("verdict", "state", "next_attempt_at", "finished_at"),
+    ("decision", "state", "next_attempt_at", "finished_at"),
     [
         (Delivered(), DeliveryState.DELIVERED, None, LATER),
         (GiveUp(), DeliveryState.DEAD, None, LATER),
@@ -96,7 +96,7 @@ async def test_the_next_is_due_after_what_is_due(tasks: TaskStore, deliveries: D
 async def test_what_came_of_an_attempt_is_written_down(
     tasks: TaskStore,
     deliveries: DeliveryStore,
-    verdict: Verdict,
+    decision: DeliveryDecision,
     state: DeliveryState,
     next_attempt_at: datetime | None,
     finished_at: datetime | None,
@@ -104,7 +104,7 @@ async def test_what_came_of_an_attempt_is_written_down(
     """With the state that the verdict means, and the time when it is due again."""
     task, other = await _ended(tasks, [0, 1])
     (delivery,) = await owed(tasks, task)
-    assert await record(deliveries, delivery, REFUSED, verdict, now=LATER)
+    assert await record(deliveries, delivery, REFUSED, decision, now=LATER)
     (found,) = await owed(tasks, task)
     assert found == Delivery(
         id=delivery.id,
@@ -136,7 +136,7 @@ async def test_every_outcome_has_its_place(tasks: TaskStore, deliveries: Deliver
 @pytest.mark.parametrize("closing", [Delivered(), GiveUp()])
 @pytest.mark.parametrize("late", [Delivered(), GiveUp(), RetryAt(LATER)])
 async def test_what_is_closed_stays_closed(
-    tasks: TaskStore, deliveries: DeliveryStore, closing: Verdict, late: Verdict
+    tasks: TaskStore, deliveries: DeliveryStore, closing: DeliveryDecision, late: DeliveryDecision
 ) -> None:
     """A late answer changes nothing."""
     (task,) = await _ended(tasks, [0])
@@ -152,11 +152,11 @@ async def test_what_was_cancelled_under_way_stays_cancelled(tasks: TaskStore, de
     """Its POST could not be called back, but nothing follows from it."""
     (task,) = await _ended(tasks, [0])
     (delivery,) = await owed(tasks, task)
-    await tasks.remove(task.key, hear_group=nobody, now=NOW)
+    await tasks.remove(task.key, destinations_for_group=nobody, now=NOW)
     assert not await record(deliveries, delivery, REFUSED, RetryAt(LATER), now=LATER)
     (found,) = await owed(tasks, task)
     assert (found.state, found.attempts, found.finished_at) == (DeliveryState.CANCELLED, 0, NOW)
-    assert await deliveries.waiting() == {}
+    assert await deliveries.pending_counts() == {}
 
 
 async def test_a_delivery_that_is_not_there_is_not_recorded(tasks: TaskStore, deliveries: DeliveryStore) -> None:
@@ -171,19 +171,19 @@ async def test_a_retry_takes_its_new_place(tasks: TaskStore, deliveries: Deliver
         (delivery,) = await owed(tasks, task)
         await record(deliveries, delivery, REFUSED, RetryAt(NOW + timedelta(minutes=minute)), now=NOW)
     assert _names(await all_due(deliveries, "hook", now=LATER)) == ["hook 2", "hook 1"]
-    due = await deliveries.due("hook", now=NOW + timedelta(minutes=2), fresh=9, repeated=9, besides=())
-    assert (_names(due.repeated), due.next_at) == (["hook 2"], NOW + timedelta(minutes=3))
+    due = await deliveries.due("hook", now=NOW + timedelta(minutes=2), fresh=9, repeated=9, exclude=())
+    assert (_names(due.repeated), due.next_due_at) == (["hook 2"], NOW + timedelta(minutes=3))
 
 
 async def test_waiting_counts_what_is_owed(tasks: TaskStore, deliveries: DeliveryStore) -> None:
     """To each destination that is owed anything, due or not; what is closed is not waited for."""
-    assert await deliveries.waiting() == {}
+    assert await deliveries.pending_counts() == {}
     first, second, _ = await _ended(tasks, [0, 1, 2])
     await _ended(tasks, [0], "slack")
-    for task, verdict in ((first, Delivered()), (second, RetryAt(LATER))):
+    for task, decision in ((first, Delivered()), (second, RetryAt(LATER))):
         (delivery,) = await owed(tasks, task)
-        await record(deliveries, delivery, REFUSED, verdict, now=NOW)
-    assert await deliveries.waiting() == {"hook": 2, "slack": 1}
+        await record(deliveries, delivery, REFUSED, decision, now=NOW)
+    assert await deliveries.pending_counts() == {"hook": 2, "slack": 1}
 
 
 async def test_an_event_that_cannot_be_read_keeps_back_nothing(
@@ -200,4 +200,4 @@ async def test_an_event_that_cannot_be_read_keeps_back_nothing(
     due = await all_due(deliveries, "hook", now=NOW + timedelta(hours=1))
 
     assert _names(due) == ["plain"]
-    assert (await deliveries.waiting()) == {"hook": 2}
+    assert (await deliveries.pending_counts()) == {"hook": 2}

@@ -17,17 +17,17 @@ from store_samples import NOW, conclude, owed, watch
 
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.delivery_listing import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
 from cambwatch.adapters.store.schema import attempts
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.delivery.attempts import Owed, Tried, Turn
+from cambwatch.core.delivery.attempts import AttemptRecord, BreakerChange, PendingDelivery
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import DestinationAlert, webhook_id
-from cambwatch.core.lifecycle import SHORT_BUDGET, verdict
+from cambwatch.core.lifecycle import SHORT_BUDGET, decide_after_attempt
 from cambwatch.core.model import (
     Attempt,
     Delivery,
@@ -91,7 +91,7 @@ class DeliveryLife(RuleBasedStateMachine):
         self.closed: dict[str, tuple[Delivery, list[PastAttempt]]] = {}
         self.not_before: dict[str, datetime] = {}
         self.breakers = dict.fromkeys(DESTINATIONS, Breaker())
-        self.under_way: dict[str, Owed] = {}  # of both destinations, by id
+        self.under_way: dict[str, PendingDelivery] = {}  # of both destinations, by id
         self.folder = Path(tempfile.mkdtemp())
         self.runner = asyncio.Runner()
 
@@ -102,7 +102,7 @@ class DeliveryLife(RuleBasedStateMachine):
         self.database = await SqliteDatabase(self.folder / "cambwatch.db").__aenter__()
         self.tasks = TaskStore(self.database)
         self.deliveries = DeliveryStore(self.database)
-        self.ledger = DeliveryLedger(self.database)
+        self.delivery_admin = DeliveryAdmin(self.database)
 
     @initialize()
     def begin(self) -> None:
@@ -142,7 +142,9 @@ class DeliveryLife(RuleBasedStateMachine):
     @rule(name=names)
     def remove(self, name: str) -> None:
         """Nobody wants to hear of it any more."""
-        found = self.run(self.tasks.remove(TaskKey("default", "dub", name), hear_group=lambda _: (), now=self.now))
+        found = self.run(
+            self.tasks.remove(TaskKey("default", "dub", name), destinations_for_group=lambda _: (), now=self.now)
+        )
         for delivery_id in found[1] if found else ():
             assert delivery_id not in self.closed
             self.not_before.pop(delivery_id, None)
@@ -154,13 +156,13 @@ class DeliveryLife(RuleBasedStateMachine):
 
     def _start(self, destination: str, fresh: int, repeated: int) -> datetime | None:
         due = self.run(
-            self.deliveries.due(destination, now=self.now, fresh=fresh, repeated=repeated, besides=self.under_way)
+            self.deliveries.due(destination, now=self.now, fresh=fresh, repeated=repeated, exclude=self.under_way)
         )
         for one in (*due.fresh, *due.repeated):
             assert one[0].id not in self.under_way
             assert self.not_before.get(one[0].id, self.now) <= self.now
             self.under_way[one[0].id] = one
-        return due.next_at
+        return due.next_due_at
 
     @rule(destination=destinations, most=st.integers(1, 3), answer=answers)
     def answer(self, destination: str, most: int, answer: Answer) -> None:
@@ -173,9 +175,9 @@ class DeliveryLife(RuleBasedStateMachine):
     def post(self, destination: str, said: list[Answer]) -> None:
         """What is due is told, or what falls due next when it does; each message has its own fate, or all the same."""
         for answer in said:
-            next_at = self._start(destination, 2, 2)
-            if not self._answer(destination, 4, answer) and next_at is not None:
-                self.now = next_at
+            next_due_at = self._start(destination, 2, 2)
+            if not self._answer(destination, 4, answer) and next_due_at is not None:
+                self.now = next_due_at
 
     def _answer(self, destination: str, most: int, answer: Answer) -> bool:
         told = [one for one, _ in self.under_way.values() if one.destination == destination][:most]
@@ -184,22 +186,26 @@ class DeliveryLife(RuleBasedStateMachine):
         outcome, http_status, wish, chance = answer
         tried = []
         for one in told:
-            attempt = Attempt(one.attempts + 1, outcome, 0, http_status, wish, together=len(told))
-            decided = verdict(one, attempt, DESTINATIONS[destination], now=self.now, chance=chance)
-            tried.append(Tried(one, attempt, decided))
+            attempt = Attempt(one.attempts + 1, outcome, 0, http_status, wish, delivery_count=len(told))
+            decided = decide_after_attempt(one, attempt, DESTINATIONS[destination], now=self.now, chance=chance)
+            tried.append(AttemptRecord(one, attempt, decided))
             del self.under_way[one.id]
         self.run(self.deliveries.record(tried, self._turn(destination, tried[0].attempt, chance), now=self.now))
         for one in tried:
             self.not_before.pop(one.delivery.id, None)
-            if isinstance(one.verdict, RetryAt) and one.verdict.not_before is not None:
-                self.not_before[one.delivery.id] = one.verdict.not_before
+            if isinstance(one.decision, RetryAt) and one.decision.not_before is not None:
+                self.not_before[one.delivery.id] = one.decision.not_before
         return True
 
-    def _turn(self, destination: str, attempt: Attempt, chance: float) -> Turn | None:
+    def _turn(self, destination: str, attempt: Attempt, chance: float) -> BreakerChange | None:
         before = self.breakers[destination]
         after = before.after(attempt, DESTINATIONS[destination].retry, probe=before.open, now=self.now, chance=chance)
         self.breakers[destination] = after
-        return None if after == before else Turn(destination, after, released=before.open and not after.open)
+        return (
+            None
+            if after == before
+            else BreakerChange(destination, after, retries_due_now=before.open and not after.open)
+        )
 
     @rule(recovered=st.booleans())
     def alert(self, *, recovered: bool) -> None:
@@ -207,7 +213,11 @@ class DeliveryLife(RuleBasedStateMachine):
         alert = DestinationAlert(
             "hook", since=NOW, at=self.now, recovered=recovered, waiting=0, outcome=Outcome.TRANSIENT
         )
-        self.run(self.deliveries.turn(Turn("hook", self.breakers["hook"], alert, "chat"), now=self.now))
+        self.run(
+            self.deliveries.record_breaker_change(
+                BreakerChange("hook", self.breakers["hook"], alert, "chat"), now=self.now
+            )
+        )
         self.owed.add(webhook_id(alert, "chat"))
 
     @rule(number=numbers)
@@ -216,7 +226,7 @@ class DeliveryLife(RuleBasedStateMachine):
         if not self.owed:
             return
         delivery_id = sorted(self.owed)[number % len(self.owed)]
-        assert self.run(self.ledger.retry(delivery_id, now=self.now)) == (delivery_id not in self.closed)
+        assert self.run(self.delivery_admin.retry(delivery_id, now=self.now)) == (delivery_id not in self.closed)
         self.not_before.pop(delivery_id, None)
 
     @rule(state=st.sampled_from([DeliveryState.DEAD, DeliveryState.PENDING]), destination=destinations)
@@ -225,7 +235,9 @@ class DeliveryLife(RuleBasedStateMachine):
 
         async def work() -> set[str]:
             before = await self._all()
-            while await self.ledger.retry_some(state, destinations=[destination], since=None, now=self.now, limit=2):
+            while await self.delivery_admin.retry_some(
+                state, destinations=[destination], since=None, now=self.now, limit=2
+            ):
                 pass
             return {one for one, found in (await self._all()).items() if found[0] != before[one][0]}
 
@@ -236,7 +248,7 @@ class DeliveryLife(RuleBasedStateMachine):
         kept: dict[str, list[PastAttempt]] = {}
         for row in await self.database.read(lambda connection: connection.execute(EVERY_ATTEMPT).all()):
             kept.setdefault(row.delivery_id, []).append(rows.attempt(row))
-        page = await self.ledger.page(ALL, limit=999, before=None)
+        page = await self.delivery_admin.page(ALL, limit=999, before=None)
         return {delivery.id: (delivery, kept.get(delivery.id, [])) for delivery, _ in page}
 
     @invariant()
@@ -263,7 +275,7 @@ class DeliveryLife(RuleBasedStateMachine):
         """Each at its instant and not before, once, whether it was tried or not."""
         for name in DESTINATIONS:
             mine = {one.id: one for one in waiting if one.destination == name}
-            due = await self.deliveries.due(name, now=FOREVER, fresh=999, repeated=999, besides=())
+            due = await self.deliveries.due(name, now=FOREVER, fresh=999, repeated=999, exclude=())
             fresh, repeated = ([one for one, _ in some] for some in (due.fresh, due.repeated))
             assert {one.id: one for one in (*fresh, *repeated)} == mine
             assert len(fresh) + len(repeated) == len(mine)
@@ -271,8 +283,8 @@ class DeliveryLife(RuleBasedStateMachine):
             assert all(one.attempts for one in repeated)
             instants = sorted({one.next_attempt_at for one in mine.values() if one.next_attempt_at})
             for at in instants[:1] + instants[-1:]:
-                early = await self.deliveries.due(name, now=at - MICROSECOND, fresh=999, repeated=999, besides=())
-                assert early.next_at == at
+                early = await self.deliveries.due(name, now=at - MICROSECOND, fresh=999, repeated=999, exclude=())
+                assert early.next_due_at == at
                 assert {one.id for one, _ in (*early.fresh, *early.repeated)} == {
                     one.id for one in mine.values() if one.next_attempt_at and one.next_attempt_at < at
                 }
@@ -288,7 +300,7 @@ def _assert_is_over(delivery: Delivery, last: PastAttempt) -> None:
         return
     assert delivery.finished_at is not None
     budget = SHORT_BUDGET if outcome in REFUSED else GIVE_UP_AFTER
-    assert delivery.finished_at - (delivery.budget_from or delivery.created_at) >= budget + delivery.spared
+    assert delivery.finished_at - (delivery.budget_from or delivery.created_at) >= budget + delivery.uncharged
 
 
 DeliveryLife.TestCase.settings = settings(

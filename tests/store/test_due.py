@@ -12,20 +12,20 @@ from store_samples import NOW, broken, conclude, nobody, not_before, on_one_data
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.delivery_listing import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.delivery.attempts import Due, Owed, Tried
+from cambwatch.core.delivery.attempts import AttemptRecord, DueDelivery, PendingDelivery
 from cambwatch.core.model import (
     Attempt,
     Delivered,
     Delivery,
+    DeliveryDecision,
     DeliveryState,
     GiveUp,
     Outcome,
     PastAttempt,
     RetryAt,
     TaskKey,
-    Verdict,
 )
 
 LATER = NOW + timedelta(hours=1)
@@ -49,17 +49,17 @@ async def _owed(
 
 
 async def _look(
-    deliveries: DeliveryStore, fresh: int, repeated: int, besides: Sequence[str] = (), *, now: datetime = LATER
-) -> Due:
-    return await deliveries.due("hook", now=now, fresh=fresh, repeated=repeated, besides=besides)
+    deliveries: DeliveryStore, fresh: int, repeated: int, exclude: Sequence[str] = (), *, now: datetime = LATER
+) -> DueDelivery:
+    return await deliveries.due("hook", now=now, fresh=fresh, repeated=repeated, exclude=exclude)
 
 
-async def _shown(ledger: DeliveryLedger, delivery: Delivery) -> tuple[Delivery, list[PastAttempt]]:
-    found, _, kept = await ledger.delivery(delivery.id) or pytest.fail("it is not there")
+async def _shown(delivery_admin: DeliveryAdmin, delivery: Delivery) -> tuple[Delivery, list[PastAttempt]]:
+    found, _, kept = await delivery_admin.delivery(delivery.id) or pytest.fail("it is not there")
     return found, kept
 
 
-def _names(due: Sequence[Owed]) -> list[str]:
+def _names(due: Sequence[PendingDelivery]) -> list[str]:
     return [event.task_id for _, event in due]
 
 
@@ -83,7 +83,7 @@ async def test_there_is_more_exactly_when_more_is_due(tasks: TaskStore, deliveri
     repeated = await _owed(tasks, deliveries, "r1", "r2", "r3", tried=True)
     await _owed(tasks, deliveries, "other", destination="slack")
     under_way = [fresh[0].id, repeated[1].id]
-    for limit, besides, now, more in (
+    for limit, exclude, now, more in (
         (3, (), LATER, False),
         (2, (), LATER, True),
         (2, (), NOW + MINUTE, False),
@@ -91,7 +91,7 @@ async def test_there_is_more_exactly_when_more_is_due(tasks: TaskStore, deliveri
         (1, under_way, LATER, True),
         (1, (), NOW, False),
     ):
-        due = await _look(deliveries, limit, limit, besides, now=now)
+        due = await _look(deliveries, limit, limit, exclude, now=now)
         assert (len(due.fresh), len(due.repeated)) == (limit, limit)
         assert (due.more_fresh, due.more_repeated) == (more, more)
     due = await _look(deliveries, 3, 1)
@@ -114,7 +114,7 @@ async def test_what_cannot_be_read_keeps_back_nothing_and_is_not_more(
         found, more = (due.repeated, due.more_repeated) if tried else (due.fresh, due.more_fresh)
         assert _names(found) == ["a", "b", "c"][:limit]
         assert more == (limit < 3)
-    assert (await deliveries.waiting()) == {"hook": 3 + odd}
+    assert (await deliveries.pending_counts()) == {"hook": 3 + odd}
 
 
 numbers = iter(range(10**9))
@@ -149,32 +149,32 @@ async def test_due_is_what_python_would_choose(
         if tried:
             await record(deliveries, delivery, REFUSED, RetryAt(NOW + minute * MINUTE), now=NOW)
         every.append((minute, tried, delivery.id))
-    besides = {every[n][2] for n in taken if n < len(every)}
-    due = await deliveries.due(hook, now=NOW + now * MINUTE, fresh=limits[0], repeated=limits[1], besides=besides)
+    exclude = {every[n][2] for n in taken if n < len(every)}
+    due = await deliveries.due(hook, now=NOW + now * MINUTE, fresh=limits[0], repeated=limits[1], exclude=exclude)
     for tried, found, limit, more in (
         (False, due.fresh, limits[0], due.more_fresh),
         (True, due.repeated, limits[1], due.more_repeated),
     ):
-        wanted = {one: minute for minute, was, one in every if was is tried and minute <= now and one not in besides}
+        wanted = {one: minute for minute, was, one in every if was is tried and minute <= now and one not in exclude}
         assert [wanted[delivery.id] for delivery, _ in found] == sorted(wanted.values())[:limit]
         assert len({delivery.id for delivery, _ in found}) == len(found)
         assert more == (len(wanted) > limit)
     later = [NOW + minute * MINUTE for minute, _, _ in every if minute > now]
-    assert due.next_at == min(later, default=None)
+    assert due.next_due_at == min(later, default=None)
 
 
-@pytest.mark.parametrize("verdict", [Delivered(), GiveUp(), RetryAt(LATER)])
+@pytest.mark.parametrize("decision", [Delivered(), GiveUp(), RetryAt(LATER)])
 async def test_attempts_of_one_message_are_written_together(
-    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger, verdict: Verdict
+    tasks: TaskStore, deliveries: DeliveryStore, delivery_admin: DeliveryAdmin, decision: DeliveryDecision
 ) -> None:
     """One that was closed meanwhile is left as it is, and keeps none of the others from being written."""
     made = await _owed(tasks, deliveries, "a", "b", "c", "d")
     assert await record(deliveries, made[0], REFUSED, GiveUp(), now=NOW)
-    await tasks.remove(TaskKey("default", "dub", "c"), hear_group=nobody, now=NOW)
-    attempt = Attempt(1, Outcome.TRANSIENT, took_ms=7, http_status=500, together=4)
-    before = [await _shown(ledger, one) for one in made]
-    assert await deliveries.record([Tried(one, attempt, verdict) for one in made], None, now=LATER) == 2
-    after = [await _shown(ledger, one) for one in made]
+    await tasks.remove(TaskKey("default", "dub", "c"), destinations_for_group=nobody, now=NOW)
+    attempt = Attempt(1, Outcome.TRANSIENT, took_ms=7, http_status=500, delivery_count=4)
+    before = [await _shown(delivery_admin, one) for one in made]
+    assert await deliveries.record([AttemptRecord(one, attempt, decision) for one in made], None, now=LATER) == 2
+    after = [await _shown(delivery_admin, one) for one in made]
     assert [after[0], after[2]] == [before[0], before[2]]
     for delivery, kept in (after[1], after[3]):
         assert (delivery.http_status, [past.attempt for past in kept]) == (500, [attempt])
@@ -182,7 +182,7 @@ async def test_attempts_of_one_message_are_written_together(
 
 
 async def test_of_two_answers_at_once_the_first_closes_it(
-    tasks: TaskStore, deliveries: DeliveryStore, ledger: DeliveryLedger
+    tasks: TaskStore, deliveries: DeliveryStore, delivery_admin: DeliveryAdmin
 ) -> None:
     """Also when both come into one commit; while it stays open each is written."""
     (delivery,) = await _owed(tasks, deliveries, "a")
@@ -191,12 +191,12 @@ async def test_of_two_answers_at_once_the_first_closes_it(
     attempts = [Attempt(number, outcome, took_ms=1) for number, outcome in enumerate(outcomes, 1)]
     written = await asyncio.gather(
         *(
-            record(deliveries, delivery, attempt, verdict, now=LATER)
-            for attempt, verdict in zip(attempts, verdicts, strict=True)
+            record(deliveries, delivery, attempt, decision, now=LATER)
+            for attempt, decision in zip(attempts, verdicts, strict=True)
         )
     )
     assert written == [True, True, False, False]
-    found, kept = await _shown(ledger, delivery)
+    found, kept = await _shown(delivery_admin, delivery)
     assert (found.state, found.attempts) == (DeliveryState.DELIVERED, 2)
     assert [past.attempt for past in kept] == attempts[:2]
 
@@ -208,29 +208,33 @@ async def test_attempts_of_one_message_are_all_written_or_none(
     made = await _owed(tasks, deliveries, "a", "b")
     async with broken(database, "attempts", where=made[1].id):
         with pytest.raises(IntegrityError, match="broken"):
-            await deliveries.record([Tried(one, REFUSED, Delivered()) for one in made], None, now=LATER)
+            await deliveries.record([AttemptRecord(one, REFUSED, Delivered()) for one in made], None, now=LATER)
     assert _names((await _look(deliveries, 9, 9)).fresh) == ["a", "b"]
 
 
 @on_one_database
-@given(wish=st.none() | spans, spared=spans | st.just(timedelta(0)), closing=st.sampled_from([Delivered(), GiveUp()]))
+@given(
+    retry_after=st.none() | spans,
+    uncharged=spans | st.just(timedelta(0)),
+    closing=st.sampled_from([Delivered(), GiveUp()]),
+)
 async def test_what_a_pause_is_like_comes_back_as_it_was(
     tasks: TaskStore,
     deliveries: DeliveryStore,
-    ledger: DeliveryLedger,
+    delivery_admin: DeliveryAdmin,
     database: Database,
-    wish: timedelta | None,
-    spared: timedelta,
-    closing: Verdict,
+    retry_after: timedelta | None,
+    uncharged: timedelta,
+    closing: DeliveryDecision,
 ) -> None:
     """What the budget is spared, and what the receiver wishes; a delivery that is closed waits for nothing."""
     (delivery,) = await _owed(tasks, deliveries, f"t{next(numbers)}")
-    wished = None if wish is None else NOW + wish
-    verdict = RetryAt(NOW + 3 * MINUTE, not_before=wished, spared=spared)
-    assert await record(deliveries, delivery, REFUSED, verdict, now=NOW)
-    found, _ = await _shown(ledger, delivery)
-    assert (found.spared, found.next_attempt_at) == (spared, NOW + 3 * MINUTE)
+    wished = None if retry_after is None else NOW + retry_after
+    decision = RetryAt(NOW + 3 * MINUTE, not_before=wished, uncharged=uncharged)
+    assert await record(deliveries, delivery, REFUSED, decision, now=NOW)
+    found, _ = await _shown(delivery_admin, delivery)
+    assert (found.uncharged, found.next_attempt_at) == (uncharged, NOW + 3 * MINUTE)
     assert await not_before(database, delivery) == wished
     assert await record(deliveries, found, Attempt(2, Outcome.AUTH, took_ms=1), closing, now=LATER)
-    closed, _ = await _shown(ledger, delivery)
-    assert (closed.spared, await not_before(database, delivery)) == (spared, None)
+    closed, _ = await _shown(delivery_admin, delivery)
+    assert (closed.uncharged, await not_before(database, delivery)) == (uncharged, None)

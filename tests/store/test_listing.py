@@ -67,7 +67,7 @@ async def test_all_parts_of_a_filter_must_hold(tasks: TaskStore, wanted: TaskFil
     a, b, _, d, _ = (one.task for one in registered)
     await conclude(tasks, a)
     await conclude(tasks, b, Status.ERROR)
-    await tasks.remove(d.key, hear_group=nobody, now=NOW)
+    await tasks.remove(d.key, destinations_for_group=nobody, now=NOW)
     assert await _ids(tasks, wanted) == found
     if found:
         last = (await tasks.page(wanted, limit=99, before=None))[0].id

@@ -16,7 +16,7 @@ from store_samples import NOW, conclude, owed, record, watch
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.delivery_listing import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.sqlite_migration import MIGRATIONS, migrate
@@ -370,18 +370,18 @@ async def test_a_database_from_before_breakers_goes_on(place: Path, tmp_path: Pa
     before = connection.execute(query).fetchall()
     migrate(path)
     assert connection.execute(query).fetchall() == before
-    assert connection.execute("SELECT DISTINCT spared, not_before FROM deliveries").fetchall() == [(0, None)]
+    assert connection.execute("SELECT DISTINCT uncharged, not_before FROM deliveries").fetchall() == [(0, None)]
     connection.close()
     async with SqliteDatabase(path) as database:
-        deliveries, ledger = DeliveryStore(database), DeliveryLedger(database)
-        due = await deliveries.due("hook", now=NOW, fresh=9, repeated=9, besides=())
+        deliveries, delivery_admin = DeliveryStore(database), DeliveryAdmin(database)
+        due = await deliveries.due("hook", now=NOW, fresh=9, repeated=9, exclude=())
         ((fresh, _),), ((repeated, _),) = due.fresh, due.repeated
-        assert (fresh.id, repeated.id, fresh.spared, repeated.spared) == ("fresh", "repeated", NO_TIME, NO_TIME)
-        _, _, kept = await ledger.delivery("repeated") or (None, None, [])
-        assert [(past.attempt.number, past.attempt.together) for past in kept] == [(1, 1), (2, 1)]
+        assert (fresh.id, repeated.id, fresh.uncharged, repeated.uncharged) == ("fresh", "repeated", NO_TIME, NO_TIME)
+        _, _, kept = await delivery_admin.delivery("repeated") or (None, None, [])
+        assert [(past.attempt.number, past.attempt.delivery_count) for past in kept] == [(1, 1), (2, 1)]
         assert await deliveries.breakers() == {}
-        assert await deliveries.waiting() == {"hook": 2}
-        assert [await ledger.retry(name, now=NOW) for name in ("dead", "delivered", "cancelled")] == [
+        assert await deliveries.pending_counts() == {"hook": 2}
+        assert [await delivery_admin.retry(name, now=NOW) for name in ("dead", "delivered", "cancelled")] == [
             True,
             False,
             False,
@@ -409,5 +409,5 @@ async def test_a_task_of_before_is_known_with_its_next_answer(place: Path, tmp_p
         tasks = TaskStore(database)
         (one,) = await tasks.watched()
         assert (one.polls, one.known) == (7, False)
-        await tasks.note_known([one.id])
+        await tasks.record_known([one.id])
         assert [task.known for task in await tasks.watched()] == [True]

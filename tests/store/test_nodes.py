@@ -8,10 +8,10 @@ import pytest
 from store_samples import NOW, all_due, conclude, count, record, watch, wish
 
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.leases import NodeStore
+from cambwatch.adapters.store.leases import LeaseStore
 from cambwatch.adapters.store.postgres import PostgresDatabase
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.cluster import Node
+from cambwatch.core.cluster import ClusterNode
 from cambwatch.core.events import GroupComplete
 from cambwatch.core.model import Attempt, Delivered, Outcome, Status
 
@@ -26,8 +26,8 @@ def tasks(postgres: PostgresDatabase) -> TaskStore:
     return TaskStore(postgres)
 
 
-def node(postgres: PostgresDatabase, name: str, *, lease: timedelta = LEASE) -> NodeStore:
-    return NodeStore(postgres, Node(name, frozenset({"default"}), frozenset({"hook"})), lease=lease)
+def node(postgres: PostgresDatabase, name: str, *, lease: timedelta = LEASE) -> LeaseStore:
+    return LeaseStore(postgres, ClusterNode(name, frozenset({"default"}), frozenset({"hook"})), lease=lease)
 
 
 async def test_who_has_joined_is_there_until_it_leaves(postgres: PostgresDatabase) -> None:
@@ -35,18 +35,18 @@ async def test_who_has_joined_is_there_until_it_leaves(postgres: PostgresDatabas
     a, b = node(postgres, "a"), node(postgres, "b")
     await a.join()
     await b.join()
-    await NodeStore(postgres, Node("b", frozenset({"x"}), frozenset()), lease=LEASE).join()
+    await LeaseStore(postgres, ClusterNode("b", frozenset({"x"}), frozenset()), lease=LEASE).join()
     standing = await a.renew()
     assert standing is not None
     assert {one.id: (one.accounts, one.destinations) for one in standing.nodes} == {
         "a": (frozenset({"default"}), frozenset({"hook"})),
         "b": (frozenset({"x"}), frozenset()),
     }
-    assert standing.next_end_s == pytest.approx(60, abs=5)
+    assert standing.next_lease_end_s == pytest.approx(60, abs=5)
     await b.leave()
     standing = await a.renew()
     assert standing is not None
-    assert ([one.id for one in standing.nodes], standing.next_end_s) == (["a"], None)
+    assert ([one.id for one in standing.nodes], standing.next_lease_end_s) == (["a"], None)
 
 
 async def test_a_node_that_does_not_renew_is_gone_for_ever(postgres: PostgresDatabase, tasks: TaskStore) -> None:
@@ -55,18 +55,18 @@ async def test_a_node_that_does_not_renew_is_gone_for_ever(postgres: PostgresDat
     await a.join()
     await b.join()
     (task,) = await watch(tasks, "one")
-    assert await b.take("default", 9, gone=()) == [task]
-    assert list(await b.take_lanes(["hook"], gone=())) == ["hook"]
+    assert await b.acquire("default", 9, gone=()) == [task]
+    assert list(await b.acquire_destinations(["hook"], gone=())) == ["hook"]
     standing = await a.renew()
     assert standing is not None
     assert standing.gone() == {"b"}
-    assert (standing.tasks, standing.lanes) == ({("default", "b"): 1}, {"hook": "b"})
+    assert (standing.tasks, standing.destination_leases) == ({("default", "b"): 1}, {"hook": "b"})
     assert await b.renew() is None
     await watch(tasks, "two")
-    assert await b.take("default", 9, gone=()) == []
-    assert list(await b.take_lanes(["slack"], gone=())) == []
-    assert {one.key.task_id for one in await a.take("default", 9, gone=standing.gone())} == {"one", "two"}
-    assert list(await a.take_lanes(["hook"], gone=standing.gone())) == ["hook"]
+    assert await b.acquire("default", 9, gone=()) == []
+    assert list(await b.acquire_destinations(["slack"], gone=())) == []
+    assert {one.key.task_id for one in await a.acquire("default", 9, gone=standing.gone())} == {"one", "two"}
+    assert list(await a.acquire_destinations(["hook"], gone=standing.gone())) == ["hook"]
     assert await b.renew() is None
     await a.renew()
     assert await count(postgres, "nodes") == 1
@@ -90,13 +90,13 @@ async def test_a_task_is_taken_by_one(postgres: PostgresDatabase, tasks: TaskSto
         await one.join()
     await tasks.register([wish(f"t{number}") for number in range(400)], now=NOW)
 
-    async def take(store: NodeStore) -> list[str]:
+    async def acquire(store: LeaseStore) -> list[str]:
         found: list[str] = []
-        while some := await store.take("default", 17, gone=()):
+        while some := await store.acquire("default", 17, gone=()):
             found += [task.key.task_id for task in some]
         return found
 
-    found = await asyncio.gather(*(take(one) for one in stores))
+    found = await asyncio.gather(*(acquire(one) for one in stores))
     assert sorted(name for some in found for name in some) == sorted(f"t{number}" for number in range(400))
 
 
@@ -107,14 +107,14 @@ async def test_what_is_given_back_can_be_taken(postgres: PostgresDatabase, tasks
     await b.join()
     made = await TaskStore(postgres, node="a").register([wish(f"t{number}") for number in range(5)], now=NOW)
     ids = [one.task.id for one in made]
-    assert sorted(await a.give_back("default", 2)) == ids[3:]
+    assert sorted(await a.release("default", 2)) == ids[3:]
     assert [task.id for task in await a.held(after=0, most=2)] == ids[:2]
     assert [task.id for task in await a.held(after=ids[1], most=2)] == [ids[2]]
-    assert sorted(task.id for task in await b.take("default", 9, gone=())) == ids[3:]
-    await a.take_lanes(["hook"], gone=())
-    assert list(await b.take_lanes(["hook"], gone=())) == []
-    await a.give_back_lanes(["hook"])
-    assert list(await b.take_lanes(["hook"], gone=())) == ["hook"]
+    assert sorted(task.id for task in await b.acquire("default", 9, gone=())) == ids[3:]
+    await a.acquire_destinations(["hook"], gone=())
+    assert list(await b.acquire_destinations(["hook"], gone=())) == []
+    await a.release_destinations(["hook"])
+    assert list(await b.acquire_destinations(["hook"], gone=())) == ["hook"]
 
 
 async def test_only_the_holder_concludes(postgres: PostgresDatabase) -> None:
@@ -123,7 +123,7 @@ async def test_only_the_holder_concludes(postgres: PostgresDatabase) -> None:
     b = node(postgres, "b")
     await b.join()
     (task,) = await watch(mine, "one")
-    assert await b.take("default", 1, gone=["a"]) == [task]
+    assert await b.acquire("default", 1, gone=["a"]) == [task]
     assert await conclude(mine, task, notify=["hook"]) is None
     stored = await mine.task(task.key)
     assert stored is not None
@@ -141,11 +141,11 @@ async def test_only_the_holder_of_a_lane_records(postgres: PostgresDatabase, tas
     (task,) = await watch(tasks, "one")
     await conclude(tasks, task, notify=["hook"])
     ((delivery, _),) = await all_due(mine, "hook", now=NOW + LEASE)
-    await a.take_lanes(["hook"], gone=())
+    await a.acquire_destinations(["hook"], gone=())
     assert not await record(other, delivery, ACCEPTED, Delivered(), now=NOW)
     assert await count(postgres, "attempts") == 0
     assert await record(mine, delivery, ACCEPTED, Delivered(), now=NOW)
-    await b.take_lanes(["hook"], gone=["a"])
+    await b.acquire_destinations(["hook"], gone=["a"])
     assert not await record(mine, delivery, ACCEPTED, Delivered(), now=NOW)
     assert not await record(other, delivery, ACCEPTED, Delivered(), now=NOW)
     assert await count(postgres, "attempts") == 1
@@ -164,7 +164,10 @@ async def test_a_group_whose_last_tasks_two_nodes_end_is_complete_once(postgres:
         for number in range(25):
             both = await watch(stores[0], f"a{number}", f"b{number}", group=f"g{number}")
             await asyncio.gather(
-                *(conclude(store, task, notify=(), hear_group=hear) for store, task in zip(stores, both, strict=True))
+                *(
+                    conclude(store, task, notify=(), destinations_for_group=hear)
+                    for store, task in zip(stores, both, strict=True)
+                )
             )
     assert sorted(set(heard)) == sorted(f"g{number}" for number in range(25))
     assert await count(postgres, "deliveries") == 25

@@ -10,10 +10,10 @@ import pytest
 from store_samples import NOW, ending, nobody, watch, wish
 
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.adapters.store.leases import NodeStore
+from cambwatch.adapters.store.leases import LeaseStore
 from cambwatch.adapters.store.postgres import PostgresDatabase
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.cluster import Node
+from cambwatch.core.cluster import ClusterNode
 from cambwatch.core.model import TaskFilter
 
 LEASE = timedelta(minutes=1)
@@ -28,10 +28,10 @@ async def databases(url: str) -> AsyncIterator[list[PostgresDatabase]]:
 
 
 @pytest.fixture
-async def nodes(databases: list[PostgresDatabase]) -> list[NodeStore]:
+async def nodes(databases: list[PostgresDatabase]) -> list[LeaseStore]:
     """Four that have joined, a to d; one PostgresDatabase would let only one of them in at a time."""
     made = [
-        NodeStore(database, Node(name, frozenset({"default"}), frozenset({"hook"})), lease=LEASE)
+        LeaseStore(database, ClusterNode(name, frozenset({"default"}), frozenset({"hook"})), lease=LEASE)
         for name, database in zip("abcd", databases, strict=True)
     ]
     for one in made:
@@ -40,48 +40,48 @@ async def nodes(databases: list[PostgresDatabase]) -> list[NodeStore]:
 
 
 async def test_what_several_take_at_once_each_has_alone(
-    databases: list[PostgresDatabase], nodes: list[NodeStore]
+    databases: list[PostgresDatabase], nodes: list[LeaseStore]
 ) -> None:
     """Free tasks and those of one who is gone, in portions that cross; nobody waits for a lock."""
     await TaskStore(databases[0]).register([wish(f"free-{number}") for number in range(300)], now=NOW)
     await TaskStore(databases[0], node="gone").register([wish(f"gone-{number}") for number in range(300)], now=NOW)
 
-    async def take(one: NodeStore) -> list[int]:
+    async def acquire(one: LeaseStore) -> list[int]:
         found: list[int] = []
-        while some := await one.take("default", 7, gone=["gone"]):
+        while some := await one.acquire("default", 7, gone=["gone"]):
             found += [task.id for task in some]
         return found
 
-    shares = await asyncio.gather(*(take(one) for one in nodes))
+    shares = await asyncio.gather(*(acquire(one) for one in nodes))
     numbers = [number for share in shares for number in share]
     assert len(set(numbers)) == len(numbers)
-    left = await nodes[0].take("default", 600, gone=["gone"])  # rows that were locked were passed over, not lost
+    left = await nodes[0].acquire("default", 600, gone=["gone"])  # rows that were locked were passed over, not lost
     assert len(numbers) + len(left) == 600
     for one, share in zip(nodes[1:], shares[1:], strict=True):
         assert {task.id for task in await one.held(after=0, most=600)} == set(share)
 
 
-async def test_a_lane_that_several_want_at_once_goes_to_one(nodes: list[NodeStore]) -> None:
+async def test_a_lane_that_several_want_at_once_goes_to_one(nodes: list[LeaseStore]) -> None:
     """Round after round; also where the row of it is not there yet."""
     for number in range(20):
         name = f"hook-{number}"
-        taken = await asyncio.gather(*(one.take_lanes([name], gone=()) for one in nodes))
+        taken = await asyncio.gather(*(one.acquire_destinations([name], gone=()) for one in nodes))
         assert sorted(map(len, taken)) == [0, 0, 0, 1]
 
 
-async def test_who_has_left_takes_nothing_any_more(databases: list[PostgresDatabase], nodes: list[NodeStore]) -> None:
+async def test_who_has_left_takes_nothing_any_more(databases: list[PostgresDatabase], nodes: list[LeaseStore]) -> None:
     """Its last wish may be under way still when it goes; the others have all at once."""
     a, b, *_ = nodes
     await watch(TaskStore(databases[0], node="a"), "held")
     await watch(TaskStore(databases[0]), "free")
     await a.leave()
-    assert await a.take("default", 9, gone=()) == []
-    assert list(await a.take_lanes(["hook"], gone=())) == []
+    assert await a.acquire("default", 9, gone=()) == []
+    assert list(await a.acquire_destinations(["hook"], gone=())) == []
     assert await a.renew() is None
     standing = await b.renew()
     assert standing is not None
     assert standing.gone() == {"a"}
-    assert len(await b.take("default", 9, gone=standing.gone())) == 2
+    assert len(await b.acquire("default", 9, gone=standing.gone())) == 2
 
 
 @pytest.mark.parametrize("field", ["message", "exception_reason", "result"])
@@ -90,7 +90,7 @@ async def test_an_end_with_nul_is_kept_and_can_be_listed(databases: list[Postgre
     tasks = TaskStore(databases[0])
     one, _ = await watch(tasks, "one", "two", labels={"show": "pilot"})
     ended, event = ending(one, **{field: {"a": "x\0y"} if field == "result" else "x\0y"})
-    assert await tasks.conclude(ended, event, notify=["hook"], hear_group=nobody) == ["hook"]
+    assert await tasks.conclude(ended, event, notify=["hook"], destinations_for_group=nobody) == ["hook"]
     found = await tasks.page(replace(TaskFilter(), labels={"show": "pilot"}), limit=9, before=None)
     assert [task.key.task_id for task in found] == ["two", "one"]
 

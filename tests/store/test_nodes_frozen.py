@@ -14,18 +14,18 @@ import asyncpg
 import pytest
 from store_samples import watch
 
-from cambwatch.adapters.store.leases import RENEWING_S, NodeStore
-from cambwatch.adapters.store.postgres import PostgresDatabase, session_of
+from cambwatch.adapters.store.leases import RENEWAL_GRACE_S, LeaseStore
+from cambwatch.adapters.store.postgres import PostgresDatabase, application_name_of
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.cluster import Node
+from cambwatch.core.cluster import ClusterNode
 from postgres_server import fetch
 
 LEASE = timedelta(minutes=1)
 LATE = timedelta(microseconds=-1)
-FROZEN = -timedelta(seconds=RENEWING_S)
+FROZEN = -timedelta(seconds=RENEWAL_GRACE_S)
 LOCKS = {
     "itself": "SELECT 1 FROM nodes WHERE id = $1 FOR UPDATE",
-    "lanes": "SELECT 1 FROM lanes WHERE node = $1 FOR UPDATE",
+    "lanes": "SELECT 1 FROM destination_leases WHERE node = $1 FOR UPDATE",
     "tasks": "SELECT 1 FROM tasks WHERE node = $1 FOR UPDATE",
 }
 SESSIONS = "SELECT application_name FROM pg_stat_activity WHERE datname = current_database()"
@@ -39,7 +39,7 @@ async def freeze(url: str) -> AsyncIterator[Freeze]:
     async with AsyncExitStack() as sessions:
 
         async def freeze(node: str, *locked: str) -> None:
-            settings = {"application_name": session_of(node), "idle_in_transaction_session_timeout": "100"}
+            settings = {"application_name": application_name_of(node), "idle_in_transaction_session_timeout": "100"}
             session: Any = await asyncpg.connect(url, server_settings=settings)
             sessions.callback(session.terminate)
             await session.execute("BEGIN")
@@ -50,11 +50,11 @@ async def freeze(url: str) -> AsyncIterator[Freeze]:
         yield freeze
 
 
-def node(postgres: PostgresDatabase, name: str, *, lease: timedelta = LEASE) -> NodeStore:
-    return NodeStore(postgres, Node(name, frozenset({"default"}), frozenset({"hook"})), lease=lease)
+def node(postgres: PostgresDatabase, name: str, *, lease: timedelta = LEASE) -> LeaseStore:
+    return LeaseStore(postgres, ClusterNode(name, frozenset({"default"}), frozenset({"hook"})), lease=lease)
 
 
-async def there(store: NodeStore) -> set[str]:
+async def there(store: LeaseStore) -> set[str]:
     """Who is there, as a node sees it that renews."""
     standing = await store.renew()
     assert standing is not None
@@ -63,7 +63,7 @@ async def there(store: NodeStore) -> set[str]:
 
 async def sessions(url: str, name: str) -> int:
     """How many sessions there are of the node *name*."""
-    return sum(row["application_name"] == session_of(name) for row in await fetch(url, SESSIONS))
+    return sum(row["application_name"] == application_name_of(name) for row in await fetch(url, SESSIONS))
 
 
 async def test_the_server_alone_does_not_free_what_such_a_session_has_locked(freeze, url, until) -> None:
@@ -83,7 +83,7 @@ async def test_a_frozen_node_is_replaced(locked, postgres: PostgresDatabase, url
     await a.join()
     await frozen.join()
     (task,) = await watch(TaskStore(postgres, node="frozen"), "one")
-    assert list(await frozen.take_lanes(["hook"], gone=())) == ["hook"]
+    assert list(await frozen.acquire_destinations(["hook"], gone=())) == ["hook"]
     await freeze("frozen", *locked)
 
     async def gone() -> bool:
@@ -95,8 +95,8 @@ async def test_a_frozen_node_is_replaced(locked, postgres: PostgresDatabase, url
         return await sessions(url, "frozen") == 0
 
     await until(severed)
-    assert list(await a.take_lanes(["hook"], gone={"frozen"})) == ["hook"]
-    assert await a.take("default", 9, gone={"frozen"}) == [task]
+    assert list(await a.acquire_destinations(["hook"], gone={"frozen"})) == ["hook"]
+    assert await a.acquire("default", 9, gone={"frozen"}) == [task]
     assert await frozen.renew() is None
 
 
@@ -147,4 +147,4 @@ async def test_a_database_goes_by_the_name_of_its_node(url: str, until) -> None:
     async with PostgresDatabase(url, node="named") as database:
         await node(database, "named").join()
         await watch(TaskStore(database, node="named"), "one")
-        assert await names() == {session_of("named")}
+        assert await names() == {application_name_of("named")}

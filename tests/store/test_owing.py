@@ -81,10 +81,10 @@ async def test_the_last_open_task_completes_its_group(tasks: TaskStore, deliveri
     (first,) = await watch(tasks, "one", group="g")
     second, third = await watch(tasks, "two", "three", group="g", now=NOW + timedelta(seconds=1))
     await watch(tasks, "another", group="h")
-    assert await conclude(tasks, first, notify=("hook",), hear_group=ear) == ["hook"]
-    assert await conclude(tasks, third, Status.ERROR, notify=("hook",), hear_group=ear) == ["hook"]
+    assert await conclude(tasks, first, notify=("hook",), destinations_for_group=ear) == ["hook"]
+    assert await conclude(tasks, third, Status.ERROR, notify=("hook",), destinations_for_group=ear) == ["hook"]
     assert ear.heard == []
-    assert await conclude(tasks, second, notify=("hook",), hear_group=ear, at=END) == ["hook", "team"]
+    assert await conclude(tasks, second, notify=("hook",), destinations_for_group=ear, at=END) == ["hook", "team"]
     complete = GroupComplete("g", {"SUCCESS": 2, "ERROR": 1}, tasks=3, registered_at=NOW, finished_at=END)
     assert ear.heard == [complete]
     assert await _told(deliveries) == [complete]
@@ -95,19 +95,19 @@ async def test_a_group_of_a_given_size_waits_for_that_many(tasks: TaskStore, ear
     one, two = await watch(tasks, "one", "two", group="g", group_size=2)
     (three,) = await watch(tasks, "three", group="g", group_size=4)
     for task in (one, two, three):
-        await conclude(tasks, task, hear_group=ear)
+        await conclude(tasks, task, destinations_for_group=ear)
     assert ear.heard == []
     (four,) = await watch(tasks, "four", group="g")
-    await conclude(tasks, four, hear_group=ear)
+    await conclude(tasks, four, destinations_for_group=ear)
     assert [event.tasks for event in ear.heard] == [4]
 
 
 async def test_removed_tasks_count_as_ended(tasks: TaskStore, ear: Ear) -> None:
     """The group is complete without them."""
     one, two = await watch(tasks, "one", "two", group="g", group_size=2)
-    await tasks.remove(one.key, hear_group=ear, now=NOW)
+    await tasks.remove(one.key, destinations_for_group=ear, now=NOW)
     assert ear.heard == []
-    await conclude(tasks, two, hear_group=ear)
+    await conclude(tasks, two, destinations_for_group=ear)
     assert [event.counts for event in ear.heard] == [{"REMOVED": 1, "SUCCESS": 1}]
 
 
@@ -117,24 +117,24 @@ async def test_removing_the_last_open_task_completes_its_group(
     """What is owed of the group is not cancelled with what is owed of the task."""
     one, two = await watch(tasks, "one", "two", group="g")
     await conclude(tasks, one)
-    assert await tasks.remove(two.key, hear_group=ear, now=END) == (two, [])
-    assert await tasks.remove(one.key, hear_group=ear, now=END) is not None
+    assert await tasks.remove(two.key, destinations_for_group=ear, now=END) == (two, [])
+    assert await tasks.remove(one.key, destinations_for_group=ear, now=END) is not None
     assert [event.finished_at for event in await _told(deliveries)] == [END]
 
 
 async def _conclude_it(tasks: TaskStore, task_id: str, ear: Callable[[GroupComplete], tuple[str, ...]]) -> None:
     (task,) = await watch(tasks, task_id, group="g", now=LATER)
-    await conclude(tasks, task, Status.EXPIRED, hear_group=ear)
+    await conclude(tasks, task, Status.EXPIRED, destinations_for_group=ear)
 
 
 async def test_a_group_is_complete_once_in_its_life(tasks: TaskStore, deliveries: DeliveryStore, ear: Ear) -> None:
     """Neither a task that is watched anew nor one that joins later completes it again."""
     (task,) = await watch(tasks, "one", group="g")
-    await conclude(tasks, task, Status.EXPIRED, hear_group=ear)
+    await conclude(tasks, task, Status.EXPIRED, destinations_for_group=ear)
     await _conclude_it(tasks, "one", ear)
     await _conclude_it(tasks, "two", ear)
     (removed,) = await watch(tasks, "three", group="g")
-    await tasks.remove(removed.key, hear_group=ear, now=LATER)
+    await tasks.remove(removed.key, destinations_for_group=ear, now=LATER)
     assert len(await _told(deliveries)) == len(ear.heard) == 1
 
 
@@ -143,7 +143,7 @@ async def test_a_group_that_ends_all_at_once_is_complete_once(
 ) -> None:
     """Whoever comes last has seen all the others."""
     members = await watch(tasks, *(f"t{n}" for n in range(30)), group="g", group_size=30)
-    answers = await asyncio.gather(*(conclude(tasks, task, notify=(), hear_group=ear) for task in members))
+    answers = await asyncio.gather(*(conclude(tasks, task, notify=(), destinations_for_group=ear) for task in members))
     assert sorted(answers, key=len)[-2:] == [[], ["team"]]
     assert [event.counts for event in await _told(deliveries)] == [{"SUCCESS": 30}]
 
@@ -151,7 +151,7 @@ async def test_a_group_that_ends_all_at_once_is_complete_once(
 async def test_a_completion_that_nobody_hears_of_stays_so(tasks: TaskStore, ear: Ear) -> None:
     """Who may hear of it is asked when it happens, not later."""
     (task,) = await watch(tasks, "one", group="g")
-    assert await conclude(tasks, task, Status.EXPIRED, notify=(), hear_group=nobody) == []
+    assert await conclude(tasks, task, Status.EXPIRED, notify=(), destinations_for_group=nobody) == []
     await _conclude_it(tasks, "one", ear)
     assert ear.heard == []
 
@@ -162,7 +162,7 @@ async def test_where_a_group_stands(tasks: TaskStore) -> None:
     await watch(tasks, "three", group="h", now=NOW - timedelta(hours=1))
     await watch(tasks, "four", now=NOW - timedelta(hours=1))
     await conclude(tasks, one)
-    await tasks.remove(two.key, hear_group=nobody, now=NOW)
+    await tasks.remove(two.key, destinations_for_group=nobody, now=NOW)
     await watch(tasks, "five", group="g", group_size=5, now=LATER)
     counts = {Status.SUCCESS: 1, Status.REMOVED: 1, Status.PENDING: 1}
     assert await tasks.group("g") == GroupState("g", counts, size=5, registered_at=NOW)

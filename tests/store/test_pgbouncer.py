@@ -8,15 +8,15 @@ from datetime import timedelta
 import pytest
 from store_samples import conclude, watch
 
-from cambwatch.adapters.store.cluster_events import ServerPeers
+from cambwatch.adapters.store.cluster_events import PostgresClusterEvents
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
-from cambwatch.adapters.store.leases import RENEWING_S, NodeStore
-from cambwatch.adapters.store.postgres import PostgresDatabase, session_of
+from cambwatch.adapters.store.leases import RENEWAL_GRACE_S, LeaseStore
+from cambwatch.adapters.store.postgres import PostgresDatabase, application_name_of
 from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
 from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.cluster import News, Node
+from cambwatch.core.cluster import ClusterEvent, ClusterNode
 from pgbouncer import Pgbouncer, needs_pgbouncer
 from postgres_server import PostgresServer, execute, fetch
 
@@ -64,14 +64,14 @@ async def test_sessions_have_their_time_limits_in_session_mode(session_mode: str
 
 async def test_nodes_hear_each_other_in_session_mode(session_mode: str) -> None:
     """LISTEN and NOTIFY."""
-    heard: asyncio.Queue[News] = asyncio.Queue()
+    heard: asyncio.Queue[ClusterEvent] = asyncio.Queue()
     listening = asyncio.Event()
-    a, b = ServerPeers(session_mode, "a"), ServerPeers(session_mode, "b")
-    b.heard, b.deaf = heard.put_nowait, listening.set
+    a, b = PostgresClusterEvents(session_mode, "a"), PostgresClusterEvents(session_mode, "b")
+    b.heard, b.disconnected = heard.put_nowait, listening.set
     async with a, b, asyncio.timeout(20):
         await listening.wait()
-        a.tell(News(owed=frozenset({"hook"})))
-        assert await heard.get() == News(owed=frozenset({"hook"}))
+        a.publish(ClusterEvent(queued=frozenset({"hook"})))
+        assert await heard.get() == ClusterEvent(queued=frozenset({"hook"}))
 
 
 async def test_a_frozen_node_is_fenced_in_session_mode(server: PostgresServer, session_mode: str, until) -> None:
@@ -79,11 +79,11 @@ async def test_a_frozen_node_is_fenced_in_session_mode(server: PostgresServer, s
     default, hook = frozenset({"default"}), frozenset({"hook"})
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(PostgresDatabase(session_mode, node="a"))
-        a = NodeStore(database, Node("a", default, hook), lease=timedelta(minutes=1))
-        frozen = NodeStore(database, Node("frozen", default, hook), lease=-timedelta(seconds=RENEWING_S))
+        a = LeaseStore(database, ClusterNode("a", default, hook), lease=timedelta(minutes=1))
+        frozen = LeaseStore(database, ClusterNode("frozen", default, hook), lease=-timedelta(seconds=RENEWAL_GRACE_S))
         await a.join()
         await frozen.join()
-        session = await Way(session_mode).connect(session_of("frozen"))
+        session = await Way(session_mode).connect(application_name_of("frozen"))
         stack.callback(session.terminate)
         await session.execute("BEGIN")
         await session.fetch("SELECT 1 FROM nodes WHERE id = 'frozen' FOR UPDATE")
@@ -93,7 +93,7 @@ async def test_a_frozen_node_is_fenced_in_session_mode(server: PostgresServer, s
             standing = await a.renew()
             assert standing is not None
             names = await fetch(server.url(), "SELECT application_name FROM pg_stat_activity")
-            there = any(row["application_name"].startswith(session_of("frozen")) for row in names)
+            there = any(row["application_name"].startswith(application_name_of("frozen")) for row in names)
             return {one.id for one in standing.nodes} == {"a"} and not there
 
         await until(fenced)

@@ -9,13 +9,13 @@ import sqlalchemy as sa
 from store_samples import NOW, all_due, conclude, nobody, record, watch, wish
 
 from cambwatch.adapters.store.deliveries import KEPT_ATTEMPTS, DeliveryStore
-from cambwatch.adapters.store.delivery_listing import DeliveryLedger
-from cambwatch.adapters.store.missed_results import LateResultStore, Since
-from cambwatch.adapters.store.retention import Position, RetentionStore
+from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
+from cambwatch.adapters.store.missed_results import CompletionCursor, LateResultStore
+from cambwatch.adapters.store.retention import PruneCursor, RetentionStore
 from cambwatch.adapters.store.sqlite import SqliteDatabase
-from cambwatch.adapters.store.stats import CensusTaker
+from cambwatch.adapters.store.stats import StoreStatsReader
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.delivery.attempts import Turn
+from cambwatch.core.delivery.attempts import BreakerChange
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.events import DestinationAlert, GroupComplete
 from cambwatch.core.model import (
@@ -44,10 +44,10 @@ class Plans:
     def __init__(self, database: SqliteDatabase) -> None:
         self.tasks = TaskStore(database)
         self.deliveries = DeliveryStore(database)
-        self.ledger = DeliveryLedger(database)
+        self.delivery_admin = DeliveryAdmin(database)
         self.retention = RetentionStore(database)
         self.late = LateResultStore(database)
-        self.census = CensusTaker(database)
+        self.store_stats = StoreStatsReader(database)
         self._database = database
 
     async def of(self, work: Awaitable[object]) -> list[list[str]]:
@@ -91,7 +91,7 @@ def plans(sqlite: SqliteDatabase) -> Plans:
 
 async def test_due(plans: Plans) -> None:
     """Each kind in the order of its index, up to now; when more falls due is one look into each."""
-    assert await plans.of(plans.deliveries.due("hook", now=NOW, fresh=9, repeated=9, besides=())) == [
+    assert await plans.of(plans.deliveries.due("hook", now=NOW, fresh=9, repeated=9, exclude=())) == [
         ["SEARCH deliveries USING INDEX ix_deliveries_fresh (destination=? AND next_attempt_at>?)"],
         ["SEARCH deliveries USING INDEX ix_deliveries_repeated (destination=? AND next_attempt_at>?)"],
         ["SEARCH deliveries USING INDEX ix_deliveries_fresh (destination=? AND next_attempt_at<?)", EVENT],
@@ -109,13 +109,13 @@ WAITING = [
 
 async def test_waiting(plans: Plans) -> None:
     """Through the indexes that hold what waits, past what was delivered in all the years."""
-    assert await plans.of(plans.deliveries.waiting()) == [WAITING]
-    assert await plans.of(plans.ledger.backlogs()) == [WAITING]
+    assert await plans.of(plans.deliveries.pending_counts()) == [WAITING]
+    assert await plans.of(plans.delivery_admin.backlogs()) == [WAITING]
 
 
 async def test_census(plans: Plans) -> None:
     """Tasks by the index of their statuses alone, without a look at the tasks; what waits as above."""
-    assert await plans.of(plans.census.take()) == [["SCAN tasks USING INDEX ix_tasks_status"], WAITING]
+    assert await plans.of(plans.store_stats.read()) == [["SCAN tasks USING INDEX ix_tasks_status"], WAITING]
 
 
 async def test_record(plans: Plans) -> None:
@@ -134,9 +134,11 @@ async def test_record(plans: Plans) -> None:
 async def test_turn(plans: Plans) -> None:
     """What is released, and the count of what waits, by the indexes of what waits for that destination."""
     alert = DestinationAlert("hook", NOW, NOW, recovered=True, waiting=0, outcome=Outcome.AUTH)
-    turn = Turn("hook", Breaker(), alert, hears="chat", released=True)
-    released, *_, destination, told, fresh, repeated = await plans.of(plans.deliveries.turn(turn, now=NOW))
-    assert [released, destination, told, fresh, repeated] == [
+    breaker_change = BreakerChange("hook", Breaker(), alert, alert_destination="chat", retries_due_now=True)
+    retries_due_now, *_, destination, told, fresh, repeated = await plans.of(
+        plans.deliveries.record_breaker_change(breaker_change, now=NOW)
+    )
+    assert [retries_due_now, destination, told, fresh, repeated] == [
         ["SEARCH deliveries USING INDEX ix_deliveries_repeated (destination=? AND next_attempt_at>?)"],
         ["SEARCH destinations USING INDEX sqlite_autoindex_destinations_1 (name=?)"],
         ["SEARCH events USING INDEX sqlite_autoindex_events_1 (origin=?)"],
@@ -209,7 +211,9 @@ async def test_completing_a_group(plans: Plans) -> None:
     """Only the last task of a group has its tasks counted, and only those."""
     (last,) = await watch(plans.tasks, "one", group="g")
     heard: list[GroupComplete] = []
-    assert await plans.of(conclude(plans.tasks, last, hear_group=lambda event: heard.append(event) or ())) == [
+    assert await plans.of(
+        conclude(plans.tasks, last, destinations_for_group=lambda event: heard.append(event) or ())
+    ) == [
         [BY_ID],
         [BY_ID],
         [OPEN_IN_GROUP],
@@ -222,7 +226,7 @@ async def test_completing_a_group(plans: Plans) -> None:
 async def test_remove(plans: Plans) -> None:
     """By the key, and what is owed by the events of the task."""
     (task,) = await watch(plans.tasks, "one")
-    assert await plans.of(plans.tasks.remove(task.key, hear_group=nobody, now=NOW)) == [
+    assert await plans.of(plans.tasks.remove(task.key, destinations_for_group=nobody, now=NOW)) == [
         [OF_TASK],
         [BY_ID],
         [
@@ -245,14 +249,14 @@ async def test_deliveries_of(plans: Plans) -> None:
 async def test_note_polls(plans: Plans) -> None:
     """By the numbers of the tasks."""
     (task,) = await watch(plans.tasks, "one", now=NOW - timedelta(hours=1))
-    ran = plans.tasks.note_polls([(task.id, 3, NOW)])
+    ran = plans.tasks.record_polls([(task.id, 3, NOW)])
     assert await plans.of(ran) == [[BY_ID]]
 
 
 async def test_note_known(plans: Plans) -> None:
     """By the numbers of the tasks."""
     one, two = await watch(plans.tasks, "one", "two", now=NOW - timedelta(hours=1))
-    ran = plans.tasks.note_known([one.id, two.id])
+    ran = plans.tasks.record_known([one.id, two.id])
     assert await plans.of(ran) == [[BY_ID]]
 
 
@@ -275,13 +279,13 @@ async def test_page_of_deliveries(
     plans: Plans, wanted: DeliveryFilter, first_page: list[str], next_page: list[str]
 ) -> None:
     """From the newest on, for as long as the page is not full; the dead by themselves."""
-    assert await plans.of(plans.ledger.page(wanted, limit=50, before=None)) == [first_page]
-    assert await plans.of(plans.ledger.page(wanted, limit=50, before=(NOW, "msg_1"))) == [next_page]
+    assert await plans.of(plans.delivery_admin.page(wanted, limit=50, before=None)) == [first_page]
+    assert await plans.of(plans.delivery_admin.page(wanted, limit=50, before=(NOW, "msg_1"))) == [next_page]
 
 
 async def test_deliveries_of_a_task_id(plans: Plans) -> None:
     """By the tasks of that name, however many others there are."""
-    (lines,) = await plans.of(plans.ledger.page(DeliveryFilter(task_id="one"), limit=50, before=None))
+    (lines,) = await plans.of(plans.delivery_admin.page(DeliveryFilter(task_id="one"), limit=50, before=None))
     assert not any(line.startswith("SCAN") for line in lines)
 
 
@@ -292,10 +296,12 @@ async def test_page_of_what_waits(plans: Plans) -> None:
     The event is looked up of those alone that are on the page.
     """
     for destination, how in ((None, "SCAN {}"), ("hook", "SEARCH {} (destination=?)")):
-        halves = [how.format(f"deliveries USING INDEX ix_deliveries_{half}") for half in ("fresh", "repeated")]
+        halves = [
+            how.format(f"deliveries USING INDEX ix_deliveries_{part_stored}") for part_stored in ("fresh", "repeated")
+        ]
         wanted = DeliveryFilter(states=frozenset({DeliveryState.PENDING}), destination=destination)
         for before in (None, (NOW, "msg_1")):
-            (lines,) = await plans.of(plans.ledger.page(wanted, limit=50, before=before))
+            (lines,) = await plans.of(plans.delivery_admin.page(wanted, limit=50, before=before))
             assert lines[0] == DELIVERY
             assert [line for line in lines if "deliveries USING" in line] == [DELIVERY, *halves]
             assert lines[-2:] == [EVENT, SORTED]
@@ -303,14 +309,16 @@ async def test_page_of_what_waits(plans: Plans) -> None:
 
 async def test_retry_some(plans: Plans) -> None:
     """The dead oldest first, without a look at what was delivered; what waits by its destination."""
-    (dead,) = await plans.of(plans.ledger.retry_some(DeliveryState.DEAD, destinations=["hook"], since=NOW, now=NOW))
+    (dead,) = await plans.of(
+        plans.delivery_admin.retry_some(DeliveryState.DEAD, destinations=["hook"], since=NOW, now=NOW)
+    )
     assert dead == [DELIVERY, "SEARCH deliveries USING INDEX ix_deliveries_dead (created_at>?)"]
     (waiting,) = await plans.of(
-        plans.ledger.retry_some(DeliveryState.PENDING, destinations=["hook"], since=NOW, now=NOW)
+        plans.delivery_admin.retry_some(DeliveryState.PENDING, destinations=["hook"], since=NOW, now=NOW)
     )
     halves = [
-        f"SEARCH deliveries USING INDEX ix_deliveries_{half} (destination=? AND next_attempt_at>?)"
-        for half in ("fresh", "repeated")
+        f"SEARCH deliveries USING INDEX ix_deliveries_{part_stored} (destination=? AND next_attempt_at>?)"
+        for part_stored in ("fresh", "repeated")
     ]
     assert [line for line in waiting if "deliveries USING" in line] == [DELIVERY, *halves]
 
@@ -319,7 +327,7 @@ async def test_prune_tasks(plans: Plans) -> None:
     """From the oldest end on, up to the age; what is owed of them, and their groups, by an index each."""
     (old,) = await watch(plans.tasks, "one", group="g")
     await conclude(plans.tasks, old, notify=())
-    step = plans.retention.prune_tasks(Position(), before=NOW + timedelta(days=1), spare=())
+    step = plans.retention.prune_tasks(PruneCursor(), before=NOW + timedelta(days=1), exclude=())
     assert await plans.of(step) == [
         ["SEARCH tasks USING INDEX ix_tasks_finished (finished_at>? AND finished_at<?)"],
         ["SEARCH tasks USING INDEX ix_tasks_group (group=? AND status=?)"],
@@ -336,8 +344,8 @@ async def test_prune_events(plans: Plans) -> None:
     (old,) = await watch(plans.tasks, "one", group="g")
     await conclude(plans.tasks, old, notify=())
     before = NOW + timedelta(days=1)
-    await plans.retention.prune_tasks(Position(), before=before, spare=())
-    assert await plans.of(plans.retention.prune_events(Position(), before=before)) == [
+    await plans.retention.prune_tasks(PruneCursor(), before=before, exclude=())
+    assert await plans.of(plans.retention.prune_events(PruneCursor(), before=before)) == [
         ["SEARCH events USING INDEX ix_events_task (task=? AND created_at>? AND created_at<?)"],
         ["SEARCH tasks USING INDEX ix_tasks_group (group=?)"],
         [EVENT, "SEARCH deliveries USING INDEX ix_deliveries_event_id (event_id=?)"],
@@ -349,6 +357,8 @@ async def test_missed_results(plans: Plans) -> None:
     """By the age of their end: of a hundred thousand tasks those of the last hour are looked at."""
     (task,) = await watch(plans.tasks, "one")
     await conclude(plans.tasks, task, notify=())
-    missed = plans.late.missed(Since(NOW), kinds=frozenset({"dub"}), accounts=frozenset({"default"}), most=9)
-    assert await plans.of(missed) == [["SEARCH tasks USING INDEX ix_tasks_finished (finished_at>?)"]]
-    assert await plans.of(plans.late.write(task, [], half=False)) == [[BY_ID]]
+    missing_results = plans.late.missing_results(
+        CompletionCursor(NOW), kinds=frozenset({"dub"}), accounts=frozenset({"default"}), most=9
+    )
+    assert await plans.of(missing_results) == [["SEARCH tasks USING INDEX ix_tasks_finished (finished_at>?)"]]
+    assert await plans.of(plans.late.write(task, [], part_stored=False)) == [[BY_ID]]

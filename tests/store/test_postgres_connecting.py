@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 import pytest
 from store_samples import watch
 
-from cambwatch.adapters.store.cluster_events import ServerPeers
+from cambwatch.adapters.store.cluster_events import PostgresClusterEvents
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
 from cambwatch.adapters.store.postgres import PostgresDatabase
 from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
 from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.cluster import News
+from cambwatch.core.cluster import ClusterEvent
 from postgres_server import PASSWORD, USER, drop_database, execute, fetch, free_port, new_database
 
 PERSIAN = "می\u200cروم 👨\u200d👩\u200d👧"
@@ -73,14 +73,14 @@ async def test_a_cluster_lives_in_a_schema_of_its_own(empty: str, query: str) ->
     await migrate(empty)
     found = await fetch(empty, "SELECT schemaname FROM pg_tables WHERE tablename = 'tasks' ORDER BY 1")
     assert [row["schemaname"] for row in found] == ["public", "watch"]
-    heard: dict[str, list[News]] = {"here": [], "there": []}
+    heard: dict[str, list[ClusterEvent]] = {"here": [], "there": []}
     listening = {name: asyncio.Event() for name in heard}
     arrived = asyncio.Event()
-    here, there = ServerPeers(empty + query, "here"), ServerPeers(empty, "there")
-    here.deaf, there.deaf = listening["here"].set, listening["there"].set
-    teller, other_teller = ServerPeers(empty + query, "teller"), ServerPeers(empty, "other teller")
+    here, there = PostgresClusterEvents(empty + query, "here"), PostgresClusterEvents(empty, "there")
+    here.disconnected, there.disconnected = listening["here"].set, listening["there"].set
+    teller, other_teller = PostgresClusterEvents(empty + query, "teller"), PostgresClusterEvents(empty, "other teller")
 
-    def hear(news: News) -> None:
+    def hear(news: ClusterEvent) -> None:
         heard["here"].append(news)
         arrived.set()
 
@@ -88,11 +88,11 @@ async def test_a_cluster_lives_in_a_schema_of_its_own(empty: str, query: str) ->
     async with here, there, teller, other_teller, asyncio.timeout(20):
         for event in listening.values():
             await event.wait()
-        other_teller.tell(News(removed=frozenset({1})))
+        other_teller.publish(ClusterEvent(removed=frozenset({1})))
         await other_teller.flush()
-        teller.tell(News(removed=frozenset({2})))
+        teller.publish(ClusterEvent(removed=frozenset({2})))
         await arrived.wait()
-    assert heard["here"] == [News(removed=frozenset({2}))]
+    assert heard["here"] == [ClusterEvent(removed=frozenset({2}))]
 
 
 async def test_settings_reach_the_session_and_ours_come_last(postgres_server: str) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
-from cambwatch.adapters.store.cluster_events import ServerPeers
+from cambwatch.adapters.store.cluster_events import PostgresClusterEvents
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
 from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
 from cambwatch.adapters.store.postgres_migration import migrate
@@ -76,9 +76,9 @@ async def test_a_server_with_tls_is_used_in_every_mode(
         given = url + query.format(ca=tmp_path / "ca.pem")
         await migrate(given)
         listening = asyncio.Event()
-        peers = ServerPeers(given, "a")
-        peers.deaf = listening.set
-        async with peers, asyncio.timeout(20):
+        cluster_events = PostgresClusterEvents(given, "a")
+        cluster_events.disconnected = listening.set
+        async with cluster_events, asyncio.timeout(20):
             await listening.wait()
 
 

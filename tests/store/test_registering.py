@@ -28,14 +28,14 @@ from store_samples import (
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.model import WATCHED_ANEW, Registration, Status, Task, TaskKey
+from cambwatch.core.model import RESTARTABLE_STATUSES, Registration, Status, Task, TaskKey
 
 LATER = NOW + timedelta(hours=1)
 
 
 async def _end(tasks: TaskStore, task: Task, status: Status) -> None:
     if status is Status.REMOVED:
-        await tasks.remove(task.key, hear_group=nobody, now=NOW)
+        await tasks.remove(task.key, destinations_for_group=nobody, now=NOW)
     else:
         await conclude(tasks, task, status)
 
@@ -120,16 +120,16 @@ async def test_what_camb_has_ended_is_left_as_it_is(tasks: TaskStore, status: St
     assert ended.status is status
 
 
-@pytest.mark.parametrize("status", sorted(WATCHED_ANEW))
+@pytest.mark.parametrize("status", sorted(RESTARTABLE_STATUSES))
 async def test_what_ended_without_cambs_last_word_is_watched_anew(tasks: TaskStore, status: Status) -> None:
     """With the same id, as the new wish says, and with nothing left of the watch before."""
     (task,) = await watch(tasks, "one", name="first", labels={"a": "b"}, notify=("hook",), group="g", group_size=3)
-    await tasks.note_polls([(task.id, 3, NOW)])
-    await tasks.note_known([task.id])
+    await tasks.record_polls([(task.id, 3, NOW)])
+    await tasks.record_known([task.id])
     if status is not Status.REMOVED:
         traces = {"run_id": 5, "exception_reason": "r", "message": "m", "result": {"a": 1}, "polls": 3}
         ended, event = ending(task, status, first_polled_at=NOW, **traces)
-        await tasks.conclude(ended, event, notify=("hook",), hear_group=nobody)
+        await tasks.conclude(ended, event, notify=("hook",), destinations_for_group=nobody)
     else:
         await _end(tasks, task, status)
     (again,) = await tasks.register([wish("one", name="second")], now=LATER)
@@ -164,7 +164,7 @@ async def test_where_nothing_is_watched_anew_all_stay_as_they_are(tasks: TaskSto
     (task,) = await watch(tasks, "one")
     await _end(tasks, task, status)
     ended = await tasks.task(task.key)
-    (again,) = await tasks.register([wish("one", name="second")], now=LATER, anew=())
+    (again,) = await tasks.register([wish("one", name="second")], now=LATER, restart_statuses=())
     assert not again.new
     assert again.task == ended
 

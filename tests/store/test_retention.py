@@ -9,10 +9,10 @@ from store_samples import NOW, all_due, conclude, count, owed, record, watch, wi
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.delivery_listing import DeliveryLedger
-from cambwatch.adapters.store.retention import LARGEST_STEP, LOOKED_AT, Position, Pruned, RetentionStore
+from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
+from cambwatch.adapters.store.retention import ROWS_PER_BATCH, ROWS_PER_SCAN, PruneCursor, PruneResult, RetentionStore
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.delivery.attempts import Turn
+from cambwatch.core.delivery.attempts import BreakerChange
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.events import DestinationAlert, GroupComplete
 from cambwatch.core.model import Attempt, Delivered, Delivery, GiveUp, Outcome, RetryAt, Status, TaskKey
@@ -27,14 +27,14 @@ def retention(database: Database) -> RetentionStore:
     return RetentionStore(database)
 
 
-async def prune(retention: RetentionStore, *, spare: Collection[TaskKey] = (), now=LATER) -> tuple[int, int]:
+async def prune(retention: RetentionStore, *, exclude: Collection[TaskKey] = (), now=LATER) -> tuple[int, int]:
     """All that is too old by *now*: how many tasks, and how many events without one."""
     tasks = events = 0
-    since = Position()
+    since = PruneCursor()
     while since is not None:
-        pruned = await retention.prune_tasks(since, before=now - KEEP, spare=spare)
+        pruned = await retention.prune_tasks(since, before=now - KEEP, exclude=exclude)
         tasks, since = tasks + pruned.count, pruned.next
-    since = Position()
+    since = PruneCursor()
     while since is not None:
         pruned = await retention.prune_events(since, before=now - KEEP)
         events, since = events + pruned.count, pruned.next
@@ -46,10 +46,10 @@ async def known(tasks: TaskStore, *task_ids: str) -> list[str]:
     return [name for name in task_ids if await tasks.task(wish(name).key) is not None]
 
 
-async def settle(deliveries: DeliveryStore, delivery: Delivery, verdict, *, at=NOW) -> None:
-    """One attempt, of which *verdict* came."""
+async def settle(deliveries: DeliveryStore, delivery: Delivery, decision, *, at=NOW) -> None:
+    """One attempt, of which *decision* came."""
     attempt = Attempt(delivery.attempts + 1, Outcome.TRANSIENT, took_ms=1)
-    assert await record(deliveries, delivery, attempt, verdict, now=at)
+    assert await record(deliveries, delivery, attempt, decision, now=at)
 
 
 async def deliver_all(deliveries: DeliveryStore, *destinations: str, at=NOW) -> None:
@@ -76,7 +76,7 @@ async def test_what_nobody_heard_of_is_forgotten_too(tasks, retention) -> None:
     """A task without destinations, and one that was removed."""
     quiet, removed = await watch(tasks, "quiet", "removed")
     await conclude(tasks, quiet, notify=(), at=NOW)
-    await tasks.remove(removed.key, hear_group=lambda _: (), now=NOW)
+    await tasks.remove(removed.key, destinations_for_group=lambda _: (), now=NOW)
     assert await prune(retention) == (2, 0)
 
 
@@ -107,14 +107,14 @@ async def test_what_is_still_owed_keeps_its_task(tasks, deliveries, retention, *
 
 async def test_a_dead_delivery_can_be_tried_again_for_as_long_as_its_task_is_kept(tasks, retention, database) -> None:
     """Counted from its death, which comes days after the end; one that is given another try waits again."""
-    deliveries, ledger = DeliveryStore(database), DeliveryLedger(database)
+    deliveries, delivery_admin = DeliveryStore(database), DeliveryAdmin(database)
     died = NOW + 3 * DAY
     (one,) = await watch(tasks, "one")
     await conclude(tasks, one, at=NOW)
     ((delivery, _),) = await all_due(deliveries, "hook", now=NOW)
     await settle(deliveries, delivery, GiveUp(), at=died)
     assert await prune(retention, now=died + KEEP) == (0, 0)
-    assert await ledger.retry(delivery.id, now=died + KEEP)
+    assert await delivery_admin.retry(delivery.id, now=died + KEEP)
     assert await prune(retention, now=died + 9 * KEEP) == (0, 0)
     ((delivery, _),) = await all_due(deliveries, "hook", now=died + 9 * KEEP)
     await settle(deliveries, delivery, GiveUp(), at=died + 9 * KEEP)
@@ -127,7 +127,7 @@ async def test_what_is_to_be_spared_is_spared(tasks, retention) -> None:
     one, two = await watch(tasks, "one", "two")
     for task in (one, two):
         await conclude(tasks, task, notify=(), at=NOW)
-    assert await prune(retention, spare={one.key}) == (1, 0)
+    assert await prune(retention, exclude={one.key}) == (1, 0)
     assert await known(tasks, "one", "two") == ["one"]
 
 
@@ -141,10 +141,10 @@ async def test_a_group_counts_all_its_tasks_when_the_last_one_ends(tasks, delive
 
     first, last = await watch(tasks, "first", "last", group="g")
     (other,) = await watch(tasks, "other", group="h")
-    await conclude(tasks, first, notify=(), hear_group=hear, at=NOW)
+    await conclude(tasks, first, notify=(), destinations_for_group=hear, at=NOW)
     await conclude(tasks, other, notify=(), at=NOW)
     assert await prune(retention) == (1, 1)
-    await conclude(tasks, last, Status.ERROR, notify=(), hear_group=hear, at=LATER)
+    await conclude(tasks, last, Status.ERROR, notify=(), destinations_for_group=hear, at=LATER)
     assert [(event.tasks, event.counts) for event in told] == [(2, {"SUCCESS": 1, "ERROR": 1})]
     assert await prune(retention, now=LATER + DAY) == (1, 0)
 
@@ -157,7 +157,7 @@ async def test_a_group_is_told_once_for_as_long_as_anything_of_it_is_known(
 
     async def complete(name: str, at) -> None:
         (task,) = await watch(tasks, name, group="g", now=at)
-        await conclude(tasks, task, notify=(), hear_group=lambda _: ["hook"], at=at)
+        await conclude(tasks, task, notify=(), destinations_for_group=lambda _: ["hook"], at=at)
         due = await all_due(deliveries, "hook", now=at)
         ids.append([delivery.id for delivery, _ in due])
         for delivery, _ in due:
@@ -178,7 +178,7 @@ async def test_a_group_is_told_once_for_as_long_as_anything_of_it_is_known(
 async def test_a_group_whose_event_is_owed_keeps_it(tasks, deliveries, retention, database) -> None:
     """Its tasks are not needed for that."""
     (one,) = await watch(tasks, "one", group="g")
-    await conclude(tasks, one, notify=(), hear_group=lambda _: ["hook"], at=NOW)
+    await conclude(tasks, one, notify=(), destinations_for_group=lambda _: ["hook"], at=NOW)
     assert await prune(retention) == (1, 0)
     assert len(await all_due(deliveries, "hook", now=LATER)) == 1
     await deliver_all(deliveries, "hook", at=LATER)
@@ -190,7 +190,7 @@ async def test_a_group_whose_event_is_owed_keeps_it(tasks, deliveries, retention
 async def test_what_was_told_of_destinations_is_forgotten(deliveries, retention, database) -> None:
     """As soon as it is delivered and old."""
     alert = DestinationAlert("hook", NOW, NOW, recovered=False, waiting=1, outcome=Outcome.AUTH)
-    await deliveries.turn(Turn("hook", Breaker(), alert, hears="chat"), now=NOW)
+    await deliveries.record_breaker_change(BreakerChange("hook", Breaker(), alert, alert_destination="chat"), now=NOW)
     assert await prune(retention) == (0, 0)
     await deliver_all(deliveries, "chat")
     assert await prune(retention) == (0, 1)
@@ -213,43 +213,43 @@ async def test_a_task_that_is_registered_anew_is_told_under_a_new_id(tasks, deli
 
 async def test_a_step_is_small(tasks, retention, database) -> None:
     """However many are old, and however much goes with each; the next one goes on behind it."""
-    many = await watch(tasks, *(f"t{n}" for n in range(2 * LOOKED_AT)))
+    many = await watch(tasks, *(f"t{n}" for n in range(2 * ROWS_PER_SCAN)))
     for number, task in enumerate(many):
         await conclude(tasks, task, notify=[f"d{n}" for n in range(8)], at=NOW + timedelta(seconds=number))
     await _settle_all(database, attempts=3)
     rows, steps = await _rows(database), []
-    since = Position()
+    since = PruneCursor()
     while since is not None:
-        pruned = await retention.prune_tasks(since, before=LATER, spare=())
+        pruned = await retention.prune_tasks(since, before=LATER, exclude=())
         left = await _rows(database)
         steps.append(rows - left)
         rows, since = left, pruned.next
     assert rows == 0
-    assert max(steps) <= LARGEST_STEP
+    assert max(steps) <= ROWS_PER_BATCH
 
 
 async def test_one_that_is_larger_than_a_step_goes_by_itself(tasks, retention, database) -> None:
     """Otherwise nothing behind it would ever be forgotten."""
     large, small = await watch(tasks, "large", "small")
-    await conclude(tasks, large, notify=[f"d{n}" for n in range(2 * LARGEST_STEP)], at=NOW)
+    await conclude(tasks, large, notify=[f"d{n}" for n in range(2 * ROWS_PER_BATCH)], at=NOW)
     await conclude(tasks, small, at=NOW + timedelta(seconds=1))
     await _settle_all(database, attempts=0)
-    first = await retention.prune_tasks(Position(), before=LATER, spare=())
+    first = await retention.prune_tasks(PruneCursor(), before=LATER, exclude=())
     assert first.count == 1
     assert await known(tasks, "large", "small") == ["small"]
-    assert await retention.prune_tasks(first.next, before=LATER, spare=()) == Pruned(1, None)
+    assert await retention.prune_tasks(first.next, before=LATER, exclude=()) == PruneResult(1, None)
 
 
 async def test_what_is_kept_does_not_hide_what_is_behind_it(tasks, retention) -> None:
     """Nor is more of it looked at in one step; at the same instant they go by their number."""
-    kept = await watch(tasks, *(f"kept{n}" for n in range(2 * LOOKED_AT)))
+    kept = await watch(tasks, *(f"kept{n}" for n in range(2 * ROWS_PER_SCAN)))
     (behind,) = await watch(tasks, "behind")
     for task in kept:
         await conclude(tasks, task, notify=["hook"], at=NOW)
     await conclude(tasks, behind, notify=(), at=NOW)
-    since, counts = Position(), []
+    since, counts = PruneCursor(), []
     while since is not None:
-        pruned = await retention.prune_tasks(since, before=LATER, spare=())
+        pruned = await retention.prune_tasks(since, before=LATER, exclude=())
         counts.append(pruned.count)
         since = pruned.next
     assert counts == [0, 0, 1]

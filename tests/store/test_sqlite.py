@@ -18,8 +18,8 @@ from sqlalchemy.exc import IntegrityError
 from store_samples import ENVIRONMENT, count, owed, watch
 
 from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableError, Work
-from cambwatch.adapters.store.group_commit import LARGEST_GROUP
-from cambwatch.adapters.store.sqlite import SqliteDatabase, sole_process
+from cambwatch.adapters.store.group_commit import MAX_UNITS_PER_COMMIT
+from cambwatch.adapters.store.sqlite import SqliteDatabase, exclusive_process_lock
 from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.model import Status, TaskKey
@@ -28,8 +28,8 @@ ROUNDS = 25
 HOLD = """
 import sys
 from pathlib import Path
-from cambwatch.adapters.store.sqlite import sole_process
-with sole_process(Path(sys.argv[1])):
+from cambwatch.adapters.store.sqlite import exclusive_process_lock
+with exclusive_process_lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -100,7 +100,7 @@ async def test_all_files_are_for_this_user_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         path = tmp_path / "cambwatch.db"
-        with sole_process(path):
+        with exclusive_process_lock(path):
             migrate(path)
             async with SqliteDatabase(path) as database:
                 await watch(TaskStore(database), "one")
@@ -115,7 +115,7 @@ async def test_writes_that_wait_together_are_committed_together(
     sqlite: SqliteDatabase, notes: Callable[[], list[str]]
 ) -> None:
     """In groups of at most LARGEST_GROUP, and each is on disk when it is acknowledged."""
-    how_many = 2 * LARGEST_GROUP + 1
+    how_many = 2 * MAX_UNITS_PER_COMMIT + 1
     with commits(sqlite) as committed:
         async with held(sqlite):
             writes = [asyncio.ensure_future(sqlite.write(_insert(f"{n:04}"))) for n in range(how_many)]
@@ -283,11 +283,15 @@ def test_a_second_process_is_refused_until_the_first_is_gone(path: Path) -> None
         assert first.stdout is not None
         assert first.stdout.readline() == "held\n"
         for name in (path, link):
-            with pytest.raises(StoreBusyError, match=rf"\(process {first.pid}\)"), sole_process(name):
+            with pytest.raises(StoreBusyError, match=rf"\(process {first.pid}\)"), exclusive_process_lock(name):
                 pytest.fail("two processes on one file")
         first.kill()
     for _ in range(2):
-        with sole_process(path), pytest.raises(StoreBusyError, match=rf"\(process {os.getpid()}\)"), sole_process(path):
+        with (
+            exclusive_process_lock(path),
+            pytest.raises(StoreBusyError, match=rf"\(process {os.getpid()}\)"),
+            exclusive_process_lock(path),
+        ):
             pytest.fail("twice on one file")
     assert lock.read_text() == f"{os.getpid()}\n"
 
@@ -296,7 +300,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(path: Path) -> None
 def test_a_place_where_no_file_can_be_is_refused(tmp_path: Path, name: str) -> None:
     """With a word on what to do, not with an error of the system."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnavailableError, match=r"store\.url"), sole_process(tmp_path / name):
+    with pytest.raises(StoreUnavailableError, match=r"store\.url"), exclusive_process_lock(tmp_path / name):
         pytest.fail("there is no such place")
     with pytest.raises(StoreUnavailableError):
         migrate(tmp_path / name)

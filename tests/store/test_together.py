@@ -58,7 +58,7 @@ async def test_items_of_one_work_are_done_in_one_call(database: Database) -> Non
 
     async with crowd(database):
         asked = [
-            asyncio.ensure_future(database.write_together(work, item)) for item in range(4) for work in (double, negate)
+            asyncio.ensure_future(database.write_batched(work, item)) for item in range(4) for work in (double, negate)
         ]
         await asyncio.sleep(0)
     assert await asyncio.gather(*asked) == [0, 0, 2, -1, 4, -2, 6, -3]
@@ -89,7 +89,7 @@ async def test_an_item_that_fails_takes_no_neighbour_with_it(database: Database)
         return list(items)
 
     async with crowd(database):
-        asked = [asyncio.ensure_future(database.write_together(note, item)) for item in ("a", "bad", "b")]
+        asked = [asyncio.ensure_future(database.write_batched(note, item)) for item in ("a", "bad", "b")]
         await asyncio.sleep(0)
     results = await asyncio.gather(*asked, return_exceptions=True)
     assert results[0] == "a"
@@ -104,7 +104,7 @@ async def test_ends_that_come_together_are_told_apart(
 ) -> None:
     """A task that ends twice at once ends once; one that was watched anew meanwhile does not end at all."""
     one, two, anew = await watch(tasks, "one", "two", "anew")
-    await tasks.remove(anew.key, hear_group=nobody, now=NOW)
+    await tasks.remove(anew.key, destinations_for_group=nobody, now=NOW)
     await tasks.register([wish("anew")], now=NOW)
     async with crowd(database):
         asked = [
@@ -131,7 +131,8 @@ async def test_a_group_whose_last_tasks_end_together_is_complete_once(
     members = await watch(tasks, "one", "two", "three", group="g")
     async with crowd(database):
         asked = [
-            asyncio.ensure_future(conclude(tasks, task, notify=(), hear_group=lambda _: ("chat",))) for task in members
+            asyncio.ensure_future(conclude(tasks, task, notify=(), destinations_for_group=lambda _: ("chat",)))
+            for task in members
         ]
         await asyncio.sleep(0)
     assert sorted(await asyncio.gather(*asked)) == [[], [], ["chat"]]
@@ -147,7 +148,7 @@ async def test_attempts_that_are_recorded_together_are_told_apart(
     for task in watched:
         await conclude(tasks, task)
     due = {event.task_id: delivery for delivery, event in await all_due(deliveries, "hook", now=LATER)}
-    await tasks.remove(watched[2].key, hear_group=nobody, now=LATER)
+    await tasks.remove(watched[2].key, destinations_for_group=nobody, now=LATER)
     accepted, failed = Attempt(1, Outcome.ACCEPTED, took_ms=1), Attempt(1, Outcome.TRANSIENT, took_ms=1)
     async with crowd(database):
         asked = [
@@ -182,7 +183,9 @@ async def test_what_is_owed_of_an_end_is_its_own(tasks: TaskStore, deliveries: D
     """However many are owed at once."""
     watched = await watch(tasks, *(f"t{number}" for number in range(count)))
     ends = [ending(task, at=NOW + timedelta(seconds=task.id)) for task in watched]
-    await asyncio.gather(*(tasks.conclude(ended, event, notify=("hook",), hear_group=nobody) for ended, event in ends))
+    await asyncio.gather(
+        *(tasks.conclude(ended, event, notify=("hook",), destinations_for_group=nobody) for ended, event in ends)
+    )
     due = await all_due(deliveries, "hook", now=NOW + timedelta(hours=1))
     assert [event for _, event in due] == [event for _, event in ends]
     assert [delivery.created_at for delivery, _ in due] == [event.finished_at for _, event in ends]

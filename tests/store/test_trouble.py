@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from store_samples import conclude, count, nobody, watch
 
 from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableError
-from cambwatch.adapters.store.sqlite import SqliteDatabase, create_engine, sole_process
+from cambwatch.adapters.store.sqlite import SqliteDatabase, create_engine, exclusive_process_lock
 from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.model import TaskKey
@@ -103,7 +103,7 @@ async def test_on_a_full_disk_each_hears_of_it_and_the_small_ones_may_pass(sqlit
     await _no_more_pages(sqlite)
     large, small = await asyncio.gather(
         watch(tasks, *(f"t{n}" for n in range(200)), name=LONG),
-        tasks.remove(one.key, hear_group=nobody, now=one.registered_at),
+        tasks.remove(one.key, destinations_for_group=nobody, now=one.registered_at),
         return_exceptions=True,
     )
     assert isinstance(large, StoreUnavailableError)
@@ -148,9 +148,9 @@ def test_a_full_disk_does_not_keep_the_lock_from_being_taken(small_disk: Path) -
     free = os.statvfs(small_disk)
     (small_disk / "ballast").write_bytes(bytes(free.f_bavail * free.f_bsize))
     with (
-        sole_process(path),
+        exclusive_process_lock(path),
         pytest.raises(StoreBusyError, match=r"\(process unknown\)"),
-        sole_process(path),
+        exclusive_process_lock(path),
     ):
         pytest.fail("twice on one file")
 
@@ -177,7 +177,7 @@ def test_a_read_only_file_is_refused_at_the_start(freezable: Path) -> None:
         for start in (migrate, SqliteDatabase):
             with pytest.raises(StoreUnavailableError, match=r"store\.url"):
                 start(path)
-        with pytest.raises(StoreUnavailableError, match=r"store\.url"), sole_process(path):
+        with pytest.raises(StoreUnavailableError, match=r"store\.url"), exclusive_process_lock(path):
             pytest.fail("there is no lock without a file")
     assert path.read_bytes() == before
     assert [file.name for file in freezable.iterdir()] == [path.name]
@@ -267,8 +267,8 @@ async def test_a_damaged_file_is_named(path: Path) -> None:
         assert "restore a backup" in caught.value.hint
         assert database.trouble == str(caught.value)
         # A write elsewhere in the file may succeed, and must not say that all is well.
-        assert await database.prove() == database.trouble == str(caught.value)
-        assert await database.probe() == str(caught.value)
+        assert await database.check_write() == database.trouble == str(caught.value)
+        assert await database.recheck_write() == str(caught.value)
 
 
 def test_an_engine_leaves_its_place_alone_until_it_is_used(tmp_path: Path) -> None:

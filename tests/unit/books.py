@@ -8,7 +8,7 @@ from typing import Any
 from event_samples import ended
 from task_samples import START
 
-from cambwatch.core.delivery.attempts import Due, Owed
+from cambwatch.core.delivery.attempts import DueDelivery, PendingDelivery
 from cambwatch.core.destinations import Destination
 from cambwatch.core.model import Delivery, DeliveryState
 from cambwatch.core.secret import Secret
@@ -55,7 +55,7 @@ class Reading:
 
     fresh: int
     repeated: int
-    besides: Collection[str]
+    exclude: Collection[str]
 
 
 @dataclass
@@ -86,11 +86,13 @@ class Book:
     def pending(self) -> list[Delivery]:
         return [one for one in self.owed.values() if one.state is DeliveryState.PENDING]
 
-    async def due(self, destination: str, *, now: datetime, fresh: int, repeated: int, besides: Collection[str]) -> Due:
+    async def due(
+        self, destination: str, *, now: datetime, fresh: int, repeated: int, exclude: Collection[str]
+    ) -> DueDelivery:
         assert destination == "team"
         assert fresh >= 0
         assert repeated >= 0
-        self.readings.append(Reading(fresh, repeated, besides))
+        self.readings.append(Reading(fresh, repeated, exclude))
         shown = self.pending()
         await Turn()
         if self.trouble is not None:
@@ -98,19 +100,19 @@ class Book:
             raise trouble
         in_order = sorted(self.pending() if self.reads_late else shown, key=lambda one: one.next_attempt_at or NEVER)
         # Looked at late in any case: whoever changes it while the store is read has no promise.
-        due = [one for one in in_order if (one.next_attempt_at or NEVER) <= now and one.id not in besides]
+        due = [one for one in in_order if (one.next_attempt_at or NEVER) <= now and one.id not in exclude]
         first = [one for one in due if not one.attempts][:fresh]
         again = [one for one in due if one.attempts][:repeated]
-        return Due(
+        return DueDelivery(
             list(told(first)),
             list(told(again)),
-            next_at=next((one.next_attempt_at for one in in_order if (one.next_attempt_at or NEVER) > now), None),
+            next_due_at=next((one.next_attempt_at for one in in_order if (one.next_attempt_at or NEVER) > now), None),
             more_fresh=0 < fresh == len(first),
             more_repeated=0 < repeated == len(again),
         )
 
 
-def told(deliveries: Iterable[Delivery]) -> Iterable[Owed]:
+def told(deliveries: Iterable[Delivery]) -> Iterable[PendingDelivery]:
     for delivery in deliveries:
         yield delivery, ended(task_id=delivery.id)
 

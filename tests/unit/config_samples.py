@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from cambwatch.config import Config, ConfigError, Loaded, loads
+from cambwatch.config import Config, ConfigError, LoadedConfig, loads
 
 NOWHERE = Path("/nonexistent")
 SECRET = "whsec_" + "QUFB" * 8  # 24 bytes
@@ -11,7 +11,7 @@ KEY = "camb: {api_key: abcdef}\n"
 HOOK = "destinations: {hook: {type: webhook, url: https://example.com/a}}\n"
 
 
-def read(text: str | bytes, environ: Mapping[str, str] | None = None, *, folder: Path = NOWHERE) -> Loaded:
+def read(text: str | bytes, environ: Mapping[str, str] | None = None, *, folder: Path = NOWHERE) -> LoadedConfig:
     """What *text* loads to, under the name c.yaml."""
     raw = text if isinstance(text, bytes) else text.encode()
     return loads(raw, file="c.yaml", folder=folder, environ=environ or {})

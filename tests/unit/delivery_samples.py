@@ -53,9 +53,11 @@ def owed(
     attempts: int = 0,
     outcome: Outcome | None = None,
     due: datetime = START,
-    spared: timedelta = NOTHING,
+    uncharged: timedelta = NOTHING,
     number: int = 1,
 ) -> Delivery:
     """A delivery of an event at START, after *attempts* of which the last ended with *outcome*; the next is *due*."""
     state = DeliveryState.PENDING
-    return Delivery(f"msg_{number}", number, "receiver", state, attempts, START, due, outcome=outcome, spared=spared)
+    return Delivery(
+        f"msg_{number}", number, "receiver", state, attempts, START, due, outcome=outcome, uncharged=uncharged
+    )

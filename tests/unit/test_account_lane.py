@@ -8,31 +8,38 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from task_samples import pending, unasked
 
-from cambwatch.core.model import Forbidden, Pending
-from cambwatch.loops.polling.account_queue import PROBE_FIRST_S, PROBE_MAX_S, TROUBLE_AFTER, AccountLane, Flip, Watch
+from cambwatch.core.model import ForbiddenReply, PendingReply
+from cambwatch.loops.polling.account_queue import (
+    PROBE_MAX_S,
+    PROBE_MIN_S,
+    UNREACHABLE_AFTER,
+    AccountChange,
+    AccountQueue,
+    WatchedTask,
+)
 
 
-def lane(*, per_second: float = 1000, concurrency: int = 100) -> AccountLane:
-    return AccountLane(per_second=per_second, concurrency=concurrency, now_s=0)
+def lane(*, per_second: float = 1000, concurrency: int = 100) -> AccountQueue:
+    return AccountQueue(per_second=per_second, concurrency=concurrency, now_s=0)
 
 
-def watch(number: int = 1) -> Watch:
-    return Watch(pending(number=number), unasked())
+def watch(number: int = 1) -> WatchedTask:
+    return WatchedTask(pending(number=number), unasked())
 
 
 SOMEBODY = watch(9999)
 """Whose answer it is, where that makes no difference."""
 
 
-def good(one: AccountLane, whose: Watch = SOMEBODY) -> Flip | None:
-    return one.take_in(whose, Pending(), now_s=0)
+def good(one: AccountQueue, whose: WatchedTask = SOMEBODY) -> AccountChange | None:
+    return one.record_reply(whose, PendingReply(), now_s=0)
 
 
-def refuse(one: AccountLane, http_status: int, *, now_s: float, whose: Watch = SOMEBODY) -> Flip | None:
-    return one.take_in(whose, Forbidden(http_status), now_s=now_s)
+def refuse(one: AccountQueue, http_status: int, *, now_s: float, whose: WatchedTask = SOMEBODY) -> AccountChange | None:
+    return one.record_reply(whose, ForbiddenReply(http_status), now_s=now_s)
 
 
-def filled(one: AccountLane, tasks: int) -> list[Watch]:
+def filled(one: AccountQueue, tasks: int) -> list[WatchedTask]:
     """So many watches, all due at 0 and put into *one*."""
     watches = [watch(number) for number in range(tasks)]
     for each in watches:
@@ -69,9 +76,9 @@ def test_a_dropped_watch_is_passed_over() -> None:
     gone, stays = filled(one, 2)
     one.put(stays, due_s=7)
     one.drop(gone)
-    assert one.wake_s(0) == 7
+    assert one.next_wakeup_s(0) == 7
     assert one.take(7) is stays
-    assert one.wake_s(7) is None
+    assert one.next_wakeup_s(7) is None
 
 
 def test_no_more_are_asked_at_once_than_allowed() -> None:
@@ -79,9 +86,9 @@ def test_no_more_are_asked_at_once_than_allowed() -> None:
     one = lane(concurrency=3)
     filled(one, 5)
     assert [one.take(0) is not None for _ in range(4)] == [True, True, True, False]
-    assert one.wake_s(0) is None
+    assert one.next_wakeup_s(0) is None
     good(one)
-    assert one.wake_s(0) == 0
+    assert one.next_wakeup_s(0) == 0
     assert [one.take(0) is not None for _ in range(2)] == [True, False]
 
 
@@ -90,7 +97,7 @@ def test_the_budget_spaces_the_polls() -> None:
     one = lane(per_second=20)
     filled(one, 10)
     assert [one.take(0) is not None for _ in range(3)] == [True, True, False]
-    assert one.wake_s(0) == pytest.approx(0.05)
+    assert one.next_wakeup_s(0) == pytest.approx(0.05)
 
 
 def test_results_spend_the_same_budget_and_come_first() -> None:
@@ -99,7 +106,7 @@ def test_results_spend_the_same_budget_and_come_first() -> None:
     filled(one, 2)
     assert [one.reserve(0), one.reserve(0)] == [0, 1]
     assert one.take(1) is None
-    assert one.wake_s(1) == 2
+    assert one.next_wakeup_s(1) == 2
     assert one.take(2) is not None
 
 
@@ -108,7 +115,7 @@ def test_a_request_that_would_come_too_late_spends_nothing() -> None:
     one = lane(per_second=1)
     assert [one.reserve(0, within_s=2.5) for _ in range(5)] == [0, 1, 2, None, None]
     assert one.reserve(3, within_s=0) == 0
-    one.hold(60)
+    one.pause_until(60)
     assert one.reserve(10, within_s=49) is None
     assert one.reserve(10, within_s=50) == 50
 
@@ -117,11 +124,11 @@ def test_idle_is_when_nothing_is_asked() -> None:
     """Whatever waits."""
     one = lane()
     filled(one, 1)
-    assert one.idle
+    assert one.is_idle
     one.take(0)
-    assert not one.idle
+    assert not one.is_idle
     good(one)
-    assert one.idle
+    assert one.is_idle
 
 
 @pytest.mark.parametrize("http_status", [401, 403])
@@ -132,7 +139,7 @@ def test_a_refused_key_is_said_once(http_status: int) -> None:
     while one.take(0):
         pass
     flips = [refuse(one, http_status, now_s=second / 10) for second in range(4)]
-    assert flips == [Flip.PAUSED, None, None, None]
+    assert flips == [AccountChange.PAUSED, None, None, None]
     assert one.refused == http_status
 
 
@@ -143,15 +150,15 @@ def test_probes_of_a_refused_key_grow_rarer() -> None:
     one.take(now_s)
     for _ in range(9):
         refuse(one, 401, now_s=now_s)
-        wake_s = one.wake_s(now_s)
-        assert one.take(math.nextafter(wake_s, 0)) is None
-        assert one.take(wake_s) is not None
-        assert one.take(wake_s + 10 * PROBE_MAX_S) is None  # not before the probe is answered
-        assert one.wake_s(wake_s) is None
-        pauses.append(wake_s - now_s)
-        now_s = wake_s
+        next_wakeup_s = one.next_wakeup_s(now_s)
+        assert one.take(math.nextafter(next_wakeup_s, 0)) is None
+        assert one.take(next_wakeup_s) is not None
+        assert one.take(next_wakeup_s + 10 * PROBE_MAX_S) is None  # not before the probe is answered
+        assert one.next_wakeup_s(next_wakeup_s) is None
+        pauses.append(next_wakeup_s - now_s)
+        now_s = next_wakeup_s
     assert pauses == [5, 10, 20, 40, 80, 160, 300, 300, 300]
-    assert (pauses[0], pauses[-1]) == (PROBE_FIRST_S, PROBE_MAX_S)
+    assert (pauses[0], pauses[-1]) == (PROBE_MIN_S, PROBE_MAX_S)
 
 
 def test_a_probe_without_an_answer_is_a_probe() -> None:
@@ -161,11 +168,11 @@ def test_a_probe_without_an_answer_is_a_probe() -> None:
     one.take(now_s)
     refuse(one, 401, now_s=now_s)
     for _ in range(4):
-        wake_s = one.wake_s(now_s)
-        one.take(wake_s)
-        one.unanswered("timeout")
-        pauses.append(wake_s - now_s)
-        now_s = wake_s
+        next_wakeup_s = one.next_wakeup_s(now_s)
+        one.take(next_wakeup_s)
+        one.poll_failed("timeout")
+        pauses.append(next_wakeup_s - now_s)
+        now_s = next_wakeup_s
     assert pauses == [5, 10, 20, 40]
     assert one.refused == 401
 
@@ -178,7 +185,7 @@ def test_refusals_that_were_under_way_do_not_make_probes_rarer() -> None:
         one.take(0)
     for second in range(10):
         refuse(one, 401, now_s=second)
-    assert one.wake_s(9) == 9 + PROBE_FIRST_S
+    assert one.next_wakeup_s(9) == 9 + PROBE_MIN_S
 
 
 def test_the_first_good_answer_resumes_the_account() -> None:
@@ -190,12 +197,12 @@ def test_the_first_good_answer_resumes_the_account() -> None:
     one.take(5)
     refuse(one, 401, now_s=5)
     one.take(15)
-    assert good(one) is Flip.RESUMED
+    assert good(one) is AccountChange.RESUMED
     assert one.refused is None
-    assert one.wake_s(15) == 15
+    assert one.next_wakeup_s(15) == 15
     assert one.take(15) is not None
-    assert refuse(one, 403, now_s=15) is Flip.PAUSED
-    assert one.wake_s(15) == 15 + PROBE_FIRST_S
+    assert refuse(one, 403, now_s=15) is AccountChange.PAUSED
+    assert one.next_wakeup_s(15) == 15 + PROBE_MIN_S
 
 
 def test_camb_may_ask_for_silence() -> None:
@@ -204,10 +211,10 @@ def test_camb_may_ask_for_silence() -> None:
     filled(one, 10)
     for _ in range(2):
         one.take(0)
-    one.unanswered("HTTP 429", hold_until_s=60)
-    one.unanswered("HTTP 429", hold_until_s=30)
+    one.poll_failed("HTTP 429", paused_until_s=60)
+    one.poll_failed("HTTP 429", paused_until_s=30)
     assert one.take(59.9) is None
-    assert one.wake_s(0) == 60
+    assert one.next_wakeup_s(0) == 60
     assert one.reserve(20) == 40
     assert one.take(60) is not None
 
@@ -216,13 +223,13 @@ def test_silence_asked_for_elsewhere_holds_the_polls_too() -> None:
     """As in the answer to a result; a shorter wish does not cut a longer one."""
     one = lane()
     filled(one, 2)
-    assert one.silence_s(0) == 0
-    one.hold(60)
-    one.hold(30)
-    assert one.silence_s(0) == 60
+    assert one.paused_s(0) == 0
+    one.pause_until(60)
+    one.pause_until(30)
+    assert one.paused_s(0) == 60
     assert one.take(59.9) is None
-    assert one.wake_s(0) == 60
-    assert one.silence_s(61) == 0
+    assert one.next_wakeup_s(0) == 60
+    assert one.paused_s(61) == 0
     assert one.take(61) is not None
 
 
@@ -232,8 +239,8 @@ def test_a_refused_key_is_silence_until_the_next_probe() -> None:
     filled(one, 1)
     one.take(0)
     refuse(one, 401, now_s=0)
-    assert one.silence_s(1) == PROBE_FIRST_S - 1
-    assert one.reserve(1) == PROBE_FIRST_S - 1
+    assert one.paused_s(1) == PROBE_MIN_S - 1
+    assert one.reserve(1) == PROBE_MIN_S - 1
 
 
 def test_silence_is_kept_whatever_else_is_heard() -> None:
@@ -242,12 +249,12 @@ def test_silence_is_kept_whatever_else_is_heard() -> None:
     filled(one, 10)
     for _ in range(4):
         one.take(0)
-    one.unanswered("HTTP 429", hold_until_s=600)
+    one.poll_failed("HTTP 429", paused_until_s=600)
     assert good(one) is None
-    assert refuse(one, 401, now_s=1) is Flip.PAUSED
-    assert good(one) is Flip.RESUMED
+    assert refuse(one, 401, now_s=1) is AccountChange.PAUSED
+    assert good(one) is AccountChange.RESUMED
     assert one.take(599) is None
-    assert one.wake_s(2) == 600
+    assert one.next_wakeup_s(2) == 600
 
 
 def test_trouble_is_said_after_a_few_answers_without_a_word() -> None:
@@ -255,13 +262,13 @@ def test_trouble_is_said_after_a_few_answers_without_a_word() -> None:
     one = lane()
     filled(one, 20)
     flips = []
-    for number in range(TROUBLE_AFTER + 2):
+    for number in range(UNREACHABLE_AFTER + 2):
         one.take(0)
-        flips.append(one.unanswered(f"reason {number}"))
-    assert flips == [*[None] * (TROUBLE_AFTER - 1), Flip.UNREACHABLE, None, None]
-    assert one.trouble == f"reason {TROUBLE_AFTER - 1}"
+        flips.append(one.poll_failed(f"reason {number}"))
+    assert flips == [*[None] * (UNREACHABLE_AFTER - 1), AccountChange.UNREACHABLE, None, None]
+    assert one.trouble == f"reason {UNREACHABLE_AFTER - 1}"
     one.take(0)
-    assert good(one) is Flip.RECOVERED
+    assert good(one) is AccountChange.RECOVERED
     assert one.trouble is None
     one.take(0)
     assert good(one) is None
@@ -272,13 +279,13 @@ def test_trouble_is_counted_in_a_row() -> None:
     one = lane()
     filled(one, 40)
     for heard in (lambda: good(one), lambda: refuse(one, 401, now_s=0)):
-        for _ in range(TROUBLE_AFTER - 1):
+        for _ in range(UNREACHABLE_AFTER - 1):
             one.take(0)
-            assert one.unanswered("timeout") is None
+            assert one.poll_failed("timeout") is None
         one.take(0)
         heard()
     one.take(100)
-    assert one.unanswered("timeout") is None
+    assert one.poll_failed("timeout") is None
     assert one.trouble is None
 
 
@@ -287,11 +294,11 @@ class Lane(RuleBasedStateMachine):
 
     @initialize(per_second=st.floats(0.1, 1000), concurrency=st.integers(1, 5), start_s=st.floats(0, 1e6))
     def open(self, per_second: float, concurrency: int, start_s: float) -> None:
-        self.lane = AccountLane(per_second=per_second, concurrency=concurrency, now_s=start_s)
+        self.lane = AccountQueue(per_second=per_second, concurrency=concurrency, now_s=start_s)
         self.per_second, self.concurrency, self.start_s = per_second, concurrency, start_s
         self.now_s = start_s
-        self.due: dict[int, tuple[float, Watch]] = {}
-        self.in_flight: list[Watch] = []
+        self.due: dict[int, tuple[float, WatchedTask]] = {}
+        self.in_flight: list[WatchedTask] = []
         self.taken = self.numbers = 0
         self.silent_until_s = -math.inf
         self.probe_at_s = -math.inf
@@ -320,20 +327,20 @@ class Lane(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        wake_s = self.lane.wake_s(self.now_s)
-        self.took(self.lane.take(self.now_s), expected=wake_s is not None and wake_s <= self.now_s)
+        next_wakeup_s = self.lane.next_wakeup_s(self.now_s)
+        self.took(self.lane.take(self.now_s), expected=next_wakeup_s is not None and next_wakeup_s <= self.now_s)
 
     @rule()
     def sleep_until_woken(self) -> None:
-        wake_s = self.lane.wake_s(self.now_s)
-        if wake_s is None:
+        next_wakeup_s = self.lane.next_wakeup_s(self.now_s)
+        if next_wakeup_s is None:
             assert self.lane.take(self.now_s + 1e6) is None
             return
-        assert wake_s >= self.now_s
-        if wake_s > self.now_s:
-            assert self.lane.take(math.nextafter(wake_s, -math.inf)) is None
-        self.now_s = wake_s
-        self.took(self.lane.take(wake_s), expected=True)
+        assert next_wakeup_s >= self.now_s
+        if next_wakeup_s > self.now_s:
+            assert self.lane.take(math.nextafter(next_wakeup_s, -math.inf)) is None
+        self.now_s = next_wakeup_s
+        self.took(self.lane.take(next_wakeup_s), expected=True)
 
     @rule()
     def reserve(self) -> None:
@@ -346,31 +353,33 @@ class Lane(RuleBasedStateMachine):
     @rule(again_s=st.floats(0, 10))
     def hear_good(self, again_s: float) -> None:
         refused = self.lane.refused
-        assert (good(self.lane, self.in_flight[0]) is Flip.RESUMED) == (refused is not None)
+        assert (good(self.lane, self.in_flight[0]) is AccountChange.RESUMED) == (refused is not None)
         self.probe_at_s = -math.inf
         self.put(self.in_flight.pop(0), self.now_s + again_s)
 
     @precondition(lambda self: self.in_flight)
     @rule(wish_s=st.none() | st.floats(0, 100))
     def hear_nothing(self, wish_s: float | None) -> None:
-        hold_until_s = None if wish_s is None else self.now_s + wish_s
-        self.lane.unanswered("trouble", hold_until_s=hold_until_s)
-        self.silent_until_s = max(self.silent_until_s, hold_until_s or -math.inf)
+        paused_until_s = None if wish_s is None else self.now_s + wish_s
+        self.lane.poll_failed("trouble", paused_until_s=paused_until_s)
+        self.silent_until_s = max(self.silent_until_s, paused_until_s or -math.inf)
         self.put(self.in_flight.pop(0), self.now_s)
 
     @precondition(lambda self: self.in_flight)
     @rule()
     def hear_refusal(self) -> None:
         refused = self.lane.refused
-        assert (refuse(self.lane, 401, now_s=self.now_s, whose=self.in_flight[0]) is Flip.PAUSED) == (refused is None)
-        self.probe_at_s = self.now_s + PROBE_FIRST_S
+        assert (refuse(self.lane, 401, now_s=self.now_s, whose=self.in_flight[0]) is AccountChange.PAUSED) == (
+            refused is None
+        )
+        self.probe_at_s = self.now_s + PROBE_MIN_S
         self.put(self.in_flight.pop(0), self.now_s)
 
-    def put(self, one: Watch, due_s: float) -> None:
+    def put(self, one: WatchedTask, due_s: float) -> None:
         self.due[one.task.id] = (due_s, one)
         self.lane.put(one, due_s=due_s)
 
-    def took(self, one: Watch | None, *, expected: bool) -> None:
+    def took(self, one: WatchedTask | None, *, expected: bool) -> None:
         assert (one is not None) == expected
         if one is None:
             return
@@ -391,7 +400,7 @@ class Lane(RuleBasedStateMachine):
     def never_more_than_allowed_at_once(self) -> None:
         if hasattr(self, "lane"):
             assert len(self.in_flight) <= self.concurrency
-            assert self.lane.idle == (not self.in_flight)
+            assert self.lane.is_idle == (not self.in_flight)
 
 
 TestLane = Lane.TestCase

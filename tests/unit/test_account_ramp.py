@@ -4,19 +4,19 @@ from datetime import timedelta
 
 from task_samples import pending, unasked
 
-from cambwatch.core.model import Fault, Pending, Unavailable
-from cambwatch.loops.polling.account_queue import AccountLane, Watch
+from cambwatch.core.model import Fault, PendingReply, UnavailableReply
+from cambwatch.loops.polling.account_queue import AccountQueue, WatchedTask
 
 
-def account(*, tasks: int) -> AccountLane:
+def account(*, tasks: int) -> AccountQueue:
     """Four polls at once, so many tasks, all due at 0."""
-    one = AccountLane(per_second=1e6, concurrency=4, now_s=0)
+    one = AccountQueue(per_second=1e6, concurrency=4, now_s=0)
     for number in range(tasks):
-        one.put(Watch(pending(number=number), unasked()), due_s=0)
+        one.put(WatchedTask(pending(number=number), unasked()), due_s=0)
     return one
 
 
-def all_taken(one: AccountLane, now_s: float) -> list[Watch]:
+def all_taken(one: AccountQueue, now_s: float) -> list[WatchedTask]:
     """As many as may be under way at once, by a budget that is no limit."""
     return list(iter(lambda: one.take(now_s), None))
 
@@ -27,26 +27,26 @@ def test_after_a_rate_limit_the_first_poll_goes_alone() -> None:
         one = account(tasks=30)
         under_way = all_taken(one, 0)
         assert len(under_way) == 4
-        one.take_in(under_way.pop(), Unavailable(Fault.RATE_LIMITED, wish), now_s=0)
+        one.record_reply(under_way.pop(), UnavailableReply(Fault.RATE_LIMITED, wish), now_s=0)
         for each in under_way:
-            one.take_in(each, Pending(), now_s=0)
+            one.record_reply(each, PendingReply(), now_s=0)
         counts = []
         for _ in range(3):
             together = all_taken(one, 61)
             counts.append(len(together))
             for each in together:
-                one.take_in(each, Pending(), now_s=61)
+                one.record_reply(each, PendingReply(), now_s=61)
         assert counts == [1, 2, 4]
 
 
 def test_a_pause_from_before_a_reload_ends_with_one_poll_as_well() -> None:
     one = account(tasks=10)
-    one.hold(60)
+    one.pause_until(60)
     assert len(all_taken(one, 61)) == 1
 
 
 def test_a_failure_that_is_no_rate_limit_changes_nothing_of_how_many_go_at_once() -> None:
     one = account(tasks=10)
     for each in all_taken(one, 0):
-        one.take_in(each, Unavailable(Fault.SERVER_ERROR, timedelta(seconds=60)), now_s=0)
+        one.record_reply(each, UnavailableReply(Fault.SERVER_ERROR, timedelta(seconds=60)), now_s=0)
     assert len(all_taken(one, 1)) == 4

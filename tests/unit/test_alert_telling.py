@@ -10,7 +10,7 @@ from lines import is_line
 
 from cambwatch.core.events import DestinationAlert
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.formats.content import GREEN, RED, tell
+from cambwatch.core.formats.content import GREEN, RED, message_content
 from cambwatch.core.guidance import alert_advice, alert_icon, summary
 from cambwatch.core.model import Outcome
 
@@ -55,9 +55,9 @@ def test_summary_says_since_when_why_and_what_waits(event: DestinationAlert, lin
 
 def test_telling_has_name_and_state_in_its_heading() -> None:
     """A siren and red while it is down, a tick and green when it is back."""
-    down, back = tell(alert()), tell(alert(recovered=True))
-    assert (down.title, down.color, down.told) == ("🚨 Destination down: team-slack", RED, DOWN)
-    assert (back.title, back.color, back.told) == ("✅ Destination back: team-slack", GREEN, BACK)
+    down, back = message_content(alert()), message_content(alert(recovered=True))
+    assert (down.title, down.color, down.details) == ("🚨 Destination down: team-slack", RED, DOWN)
+    assert (back.title, back.color, back.details) == ("✅ Destination back: team-slack", GREEN, BACK)
     assert down.facts == back.facts == (("Waiting", "3"), ("Duration", "20 min"))
     assert down.words == f"🚨 {DOWN}\n{LOOK}"
     assert back.words == f"✅ {BACK}"
@@ -66,10 +66,10 @@ def test_telling_has_name_and_state_in_its_heading() -> None:
 @given(alerts)
 def test_an_alert_is_always_about_something(event: DestinationAlert) -> None:
     """A name of nothing but control characters is a question mark."""
-    telling = tell(event)
-    assert telling.title.startswith(f"{alert_icon(event)} Destination {'back' if event.recovered else 'down'}: ")
-    assert telling.heading.partition(": ")[2].strip()
-    assert is_line(telling.heading)
+    content = message_content(event)
+    assert content.title.startswith(f"{alert_icon(event)} Destination {'back' if event.recovered else 'down'}: ")
+    assert content.heading.partition(": ")[2].strip()
+    assert is_line(content.heading)
 
 
 ESCAPED = {  # DOWN as it is sent, before JSON

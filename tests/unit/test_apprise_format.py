@@ -8,7 +8,7 @@ from event_samples import START, TERMINAL, alerts, complete, ended, events, rece
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import Rate
+from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST
 from cambwatch.core.formats.message import Message
@@ -121,4 +121,4 @@ def test_there_is_no_plainer_form() -> None:
 
 def test_one_message_a_second() -> None:
     """What the strictest chats take."""
-    assert APPRISE.rate == Rate(1.0, burst=1)
+    assert APPRISE.rate == RateLimit(1.0, burst=1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.apprise_url import credentials, public_host, shown
+from cambwatch.core.apprise_url import credentials, masked_url, public_host
 
 TOKEN = st.from_regex(r"[A-Z][a-z0-9_-]{7,30}[0-9]", fullmatch=True)
 
@@ -31,7 +31,7 @@ TOKEN = st.from_regex(r"[A-Z][a-z0-9_-]{7,30}[0-9]", fullmatch=True)
 def test_only_what_people_write_as_a_host_is_one(url, host):
     """In many URLs a token stands in its place."""
     assert public_host(url) == host
-    assert shown(url) == f"{url.partition('://')[0]}://{host or ''}/..."
+    assert masked_url(url) == f"{url.partition('://')[0]}://{host or ''}/..."
 
 
 @pytest.mark.parametrize(

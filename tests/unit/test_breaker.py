@@ -13,13 +13,13 @@ from task_samples import START
 from cambwatch.core.delivery.breaker import (
     FAILURES_TO_OPEN,
     LONGEST_PROBE_PAUSE,
-    SHORTEST_HOLD,
+    SHORTEST_RATE_LIMIT_PAUSE,
     Breaker,
-    pause_when_limited,
     probe_backoff,
+    rate_limit_pause,
 )
 from cambwatch.core.delivery.retry import JITTER, RetryPolicy
-from cambwatch.core.lifecycle import verdict
+from cambwatch.core.lifecycle import decide_after_attempt
 from cambwatch.core.model import Attempt, Outcome, RetryAt
 
 NOW = START + HOUR
@@ -27,7 +27,7 @@ RETRY = RetryPolicy()
 LIVING = ACCEPTED | {Outcome.RATE_LIMITED, Outcome.PAYLOAD_REJECTED}
 FAILING = {Outcome.TRANSIENT, Outcome.OURS}
 REFUSING = {Outcome.AUTH, Outcome.DESTINATION_GONE, Outcome.POLICY}
-WORN = Breaker(failures=3, limits=2, failing_since=START, outcome=Outcome.POLICY, http_status=302, told=True)
+WORN = Breaker(failures=3, rate_limits=2, failing_since=START, outcome=Outcome.POLICY, http_status=302, alerted=True)
 OPEN = replace(WORN, open=True, failures=7, probes=2, probe_at=NOW - SECOND)
 
 some_wishes = st.none() | st.timedeltas(NOTHING, DAY)
@@ -45,7 +45,7 @@ attempts = st.builds(
     took_ms=st.just(0),
     http_status=st.none() | st.integers(100, 599),
     retry_after=some_wishes,
-    quiet=some_wishes,
+    accepts_again_after=some_wishes,
 )
 steps = st.lists(
     st.tuples(attempts, st.booleans(), st.timedeltas(NOTHING, HOUR) | st.just(NOTHING), chances),
@@ -84,10 +84,10 @@ def test_a_message_that_was_taken_makes_all_well(outcome: Outcome, before: Break
 def test_a_limit_closes_and_holds(before: Breaker, *, probe: bool) -> None:
     """The destination lives, and wants silence; that it took nothing is not forgotten."""
     closed = {"open": False, "failures": 0, "probes": 0, "probe_at": None}
-    expected = failed(before, Outcome.RATE_LIMITED, **closed, limits=3, held_until=NOW + 20 * SECOND)
+    expected = failed(before, Outcome.RATE_LIMITED, **closed, rate_limits=3, paused_until=NOW + 20 * SECOND)
     assert after(before, Outcome.RATE_LIMITED, probe=probe) == expected
     wished = after(before, Outcome.RATE_LIMITED, probe=probe, retry_after=7 * SECOND)
-    assert wished == replace(expected, held_until=NOW + 7 * SECOND)
+    assert wished == replace(expected, paused_until=NOW + 7 * SECOND)
 
 
 @pytest.mark.parametrize("before", [WORN, OPEN], ids=["closed", "open"])
@@ -96,7 +96,7 @@ def test_a_message_that_was_read_and_refused_closes(before: Breaker, *, probe: b
     """Others may do better; that it took nothing is not forgotten."""
     closed = {"open": False, "failures": 0, "probes": 0, "probe_at": None}
     assert after(before, Outcome.PAYLOAD_REJECTED, probe=probe) == failed(
-        before, Outcome.PAYLOAD_REJECTED, **closed, limits=0
+        before, Outcome.PAYLOAD_REJECTED, **closed, rate_limits=0
     )
 
 
@@ -104,16 +104,16 @@ def test_a_message_that_was_read_and_refused_closes(before: Breaker, *, probe: b
 def test_the_fifth_failure_in_a_row_opens(outcome: Outcome) -> None:
     """Then it waits for the first pause of the schedule."""
     assert FAILURES_TO_OPEN == 5
-    assert after(WORN, outcome) == failed(WORN, outcome, failures=4, limits=0)
+    assert after(WORN, outcome) == failed(WORN, outcome, failures=4, rate_limits=0)
     fourth = replace(WORN, failures=4)
-    opened = {"open": True, "failures": 5, "limits": 0, "probes": 1, "probe_at": NOW + 5 * SECOND}
+    opened = {"open": True, "failures": 5, "rate_limits": 0, "probes": 1, "probe_at": NOW + 5 * SECOND}
     assert after(fourth, outcome) == failed(fourth, outcome, **opened)
 
 
 @pytest.mark.parametrize("outcome", sorted(REFUSING))
 def test_one_refusal_opens(outcome: Outcome) -> None:
     """What is refused to us is refused to all that wait."""
-    opened = {"open": True, "limits": 0, "probes": 1, "probe_at": NOW + 5 * SECOND}
+    opened = {"open": True, "rate_limits": 0, "probes": 1, "probe_at": NOW + 5 * SECOND}
     assert after(WORN, outcome) == failed(WORN, outcome, **opened, failures=4)
     assert after(Breaker(), outcome) == failed(Breaker(), outcome, **opened, failures=1, failing_since=NOW)
 
@@ -121,14 +121,14 @@ def test_one_refusal_opens(outcome: Outcome) -> None:
 @pytest.mark.parametrize("outcome", sorted(FAILING | REFUSING))
 def test_a_probe_that_fails_waits_longer(outcome: Outcome) -> None:
     """By the factor of the schedule."""
-    longer = {"failures": 8, "limits": 0, "probes": 3, "probe_at": NOW + 20 * SECOND}
+    longer = {"failures": 8, "rate_limits": 0, "probes": 3, "probe_at": NOW + 20 * SECOND}
     assert after(OPEN, outcome, probe=True) == failed(OPEN, outcome, **longer)
 
 
 @pytest.mark.parametrize("outcome", sorted(FAILING | REFUSING))
 def test_a_straggler_that_fails_moves_no_probe(outcome: Outcome) -> None:
     """It was under way when the breaker opened, and says nothing new."""
-    assert after(OPEN, outcome) == failed(OPEN, outcome, failures=8, limits=0)
+    assert after(OPEN, outcome) == failed(OPEN, outcome, failures=8, rate_limits=0)
 
 
 @pytest.mark.parametrize("outcome", sorted(FAILING))
@@ -138,7 +138,7 @@ def test_a_probe_that_was_overtaken_counts_as_any_other(outcome: Outcome) -> Non
 
 
 @pytest.mark.parametrize(
-    ("held_for", "quiet", "left"),
+    ("held_for", "accepts_again_after", "left"),
     [
         (None, None, None),
         (None, NOTHING, None),
@@ -152,50 +152,52 @@ def test_a_probe_that_was_overtaken_counts_as_any_other(outcome: Outcome) -> Non
     ],
 )
 def test_a_silence_outlasts_an_acceptance(
-    held_for: timedelta | None, quiet: timedelta | None, left: timedelta | None
+    held_for: timedelta | None, accepts_again_after: timedelta | None, left: timedelta | None
 ) -> None:
     """Another post may have been told to wait meanwhile, or this one that it was the last for now."""
-    held = Breaker(failures=1, held_until=None if held_for is None else NOW + held_for)
-    assert after(held, Outcome.ACCEPTED, quiet=quiet) == Breaker(held_until=None if left is None else NOW + left)
+    held = Breaker(failures=1, paused_until=None if held_for is None else NOW + held_for)
+    assert after(held, Outcome.ACCEPTED, accepts_again_after=accepts_again_after) == Breaker(
+        paused_until=None if left is None else NOW + left
+    )
 
 
 @pytest.mark.parametrize(
-    ("probe_at", "held_until", "next_at"),
+    ("probe_at", "paused_until", "blocked_until"),
     [(None, None, None), (NOW, None, NOW), (None, NOW, NOW), (NOW, START, NOW), (START, NOW, NOW)],
 )
 def test_nothing_is_posted_before_both_instants(
-    probe_at: datetime | None, held_until: datetime | None, next_at: datetime | None
+    probe_at: datetime | None, paused_until: datetime | None, blocked_until: datetime | None
 ) -> None:
     """Neither may undercut the other."""
-    assert Breaker(probe_at=probe_at, held_until=held_until).next_at == next_at
+    assert Breaker(probe_at=probe_at, paused_until=paused_until).blocked_until == blocked_until
 
 
 def test_somebody_is_told_once_after_a_time() -> None:
     """From the first failure on."""
     assert Breaker().alert_at(HOUR) is None
-    assert Breaker(held_until=NOW).alert_at(HOUR) is None
+    assert Breaker(paused_until=NOW).alert_at(HOUR) is None
     assert WORN.alert_at(HOUR) is None
-    assert replace(WORN, told=False).alert_at(20 * MINUTE) == START + 20 * MINUTE
+    assert replace(WORN, alerted=False).alert_at(20 * MINUTE) == START + 20 * MINUTE
 
 
 @pytest.mark.parametrize(
-    ("wish", "limits", "pause"),
+    ("retry_after", "rate_limits", "pause"),
     [
         (None, 1, 5 * SECOND),
         (None, 2, 10 * SECOND),
         (None, 99, HOUR),
         (NOTHING, 1, 5 * SECOND),
-        (MICROSECOND, 9, SHORTEST_HOLD),
+        (MICROSECOND, 9, SHORTEST_RATE_LIMIT_PAUSE),
         (SECOND, 9, SECOND),
         (DAY, 1, DAY),
     ],
 )
-def test_a_limit_is_waited_out(wish: timedelta | None, limits: int, pause: timedelta) -> None:
+def test_a_limit_is_waited_out(retry_after: timedelta | None, rate_limits: int, pause: timedelta) -> None:
     """For as long as the receiver says, exactly; where it says nothing, ever longer."""
-    attempt = Attempt(1, Outcome.RATE_LIMITED, 12, 429, wish)
-    assert pause_when_limited(attempt, RETRY, limits=limits, chance=0) == pause
-    with_jitter = pause * (1 if wish else 1 + JITTER / 2)
-    assert pause_when_limited(attempt, RETRY, limits=limits, chance=0.5) == with_jitter
+    attempt = Attempt(1, Outcome.RATE_LIMITED, 12, 429, retry_after)
+    assert rate_limit_pause(attempt, RETRY, rate_limits=rate_limits, chance=0) == pause
+    with_jitter = pause * (1 if retry_after else 1 + JITTER / 2)
+    assert rate_limit_pause(attempt, RETRY, rate_limits=rate_limits, chance=0.5) == with_jitter
 
 
 @pytest.mark.parametrize(
@@ -243,18 +245,24 @@ def test_what_holds_after_every_answer(retry: RetryPolicy, said: list[tuple[Atte
             assert breaker.probe_at - now <= min(retry.max, longest) * (1 + JITTER) + MICROSECOND
 
         # A silence that somebody asked for is kept; only what lies behind us is forgotten.
-        if before.held_until is not None and before.held_until > now:
-            assert breaker.held_until >= before.held_until
+        if before.paused_until is not None and before.paused_until > now:
+            assert breaker.paused_until >= before.paused_until
         if outcome is Outcome.RATE_LIMITED:
-            assert breaker.held_until >= now + max(attempt.retry_after or SHORTEST_HOLD, SHORTEST_HOLD)
+            assert breaker.paused_until >= now + max(
+                attempt.retry_after or SHORTEST_RATE_LIMIT_PAUSE, SHORTEST_RATE_LIMIT_PAUSE
+            )
 
         # What is known of the trouble goes by acceptance, and by nothing else.
         if outcome in ACCEPTED:
-            assert breaker == Breaker(held_until=breaker.held_until)
+            assert breaker == Breaker(paused_until=breaker.paused_until)
         else:
             assert breaker.failing_since == (before.failing_since or now)
-            assert (breaker.outcome, breaker.http_status, breaker.told) == (outcome, attempt.http_status, before.told)
-        breaker = replace(breaker, told=breaker.failing_since is not None and now > breaker.failing_since)
+            assert (breaker.outcome, breaker.http_status, breaker.alerted) == (
+                outcome,
+                attempt.http_status,
+                before.alerted,
+            )
+        breaker = replace(breaker, alerted=breaker.failing_since is not None and now > breaker.failing_since)
 
 
 @given(retries, chances, st.sampled_from(sorted(FAILING | REFUSING)))
@@ -284,11 +292,11 @@ def test_a_lone_delivery_is_not_kept_back_by_its_breaker(
     """
     destination = receiver("webhook", retry)
     delivery, breaker, now = owed(), Breaker(), START
-    for number, (outcome, wish, chance) in zip(range(1, 60), cycle(said), strict=False):
-        attempt = Attempt(number, outcome, 0, None, wish)
+    for number, (outcome, retry_after, chance) in zip(range(1, 60), cycle(said), strict=False):
+        attempt = Attempt(number, outcome, 0, None, retry_after)
         delivery = replace(delivery, attempts=number - 1, next_attempt_at=now, budget_from=now)
-        decided = verdict(delivery, attempt, destination, now=now, chance=chance)
+        decided = decide_after_attempt(delivery, attempt, destination, now=now, chance=chance)
         breaker = breaker.after(attempt, retry, probe=breaker.open, now=now, chance=chance)
         assert isinstance(decided, RetryAt)
-        assert breaker.next_at is None or breaker.next_at <= decided.at
+        assert breaker.blocked_until is None or breaker.blocked_until <= decided.at
         delivery, now = replace(delivery, outcome=outcome), decided.at

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.cadence.estimate import Limits, Schedule
+from cambwatch.core.cadence.estimate import PollLimits, PollSchedule
 from cambwatch.core.cadence.histogram import BINS
-from cambwatch.core.cadence.policy import SAME_S, SLOWEST, PollPolicy, TokenBucket
+from cambwatch.core.cadence.policy import MIN_RATE_SHARE, SLOWDOWN_DEBOUNCE_S, PollPolicy, TokenBucket
 from cambwatch.core.delivery.retry import JITTER
 
 chances = st.floats(0, 1, exclude_max=True)
@@ -27,17 +27,17 @@ def test_a_pending_task_is_asked_for_at_the_interval() -> None:
 
 def test_what_was_learned_takes_the_place_of_the_interval() -> None:
     """For every pause, the first one included, and until it is put aside."""
-    schedule = Schedule([1 / 40] * BINS, shortest_s=1, longest_s=120)
+    schedule = PollSchedule([1 / 40] * BINS, shortest_s=1, longest_s=120)
     policy = PollPolicy(schedule=schedule)
     assert policy.pause(timedelta(seconds=3)) == timedelta(seconds=40)
     assert policy.first_pause(chance=0.5) == timedelta(seconds=40)
-    assert policy.unlearned() == PollPolicy()
-    assert PollPolicy().unlearned() == PollPolicy()
+    assert policy.with_fixed_interval() == PollPolicy()
+    assert PollPolicy().with_fixed_interval() == PollPolicy()
 
 
 def test_a_schedule_keeps_to_what_is_configured() -> None:
     """In seconds."""
-    assert PollPolicy().limits == Limits(5, 1, 120, 86400)
+    assert PollPolicy().limits == PollLimits(5, 1, 120, 86400)
 
 
 def test_pauses_after_trouble_double_up_to_the_longest() -> None:
@@ -61,7 +61,7 @@ def test_camb_in_trouble_is_not_asked_more_often(
 
 def test_trouble_does_not_shorten_a_learned_pause() -> None:
     """Nor is a task that would be asked for in a minute asked for in five seconds, because Camb did not answer."""
-    policy = PollPolicy(schedule=Schedule([1 / 60] * BINS, shortest_s=1, longest_s=120))
+    policy = PollPolicy(schedule=PollSchedule([1 / 60] * BINS, shortest_s=1, longest_s=120))
     assert policy.pause_after_trouble(1, age=timedelta(0), chance=0) == timedelta(minutes=1)
     assert policy.pause_after_trouble(9, age=timedelta(0), chance=0) == timedelta(minutes=2)
 
@@ -200,12 +200,12 @@ def test_a_bucket_that_is_slowed_down_gives_half() -> None:
         bucket.slow_down(100)
     assert bucket.share(100) == 0.5
     assert not bucket.take(100)  # nor anything of what was saved up
-    bucket.slow_down(100 + SAME_S)
-    assert bucket.share(100 + SAME_S) == pytest.approx(0.25, abs=0.02)
+    bucket.slow_down(100 + SLOWDOWN_DEBOUNCE_S)
+    assert bucket.share(100 + SLOWDOWN_DEBOUNCE_S) == pytest.approx(0.25, abs=0.02)
     for second in range(20):
-        bucket.slow_down(102 + SAME_S * second)
-    assert bucket.share(121) == pytest.approx(SLOWEST, abs=0.02)
-    assert bucket.share(121) >= SLOWEST
+        bucket.slow_down(102 + SLOWDOWN_DEBOUNCE_S * second)
+    assert bucket.share(121) == pytest.approx(MIN_RATE_SHARE, abs=0.02)
+    assert bucket.share(121) >= MIN_RATE_SHARE
 
 
 def test_a_slow_bucket_recovers_evenly() -> None:

@@ -15,7 +15,7 @@ from cambwatch.core.cadence.policy import PollPolicy
 from evaluate_cadence import main
 
 POLICY = PollPolicy()
-SAVING_HAIR = 0.003  # how near `tuned` comes to the mean delay of the learned policy
+SAVING_HAIR = 0.003  # how near `solve_for_delay` comes to the mean delay of the learned policy
 
 
 def lognormal(median_s: float, sigma: float, count: int) -> list[float]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cadence_evaluation.durations_file import DurationBins, DurationList, DurationsFileError, read_durations
-from cambwatch.core.cadence.histogram import Completion, Durations, bin_of
+from cambwatch.core.cadence.histogram import Completion, DurationHistogram, bin_of
 
 BINS = [{"from_seconds": 10.0, "to_seconds": 20.0, "weight": 3.0}, {"from_seconds": 90, "to_seconds": 100, "weight": 1}]
 
@@ -38,9 +38,9 @@ def test_an_export_keeps_its_weights_and_the_number_of_observed_tasks() -> None:
 
 
 def test_the_histogram_of_the_daemon_falls_into_the_bins_it_came_from() -> None:
-    durations = Durations()
+    durations = DurationHistogram()
     for age_s in (0.004, 3.0, 40.0, 41.0, 90_000.0):
-        durations.note(Completion(age_s, age_s))
+        durations.record(Completion(age_s, age_s))
     bins = [
         {"from_seconds": round(low_s, 6), "to_seconds": round(high_s, 6), "weight": weight}
         for low_s, high_s, weight in durations.histogram()

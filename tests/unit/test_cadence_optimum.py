@@ -15,12 +15,12 @@ from cadence_evaluation.lifetimes import Lifetimes
 from cadence_evaluation.optimum import Programme, optimum
 from cadence_evaluation.policies import SHIPPED, growing, in_step
 from cadence_evaluation.replay import SimulatedLearner, in_step_at_same_mean, replay
-from cambwatch.core.cadence.estimate import Limits
+from cambwatch.core.cadence.estimate import PollLimits
 from cambwatch.core.cadence.histogram import BINS, EDGES_S
 from cambwatch.core.cadence.policy import PollPolicy
 
-LIMITS = Limits(interval_s=5, min_s=1, max_s=120, deadline_s=86400)
-FREE = Limits(interval_s=5, min_s=0.001, max_s=1e5, deadline_s=1e6)
+LIMITS = PollLimits(interval_s=5, min_s=1, max_s=120, deadline_s=86400)
+FREE = PollLimits(interval_s=5, min_s=0.001, max_s=1e5, deadline_s=1e6)
 MEAN_S = 2.5
 HAIR_S = 1e-6
 
@@ -109,7 +109,7 @@ def test_pauses_stay_within_the_limits(
     lifetimes: Lifetimes, interval_s: float, shorter: float, longer: float, deadline_s: float
 ) -> None:
     """For ever, whatever the durations."""
-    limits = Limits(interval_s, interval_s * shorter, interval_s * longer, deadline_s)
+    limits = PollLimits(interval_s, interval_s * shorter, interval_s * longer, deadline_s)
     for policy in (equal_probability, optimum):
         ages = policy(lifetimes, limits, mean_s=interval_s / 2)(0.3)
         for before_s, after_s in pairwise([0.0, *islice(ages, 1000)]):

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cambwatch.adapters.camb import Camb
+from cambwatch.adapters.camb import CambClient
 from cambwatch.core.accounts import Account
-from cambwatch.core.model import Fault, Pending, TaskKey, Unavailable
+from cambwatch.core.model import Fault, PendingReply, TaskKey, UnavailableReply
 from cambwatch.core.secret import Secret
 
 TIMEOUT = timedelta(seconds=0.3)
@@ -43,11 +43,11 @@ async def serve_until_gone(reader: asyncio.StreamReader, writer: asyncio.StreamW
 
 
 @pytest.fixture
-async def camb() -> AsyncIterator[Camb]:
+async def camb() -> AsyncIterator[CambClient]:
     server = await asyncio.start_server(serve_until_gone, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     account = Account("default", Secret("key"), base_url=url, timeout=TIMEOUT, concurrency=2)
-    async with Camb({"default": account}, user_agent="test", now=lambda: datetime.now(UTC)) as made:
+    async with CambClient({"default": account}, user_agent="test", now=lambda: datetime.now(UTC)) as made:
         yield made
     server.close()
 
@@ -57,20 +57,20 @@ def key(task_id: str) -> TaskKey:
 
 
 @pytest.mark.parametrize("how", [*HANGING, "drip"])
-async def test_what_does_not_end_is_cut(camb: Camb, how: str) -> None:
+async def test_what_does_not_end_is_cut(camb: CambClient, how: str) -> None:
     """At the timeout, not before, and its place is free again."""
     loop = asyncio.get_running_loop()
     begun_s = loop.time()
     async with asyncio.timeout(LONG_S):
         reports = await asyncio.gather(*(camb.status(key(how)) for _ in range(2)))
-    assert reports == [Unavailable(Fault.TIMEOUT, detail="no answer in time")] * 2
+    assert reports == [UnavailableReply(Fault.TIMEOUT, detail="no answer in time")] * 2
     assert loop.time() - begun_s >= TIMEOUT.total_seconds() * 0.9
-    assert await camb.status(key("t")) == Pending()
+    assert await camb.status(key("t")) == PendingReply()
 
 
-async def test_waiting_for_a_connection_counts(camb: Camb) -> None:
+async def test_waiting_for_a_connection_counts(camb: CambClient) -> None:
     """Who stands in line behind two that hang has no more time than they."""
     async with asyncio.timeout(LONG_S):
         reports = await asyncio.gather(*(camb.status(key("nothing")) for _ in range(6)))
-    assert {report.fault for report in reports if isinstance(report, Unavailable)} == {Fault.TIMEOUT}
+    assert {reply.fault for reply in reports if isinstance(reply, UnavailableReply)} == {Fault.TIMEOUT}
     assert len(reports) == 6

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.delivery.chat_answers import SERVICES
+from cambwatch.core.delivery.chat_answers import CHAT_SERVICES
 from cambwatch.core.delivery.classification import classify
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import ACCEPTED, Outcome
 
-CHATS = sorted(SERVICES)
+CHATS = sorted(CHAT_SERVICES)
 FINAL = {Outcome.AUTH, Outcome.DESTINATION_GONE}  # for a chat: the delivery is given up at once
 REFUSED = FINAL | {Outcome.POLICY, Outcome.PAYLOAD_REJECTED}
 
@@ -324,7 +324,7 @@ def test_503_with_retry_after_is_a_rate_limit(kind: str, body: bytes) -> None:
     assert classify(kind, 429, body) is Outcome.RATE_LIMITED
 
 
-words = st.sampled_from(sorted({str(word) for service in SERVICES.values() for _, word in service.table}))
+words = st.sampled_from(sorted({str(word) for service in CHAT_SERVICES.values() for _, word in service.table}))
 anything = st.binary(max_size=100) | st.recursive(
     st.none() | st.booleans() | st.integers() | words | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words | st.text(max_size=9), inner, max_size=3),

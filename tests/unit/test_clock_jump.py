@@ -12,19 +12,19 @@ from cambwatch.loops.scheduler import Scheduler
 async def test_a_clock_that_is_set_wakes_the_loops(hours: int) -> None:
     """Else a clock set back by an hour would let them sleep for that hour: APScheduler goes by it."""
     jump = timedelta(0)
-    kick = asyncio.Event()
-    async with Scheduler(now=lambda: datetime.now(UTC) + jump, look_s=0.05) as scheduler:
-        scheduler.alarm("poller", kick).set(7200)
+    wakeup_event = asyncio.Event()
+    async with Scheduler(now=lambda: datetime.now(UTC) + jump, clock_check_s=0.05) as scheduler:
+        scheduler.wakeup("poller", wakeup_event).set(7200)
         jump = timedelta(hours=hours)
 
-        await asyncio.wait_for(kick.wait(), timeout=10)
+        await asyncio.wait_for(wakeup_event.wait(), timeout=10)
 
 
 async def test_a_clock_that_goes_evenly_wakes_nobody() -> None:
     """An alarm that is not due does not ring, however often the clock is looked at."""
-    kick = asyncio.Event()
-    async with Scheduler(now=lambda: datetime.now(UTC), look_s=0.05) as scheduler:
-        scheduler.alarm("poller", kick).set(7200)
+    wakeup_event = asyncio.Event()
+    async with Scheduler(now=lambda: datetime.now(UTC), clock_check_s=0.05) as scheduler:
+        scheduler.wakeup("poller", wakeup_event).set(7200)
 
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(kick.wait(), timeout=0.5)
+            await asyncio.wait_for(wakeup_event.wait(), timeout=0.5)

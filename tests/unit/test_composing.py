@@ -9,20 +9,20 @@ from delivery_samples import owed
 from event_samples import START, ended, receiver
 from structlog.testing import capture_logs
 
-from cambwatch.core.delivery.attempts import Owed
+from cambwatch.core.delivery.attempts import PendingDelivery
 from cambwatch.core.events import TaskEnded
 from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST, Message
-from cambwatch.core.lifecycle import LATE
+from cambwatch.core.lifecycle import LATE_AFTER
 from cambwatch.core.model import Attempt, Delivery, Outcome
 from cambwatch.core.templates import BodyTemplate
-from cambwatch.loops.delivery.composition import compose, compose_digest, joins
+from cambwatch.loops.delivery.composition import can_join_digest, compose, compose_digest
 
 MICROSECOND = timedelta(microseconds=1)
 SLACK = receiver("slack")
-LATER = START + LATE
+LATER = START + LATE_AFTER
 
 
-def one(number: int, **event: object) -> Owed:
+def one(number: int, **event: object) -> PendingDelivery:
     return owed(number=number), ended(task_id=f"task-{number}", **event)
 
 
@@ -49,7 +49,7 @@ def test_who_goes_with_others(
 ) -> None:
     """What is late, or what a chat wants in digests; never what was refused for its form, nor a program's."""
     now = LATER if late else LATER - MICROSECOND
-    assert joins(owed(attempts=1, outcome=before), receiver(kind, digest=digest), now) == together
+    assert can_join_digest(owed(attempts=1, outcome=before), receiver(kind, digest=digest), now) == together
 
 
 @pytest.mark.parametrize("kind", sorted(set(FORMATS) - {"webhook"}))

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.redaction import SHORTEST_CUT, SHORTEST_SECRET, Concealment
+from cambwatch.core.redaction import SHORTEST_CUT, SHORTEST_SECRET, Redactor
 from cambwatch.core.secret import Secret
 
 KEY = "c4mb-k3y/with+odd=chars.and(brackets)"
 HOOK = "https://hooks.example/services/T000/B000/XXXX?token=YYYY&more=ZZZZ"
 HEADER = 'Bearer "quoted" <words>'
-SOME = Concealment([Secret(KEY), Secret(HOOK), Secret(HEADER), Secret("short")])
-NOTHING = Concealment([])
+SOME = Redactor([Secret(KEY), Secret(HOOK), Secret(HEADER), Secret("short")])
+NOTHING = Redactor([])
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 
@@ -36,15 +36,15 @@ words = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
     ],
 )
 def test_secrets_are_cut_in_every_form_in_which_servers_show_them(said, kept):
-    assert SOME.text(said) == kept
+    assert SOME.redact(said) == kept
 
 
 @pytest.mark.parametrize("length", [8, 20, len(KEY)])
 def test_the_beginning_of_a_secret_at_the_end_of_what_was_cut_to_size_is_cut_too(length):
     for end in ("", "…"):
         said = "x" * SHORTEST_CUT + KEY[:length] + end
-        assert SOME.text(said).removesuffix("…") == "x" * SHORTEST_CUT + "<secret>"
-    assert SOME.text("see " + KEY[:length]) == ("see <secret>" if length == len(KEY) else "see " + KEY[:length])
+        assert SOME.redact(said).removesuffix("…") == "x" * SHORTEST_CUT + "<secret>"
+    assert SOME.redact("see " + KEY[:length]) == ("see <secret>" if length == len(KEY) else "see " + KEY[:length])
 
 
 @pytest.mark.parametrize(
@@ -58,15 +58,15 @@ def test_the_beginning_of_a_secret_at_the_end_of_what_was_cut_to_size_is_cut_too
 )
 def test_of_an_answer_the_queries_of_urls_are_cut_too(said, kept):
     """A receiver that shows what it got shows the links to results."""
-    assert SOME.answer(said) == kept
+    assert SOME.redact_answer(said) == kept
 
 
 @given(st.text(min_size=SHORTEST_SECRET, max_size=40), words, words)
 def test_no_secret_is_left_wherever_it_stands(secret, before, after):
-    clean = Concealment([Secret(secret)]).text(before + secret + after)
+    clean = Redactor([Secret(secret)]).redact(before + secret + after)
     assert secret not in clean.replace("<secret>", "\0")
 
 
 @given(words)
 def test_without_secrets_all_words_stay(said):
-    assert NOTHING.text(said) == said
+    assert NOTHING.redact(said) == said

@@ -6,7 +6,7 @@ import sys
 import pytest
 from config_samples import KEY, SECRET, config, mistakes, read
 
-from cambwatch.adapters.logs import Redaction
+from cambwatch.adapters.logs import LogRedactor
 from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.destinations import Destination
 from cambwatch.core.secret import Secret
@@ -126,13 +126,13 @@ def test_without_the_library_the_message_says_what_to_install(monkeypatch):
 def test_every_piece_of_the_url_is_a_secret():
     """Because services put them into URLs of their own."""
     made = read(pager(url="json://CANARYuser:CANARY%2Fpass@127.0.0.1:99/CANARYpath/x?+X-A=CANARYvalue"))
-    redaction = Redaction(made.secrets)
+    redaction = LogRedactor(made.secrets)
     for shown in ("bot CANARYuser", "/CANARYpath/sendMessage", "key=CANARYvalue", "CANARY/pass", "CANARY%2Fpass"):
-        assert "CANARY" not in redaction.text(shown)
-    assert redaction.text("cannot connect to 127.0.0.1:99") == "cannot connect to 127.0.0.1:99"
-    token = redaction_of_telegram = Redaction(read(pager()).secrets)
-    assert "CANARY" not in token.text(f"see https://api.telegram.org/bot{TELEGRAM[8:]} or {TELEGRAM}")
-    assert "123456789" not in redaction_of_telegram.text("host 123456789 is not known")
+        assert "CANARY" not in redaction.redact(shown)
+    assert redaction.redact("cannot connect to 127.0.0.1:99") == "cannot connect to 127.0.0.1:99"
+    token = redaction_of_telegram = LogRedactor(read(pager()).secrets)
+    assert "CANARY" not in token.redact(f"see https://api.telegram.org/bot{TELEGRAM[8:]} or {TELEGRAM}")
+    assert "123456789" not in redaction_of_telegram.redact("host 123456789 is not known")
 
 
 @pytest.mark.parametrize(("url", "imported"), [("https://hooks.slack.com/services/a", False), (TELEGRAM, True)])

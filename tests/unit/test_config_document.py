@@ -194,4 +194,4 @@ def test_a_file_that_cannot_be_read_is_a_config_error(tmp_path):
         with pytest.raises(ConfigError) as caught:
             load(path, {})
         assert str(caught.value) == f"{path}: {words}"
-        assert caught.value.problems[0].place is None
+        assert caught.value.mistakes[0].place is None

@@ -11,7 +11,16 @@ from jsonschema import Draft202012Validator
 
 from cambwatch.config import Config, load, schema
 from cambwatch.config.entries import DestinationEntry, RouteEntry, TaskEntry
-from cambwatch.config.model import AccountEntry, Camb, Http, KindPolling, Log, Polling, Results, Store
+from cambwatch.config.model import (
+    AccountEntry,
+    CambSection,
+    HttpSection,
+    KindPollingSection,
+    LogSection,
+    PollingSection,
+    ResultsSection,
+    StoreSection,
+)
 from cambwatch.config.templates import render, samples
 from cambwatch.config.wording import model_of
 from cambwatch.core.camb.kinds import KINDS
@@ -105,14 +114,14 @@ def test_the_example_shows_the_defaults():
     """What people read beside a key is what they get without it."""
     config = load(EXAMPLE, BASIC).config
     key = Secret(ENVIRON["CAMB_API_KEY"])
-    assert config.camb == Camb(api_key=key)
-    assert config.polling == Polling()
-    assert config.results == Results()
-    assert config.store == Store()
-    assert config.http == Http()
-    assert config.log == Log()
-    for section in (Camb, Polling, Results, Store, Http, Log):
-        written = set(getattr(config, section.__name__.lower()).model_fields_set)
+    assert config.camb == CambSection(api_key=key)
+    assert config.polling == PollingSection()
+    assert config.results == ResultsSection()
+    assert config.store == StoreSection()
+    assert config.http == HttpSection()
+    assert config.log == LogSection()
+    for section in (CambSection, PollingSection, ResultsSection, StoreSection, HttpSection, LogSection):
+        written = set(getattr(config, section.__name__.removesuffix("Section").lower()).model_fields_set)
         assert {name for name in section.model_fields if not name.endswith("_file")} == written
 
 
@@ -193,14 +202,14 @@ def test_the_schema_describes_every_key_and_shows_its_default():
     """Editors show a sentence for each, and durations as the file writes them."""
     definitions = schema()["$defs"]
     sections = (
-        Camb,
+        CambSection,
         AccountEntry,
-        Polling,
-        KindPolling,
-        Results,
-        Store,
-        Http,
-        Log,
+        PollingSection,
+        KindPollingSection,
+        ResultsSection,
+        StoreSection,
+        HttpSection,
+        LogSection,
         DestinationEntry,
         RouteEntry,
         TaskEntry,
@@ -210,8 +219,8 @@ def test_the_schema_describes_every_key_and_shows_its_default():
         assert set(properties) == set(model.model_fields)
         assert all(each.get("description") for each in properties.values()), model
         assert definitions[model.__name__]["additionalProperties"] is False
-    assert definitions["Polling"]["properties"]["max_interval"]["default"] == "2m"
-    assert definitions["Http"]["properties"]["listen"]["default"] == "127.0.0.1:8787"
+    assert definitions["PollingSection"]["properties"]["max_interval"]["default"] == "2m"
+    assert definitions["HttpSection"]["properties"]["listen"]["default"] == "127.0.0.1:8787"
     assert definitions["DestinationEntry"]["required"] == ["type"]
     assert definitions["TaskEntry"]["required"] == ["kind", "task_id"]
     assert set(KINDS) <= set(definitions["TaskEntry"]["properties"]["kind"]["anyOf"][0]["enum"])

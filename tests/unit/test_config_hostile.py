@@ -7,7 +7,7 @@ from config_samples import HOOK, KEY, NOWHERE, SECRET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.config import Config, ConfigError, Place, intake, loads, schema
+from cambwatch.config import Config, ConfigError, Place, daemon_api, loads, schema
 from cambwatch.core.destinations import Destination
 
 ENVIRON = {"A": "one", "EMPTY": "", "STRANGE": "\udcff{a: *b}\n", "HOME": "/"}
@@ -61,16 +61,16 @@ def check(raw):
     try:
         config = loads(raw, file="c.yaml", folder=NOWHERE, environ=ENVIRON).config
     except ConfigError as error:
-        problems = error.problems
+        mistakes = error.mistakes
     else:
         assert isinstance(config, Config)
         assert all(task.key.account in config.accounts for task in config.registrations)
         assert all(isinstance(destination, Destination) for destination in config.destinations.values())
         assert all(set(route.notify) <= set(config.destinations) for route in config.routes)
         return
-    assert problems
-    assert all("\n" not in str(problem) and problem.message for problem in problems)
-    places = [problem.place or Place(0, 0) for problem in problems]
+    assert mistakes
+    assert all("\n" not in str(problem) and problem.message for problem in mistakes)
+    places = [problem.place or Place(0, 0) for problem in mistakes]
     assert places == sorted(places)
 
 
@@ -105,7 +105,7 @@ def test_a_client_fails_no_other_way(tmp_path_factory, document):
     path = tmp_path_factory.getbasetemp() / "hostile.yaml"
     path.write_bytes(yaml.safe_dump(document, allow_unicode=True).encode("utf-8", "replace"))
     try:
-        found = intake(str(path), ENVIRON)
+        found = daemon_api(str(path), ENVIRON)
     except ConfigError:
         return
     assert found.url.startswith("http://")

@@ -6,11 +6,11 @@ import pytest
 from config_samples import HOOK, KEY, SECRET, config, mistakes, read
 from pydantic import ValidationError
 
-from cambwatch.config import Config, ConfigError, TcpListen, UnixListen, find, intake, load
+from cambwatch.config import Config, ConfigError, TcpListen, UnixListen, daemon_api, find, load
 from cambwatch.core.accounts import Account
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.delivery.retry import RetryPolicy
-from cambwatch.core.destinations import Condition, Destination, Rate, Route
+from cambwatch.core.destinations import Condition, Destination, RateLimit, Route
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Registration, Status, TaskKey
 from cambwatch.core.secret import Secret
@@ -152,7 +152,7 @@ destinations:
             headers={"x-team": Secret("dub bing")},
             timeout=2 * seconds,
             concurrency=9,
-            rate=Rate(0.5, burst=1),
+            rate=RateLimit(0.5, burst=1),
             retry=RetryPolicy(seconds, 1.5, 10 * seconds, HOUR),
             allow_private=True,
         ),
@@ -173,11 +173,11 @@ def test_each_type_that_is_accepted_has_a_format():
 @pytest.mark.parametrize(
     ("written", "rate"),
     [
-        ("10/s", Rate(10, 10)),
-        ("2.5/s", Rate(2.5, 2)),
-        ("30/m", Rate(0.5, 1)),
-        ("120 / m", Rate(2, 2)),
-        ("36/h", Rate(0.01, 1)),
+        ("10/s", RateLimit(10, 10)),
+        ("2.5/s", RateLimit(2.5, 2)),
+        ("30/m", RateLimit(0.5, 1)),
+        ("120 / m", RateLimit(2, 2)),
+        ("36/h", RateLimit(0.01, 1)),
         ("null", None),
     ],
 )
@@ -345,7 +345,7 @@ def test_a_client_finds_the_daemon_without_its_secrets(tmp_path, http, url, toke
     """Mistakes elsewhere, and variables that only the daemon has, are not its business."""
     path = tmp_path / "c.yaml"
     path.write_text(f"camb: {{api_key: '${{CAMB_API_KEY}}'}}\nnonsense: 1\nhttp: {http}\n")
-    found = intake(str(path), {})
+    found = daemon_api(str(path), {})
     assert (found.url, found.token, found.socket) == (url, token, socket)
 
 
@@ -361,9 +361,9 @@ def test_a_client_is_told_what_is_wrong_with_http(tmp_path):
     ):
         path.write_text(text)
         with pytest.raises(ConfigError) as caught:
-            intake(str(path), {})
+            daemon_api(str(path), {})
         assert str(caught.value) == f"{path}:{line}"
-    assert intake(None, {}, places=[tmp_path / "none.yaml"]).url == "http://127.0.0.1:8787"
+    assert daemon_api(None, {}, places=[tmp_path / "none.yaml"]).url == "http://127.0.0.1:8787"
 
 
 def test_a_base_url_of_camb_without_its_path_is_doubted() -> None:

@@ -7,14 +7,14 @@ from event_samples import characters, complete, ended
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.camb.results import links
+from cambwatch.core.camb.results import find_links
 from cambwatch.core.formats import discord, google_chat, mattermost, slack, teams
-from cambwatch.core.formats.size_limits import PLAIN, escape, fit, utf16
-from cambwatch.core.guidance import LONGEST_SUMMARY, subject, summary
-from cambwatch.core.redaction import Concealment
+from cambwatch.core.formats.size_limits import NO_ESCAPES, escape, fit, utf16
+from cambwatch.core.guidance import LONGEST_SUMMARY, summary, task_label
+from cambwatch.core.redaction import Redactor
 from cambwatch.core.secret import Secret
 from cambwatch.core.text import LONGEST_TEXT, one_line
-from cambwatch.core.text_cutting import cut
+from cambwatch.core.text_cutting import truncate
 
 CLUSTERS = [
     "👨\u200d👩\u200d👧",
@@ -39,7 +39,7 @@ CLUSTERS = [
 ZALGO = "z" + "\u0301" * 5000
 texts = st.lists(st.sampled_from(CLUSTERS), min_size=1, max_size=40)
 ESCAPES = {
-    "plain": PLAIN,
+    "plain": NO_ESCAPES,
     "slack": slack.ESCAPES,
     "discord": discord.ESCAPES,
     "mattermost": mattermost.ESCAPES,
@@ -50,7 +50,7 @@ ESCAPES = {
 @given(texts, st.integers(30, 200))
 def test_an_ellipsis_follows_a_whole_cluster(clusters: list[str], longest: int) -> None:
     words = "".join(clusters)
-    short = cut(words, longest)
+    short = truncate(words, longest)
     assert len(short) <= longest
     assert short == words or (short.endswith("…") and short[:-1] in accumulate(clusters))
 
@@ -73,7 +73,7 @@ def test_no_service_gets_a_broken_cluster(service, clusters, longest, width) -> 
 @pytest.mark.parametrize("longest", [1, 2, 10, 75, 300])
 @pytest.mark.parametrize("width", [len, utf16, teams._bytes])
 def test_a_cluster_longer_than_the_limit_is_cut_inside(longest: int, width) -> None:
-    short = cut(f"{ZALGO} and more", longest + 2, width=width)
+    short = truncate(f"{ZALGO} and more", longest + 2, width=width)
     assert width(short) <= longest + 2
     assert short.endswith("…")
     assert short[:-1] == ZALGO[: len(short) - 1]
@@ -81,13 +81,13 @@ def test_a_cluster_longer_than_the_limit_is_cut_inside(longest: int, width) -> N
 
 
 def test_a_long_cluster_after_others_is_cut_inside() -> None:
-    assert cut(f"ab{ZALGO}", 100) == "ab" + ZALGO[:97] + "…"
+    assert truncate(f"ab{ZALGO}", 100) == "ab" + ZALGO[:97] + "…"
 
 
 @given(st.text(characters), st.integers(1, 50), st.sampled_from([len, utf16, teams._bytes]))
 def test_cutting_keeps_the_limit(words: str, longest: int, width) -> None:
     """Whatever the text is; an ellipsis alone is three bytes wide."""
-    short = cut(words, longest, width=width)
+    short = truncate(words, longest, width=width)
     assert width(short) <= max(longest, width("…"))
     assert words.startswith(short.removesuffix("…"))
 
@@ -103,13 +103,13 @@ def test_names_labels_and_messages_are_cut_after_whole_clusters(cluster: str, sh
         return kept in accumulate([lead, *[cluster] * 3000])
 
     task = ended(task_id=lead + cluster * 40)
-    assert whole(subject(task))
+    assert whole(task_label(task))
     assert whole(summary(ended(name=lead + cluster * 200)))
     assert whole(summary(complete({"SUCCESS": 1}, lead + cluster * 200)))
     line = summary(ended(kind=lead + cluster * 400))
     assert len(line) <= LONGEST_SUMMARY
     assert whole(line)
-    [link] = links({lead + cluster * 50: "https://a"})
+    [link] = find_links({lead + cluster * 50: "https://a"})
     assert whole(link.label)
     message = one_line(lead + cluster * LONGEST_TEXT)
     assert message is not None
@@ -119,7 +119,7 @@ def test_names_labels_and_messages_are_cut_after_whole_clusters(cluster: str, sh
 
 def test_the_beginning_of_a_secret_at_the_end_of_cut_words_is_hidden() -> None:
     """However much shorter than the limit they are, because a cluster did not fit."""
-    hidden = Concealment([Secret("s3cr3t-key-0123456789")])
+    hidden = Redactor([Secret("s3cr3t-key-0123456789")])
     words = "x" * 960 + " s3cr3t-key-" + "👨\u200d👩\u200d👧" * 10
-    assert hidden.text(cut("x" * 900 + " s3cr3t-key-0" + ZALGO, 914)) == "x" * 900 + " <secret>"
-    assert "s3cr3t" not in hidden.text(cut(words, 974))
+    assert hidden.redact(truncate("x" * 900 + " s3cr3t-key-0" + ZALGO, 914)) == "x" * 900 + " <secret>"
+    assert "s3cr3t" not in hidden.redact(truncate(words, 974))

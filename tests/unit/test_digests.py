@@ -14,16 +14,16 @@ from lines import is_line
 
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST, Message, discord, google_chat, mattermost, slack
-from cambwatch.core.formats.content import tell
-from cambwatch.core.formats.digests import Digest, digest_of
-from cambwatch.core.formats.size_limits import PLAIN, Escapes, escape, utf16
-from cambwatch.core.guidance import guide, summary
+from cambwatch.core.formats.content import message_content
+from cambwatch.core.formats.digests import Digest, build_digest
+from cambwatch.core.formats.size_limits import NO_ESCAPES, Escapes, escape, utf16
+from cambwatch.core.guidance import guidance_for, summary
 from cambwatch.core.model import Json, Status
 
 CHATS: dict[str, Escapes] = {
     "slack": slack.ESCAPES,
     "discord": discord.ESCAPES,
-    "teams": PLAIN,
+    "teams": NO_ESCAPES,
     "google_chat": google_chat.HTML,
     "mattermost": mattermost.ESCAPES,
 }
@@ -58,7 +58,7 @@ def entries_of(kind: str, message: Message) -> list[str]:
 
 
 def digest_alone(found: Sequence[Event], *, late: bool = False, longest_url: int = 100) -> Digest:
-    return digest_of(found, late=late, longest_url=longest_url, fits=lambda _: True)
+    return build_digest(found, late=late, longest_url=longest_url, fits=lambda _: True)
 
 
 @settings(max_examples=50)  # each is for five services
@@ -82,7 +82,7 @@ def test_the_first_events_are_told_whole_and_in_their_order(*, found: list[Event
         for event, entry in zip(found, entries, strict=False):
             clock, rest = re.match(r"(?:\d{4}-\d\d-\d\d )?(\d\d:\d\d) (.*)", entry).groups()
             assert clock == f"{event.finished_at:%H:%M}", kind
-            assert rest.startswith(f"{tell(event).icon} {escape(summary(event), escapes)}"), kind
+            assert rest.startswith(f"{message_content(event).icon} {escape(summary(event), escapes)}"), kind
 
 
 @chats
@@ -233,7 +233,7 @@ def test_times_have_their_date_where_there_are_several_days() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_counts_use_the_words_of_a_groups_summary(status: Status) -> None:
     """Every status has its own, and every icon of a task is known."""
-    assert guide("dub", status, None).icon
+    assert guidance_for("dub", status, None).icon
     assert digest_alone([ended(status)]).lead == summary(complete({status: 1})).partition(": ")[2]
 
 
@@ -251,7 +251,7 @@ def test_most_that_fits_is_told() -> None:
     """Neither more nor fewer, with one where nothing fits."""
     found = [ended(after=timedelta(minutes=n)) for n in range(60)]
     for most in range(45):
-        told = digest_of(found, late=False, longest_url=1, fits=lambda some, most=most: len(some.entries) <= most)
+        told = build_digest(found, late=False, longest_url=1, fits=lambda some, most=most: len(some.entries) <= most)
         assert len(told.entries) == min(max(most, 1), 40)
         assert all(before.at <= after.at for before, after in pairwise(told.entries))
         assert told.entries[0].at == START

@@ -8,7 +8,7 @@ from event_samples import COMMAND, START, TERMINAL, complete, ended, events, rec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import Rate
+from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.formats.size_limits import utf16
@@ -223,7 +223,7 @@ def test_group_tells_its_counts() -> None:
 
 def test_rate_is_thirty_a_minute() -> None:
     """What users have found; the headers of its answers say more."""
-    assert DISCORD.rate == Rate(0.5, burst=5)
+    assert DISCORD.rate == RateLimit(0.5, burst=5)
 
 
 def test_configured_headers_are_sent() -> None:

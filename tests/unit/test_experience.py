@@ -6,34 +6,34 @@ from random import Random
 
 import pytest
 
-from cambwatch.core.cadence.estimate import Limits, Strategy
-from cambwatch.core.cadence.histogram import ENOUGH, Completion
-from cambwatch.core.cadence.model import MOST_SIZES, Experience, Memory
-from cambwatch.core.cadence.start_order import InTurn
+from cambwatch.core.cadence.estimate import PollLimits, Strategy
+from cambwatch.core.cadence.histogram import MIN_COMPLETIONS, Completion
+from cambwatch.core.cadence.model import MAX_SIZES, CadenceModel, SavedDurations
+from cambwatch.core.cadence.start_order import OrderedCompletion
 
 
-def novice() -> Experience:
-    return Experience(lambda _: Limits(interval_s=5, min_s=1, max_s=120, deadline_s=86400))
+def novice() -> CadenceModel:
+    return CadenceModel(lambda _: PollLimits(interval_s=5, min_s=1, max_s=120, deadline_s=86400))
 
 
-def teach(experience: Experience, kind: str, size: str | None, *, count: int, median_s: float, sigma: float) -> None:
+def teach(experience: CadenceModel, kind: str, size: str | None, *, count: int, median_s: float, sigma: float) -> None:
     dice = Random(f"{kind} {size} {count} {median_s}")
     for _ in range(count):
         duration_s = dice.lognormvariate(math.log(median_s), sigma)
-        experience.learn(kind, InTurn(size, Completion(max(duration_s - 2, 0), duration_s + 1)))
+        experience.learn(kind, OrderedCompletion(size, Completion(max(duration_s - 2, 0), duration_s + 1)))
 
 
 def test_nothing_known_means_the_fixed_interval() -> None:
     """For kinds that nobody has seen, and for their sizes."""
     assert novice().schedule("dub") is None
     assert novice().schedule("dub", "long") is None
-    assert not list(novice().insights())
+    assert not list(novice().summaries())
 
 
 def test_a_kind_is_learned_after_enough_completions() -> None:
     """Not before, and no other kind with it."""
     experience = novice()
-    teach(experience, "dub", None, count=ENOUGH - 1, median_s=180, sigma=0.25)
+    teach(experience, "dub", None, count=MIN_COMPLETIONS - 1, median_s=180, sigma=0.25)
     assert experience.schedule("dub") is None
     teach(experience, "dub", None, count=1, median_s=180, sigma=0.25)
     assert experience.schedule("dub") is not None
@@ -58,7 +58,7 @@ def test_a_size_that_is_known_to_be_unpredictable_is_not_asked_for_as_its_kind()
     teach(experience, "dub", "even", count=400, median_s=180, sigma=0.1)
     for _ in range(60):
         duration_s = dice.expovariate(1 / 180)
-        experience.learn("dub", InTurn("odd", Completion(duration_s, duration_s)))
+        experience.learn("dub", OrderedCompletion("odd", Completion(duration_s, duration_s)))
     assert experience.schedule("dub", "odd") is None
     assert experience.schedule("dub", "even") is not None
 
@@ -78,7 +78,7 @@ def test_a_change_is_told_and_the_fixed_interval_comes_back_until_it_is_learned(
     """Of the kind, and of the size too."""
     experience = novice()
     teach(experience, "dub", "long", count=100, median_s=180, sigma=0.25)
-    told = [key for _ in range(20) for key in experience.learn("dub", InTurn("long", Completion(900, 902)))]
+    told = [key for _ in range(20) for key in experience.learn("dub", OrderedCompletion("long", Completion(900, 902)))]
     assert sorted(told, key=str) == [("dub", "long"), ("dub", None)]
     assert experience.schedule("dub", "long") is None
     assert experience.schedule("dub") is None
@@ -89,13 +89,13 @@ def test_a_change_is_told_and_the_fixed_interval_comes_back_until_it_is_learned(
 def test_more_sizes_than_can_be_told_apart_count_for_their_kind() -> None:
     """Labels come from users: they must not fill the memory."""
     experience = novice()
-    for index in range(MOST_SIZES + 50):
-        experience.learn("dub", InTurn(f"size {index}", Completion(60, 62)))
-        experience.note_endless("dub", f"size {index}")
-    experience.learn("tts", InTurn("other kind", Completion(6, 7)))
-    found = list(experience.insights())
-    assert sum(each.kind == "dub" and each.size is not None for each in found) == MOST_SIZES
-    assert found[0].completions == MOST_SIZES + 50
+    for index in range(MAX_SIZES + 50):
+        experience.learn("dub", OrderedCompletion(f"size {index}", Completion(60, 62)))
+        experience.record_expired("dub", f"size {index}")
+    experience.learn("tts", OrderedCompletion("other kind", Completion(6, 7)))
+    found = list(experience.summaries())
+    assert sum(each.kind == "dub" and each.size is not None for each in found) == MAX_SIZES
+    assert found[0].completions == MAX_SIZES + 50
     assert [each.size for each in found if each.kind == "tts"] == [None, "other kind"]
 
 
@@ -104,7 +104,7 @@ def test_insights_tell_what_is_known_and_what_is_done() -> None:
     experience = novice()
     teach(experience, "dub", None, count=200, median_s=180, sigma=0.25)
     teach(experience, "story", None, count=10, median_s=60, sigma=0.25)
-    dub, story = experience.insights()
+    dub, story = experience.summaries()
     assert (dub.kind, dub.size, dub.completions, dub.strategy) == ("dub", None, 200, Strategy.LEARNED)
     assert dub.median_s == pytest.approx(180, rel=0.1)
     assert dub.p95_s == pytest.approx(270, rel=0.15)
@@ -126,8 +126,8 @@ def test_a_kind_that_never_ends_stays_at_the_fixed_interval() -> None:
     """There is nothing to learn from."""
     experience = novice()
     for _ in range(100):
-        experience.note_endless("dub", None)
-    (dub,) = experience.insights()
+        experience.record_expired("dub", None)
+    (dub,) = experience.summaries()
     assert experience.schedule("dub") is None
     assert (dub.completions, dub.median_s, dub.strategy) == (0, None, Strategy.FIXED)
 
@@ -136,16 +136,18 @@ def test_what_was_learned_survives_a_restart() -> None:
     """Only what changed is written down, once."""
     experience, again = novice(), novice()
     teach(experience, "dub", "long", count=60, median_s=180, sigma=0.25)
-    rows = [Memory(*json.loads(json.dumps([one.kind, one.size, one.durations]))) for one in experience.unsaved()]
+    rows = [
+        SavedDurations(*json.loads(json.dumps([one.kind, one.size, one.durations]))) for one in experience.unsaved()
+    ]
     assert sorted((one.kind, one.size or "") for one in rows) == [("dub", ""), ("dub", "long")]
     assert experience.unsaved() == []
     for memory in rows:
-        again.remember(memory)
+        again.restore(memory)
     assert again.unsaved() == []
     assert again.schedule("dub", "long") is not None
-    experience.remember(next(one for one in rows if one.size is None))  # concludes anew, as the other did
-    assert next(again.insights()).completions == 60
-    assert next(again.insights()).gain == pytest.approx(next(experience.insights()).gain)
+    experience.restore(next(one for one in rows if one.size is None))  # concludes anew, as the other did
+    assert next(again.summaries()).completions == 60
+    assert next(again.summaries()).gain == pytest.approx(next(experience.summaries()).gain)
 
 
 def test_a_memory_that_is_none_is_refused_and_nothing_forgotten() -> None:
@@ -153,5 +155,5 @@ def test_a_memory_that_is_none_is_refused_and_nothing_forgotten() -> None:
     experience = novice()
     teach(experience, "dub", None, count=60, median_s=180, sigma=0.25)
     with pytest.raises(ValueError, match="not a memory"):
-        experience.remember(Memory("dub", None, {"form": "other"}))
+        experience.restore(SavedDurations("dub", None, {"form": "other"}))
     assert experience.schedule("dub") is not None

@@ -11,12 +11,12 @@ from markdown_it import MarkdownIt
 
 from cambwatch.core.events import Link
 from cambwatch.core.formats import discord, google_chat, mattermost, slack
-from cambwatch.core.formats.markdown import NOTHING, link_lines
-from cambwatch.core.formats.size_limits import PLAIN, Escapes, ascii_url, escape, fit, utf16, within
+from cambwatch.core.formats.markdown import ZERO_WIDTH_SPACE, link_lines
+from cambwatch.core.formats.size_limits import NO_ESCAPES, Escapes, ascii_url, escape, fit, fit_items, utf16
 from cambwatch.core.text import one_line
 
 ESCAPES = {
-    "plain": PLAIN,
+    "plain": NO_ESCAPES,
     "slack": slack.ESCAPES,
     "discord": discord.ESCAPES,
     "mattermost": mattermost.ESCAPES,
@@ -52,7 +52,7 @@ def test_markdown_shows_the_text_as_it_is(service: str, words: str) -> None:
     """A reader of CommonMark and strike-through that is not ours finds only text."""
     words = one_line(words) or "?"
     reader = MarkdownIt("commonmark").enable("strikethrough")
-    shown = reader.render(f"x {escape(words, ESCAPES[service])}").replace(NOTHING, "")
+    shown = reader.render(f"x {escape(words, ESCAPES[service])}").replace(ZERO_WIDTH_SPACE, "")
     assert html.unescape(shown) == f"<p>x {words}</p>\n"
 
 
@@ -69,22 +69,22 @@ def test_markdown_calls_nobody_and_links_nothing(service: str, written: str) -> 
 
 
 @given(st.lists(st.none() | st.integers(0, 10), max_size=20), st.integers(-5, 60))
-def test_within_takes_what_there_is_room_for(prices: list[int | None], room: int) -> None:
+def test_within_takes_what_there_is_room_for(prices: list[int | None], space_left: int) -> None:
     """In their order, none twice; a smaller one may follow a larger one that has no room."""
-    kept, left_out = within(prices, room, lambda price: price)
+    kept, left_out = fit_items(prices, space_left, lambda price: price)
     assert len(kept) + left_out == len(prices)
-    assert sum(kept) <= max(room, 0)
+    assert sum(kept) <= max(space_left, 0)
     rest = iter(prices)
     assert all(price in rest for price in kept)
-    if None not in prices and sum(prices) <= room:
+    if None not in prices and sum(prices) <= space_left:
         assert kept == prices
 
 
 @given(link_lists, st.integers(30, 3000), st.sampled_from([discord.ESCAPES, mattermost.ESCAPES]))
-def test_a_list_of_links_fits_with_its_line_breaks(links: tuple[Link, ...], room: int, escapes: Escapes) -> None:
+def test_a_list_of_links_fits_with_its_line_breaks(links: tuple[Link, ...], space_left: int, escapes: Escapes) -> None:
     """And with the word about those that are left out; none goes unsaid."""
-    lines = link_lines(links, room, escapes=escapes, longest_url=2048, width=utf16)
-    assert sum(utf16(line) + 1 for line in lines) <= room
+    lines = link_lines(links, space_left, escapes=escapes, longest_url=2048, width=utf16)
+    assert sum(utf16(line) + 1 for line in lines) <= space_left
     shown = [line for line in lines if "](" in line]
     left_out = len(links) - len(shown)
     assert lines == shown + ([f"- {left_out} more in the result"] if left_out else [])

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from cambwatch.loops.garbage_collection import SHARE, SHORTEST_S, Garbage
+from cambwatch.loops.garbage_collection import MIN_PAUSE_S, PAUSE_FACTOR, GarbageCollection
 
 
 class Clock:
@@ -17,23 +17,23 @@ class Clock:
         return self.now_s
 
 
-class Alarm:
+class Wakeup:
     """Rings at once, and early every other time, as an alarm may."""
 
-    def __init__(self, clock: Clock, kick: asyncio.Event) -> None:
-        self.clock, self.kick = clock, kick
+    def __init__(self, clock: Clock, wakeup_event: asyncio.Event) -> None:
+        self.clock, self.wakeup_event = clock, wakeup_event
         self.early = False
 
     def set(self, pause_s: float) -> None:
         self.early = not self.early
         self.clock.now_s += pause_s / 2 if self.early else pause_s
-        self.kick.set()
+        self.wakeup_event.set()
 
 
-@pytest.mark.parametrize(("takes_s", "pause_s"), [(0.001, SHORTEST_S), (0.5, 0.5 * SHARE)])
+@pytest.mark.parametrize(("takes_s", "pause_s"), [(0.001, MIN_PAUSE_S), (0.5, 0.5 * PAUSE_FACTOR)])
 async def test_the_longer_a_look_takes_the_more_seldom_it_is_made(takes_s: float, pause_s: float) -> None:
     """The first time after a while; a loop that is woken too early waits on."""
-    clock, kick, looks = Clock(), asyncio.Event(), []
+    clock, wakeup_event, looks = Clock(), asyncio.Event(), []
 
     def collect() -> int:
         looks.append(clock.now_s)
@@ -42,9 +42,11 @@ async def test_the_longer_a_look_takes_the_more_seldom_it_is_made(takes_s: float
             garbage.stop()
         return 0
 
-    garbage = Garbage(clock=clock, kick=kick, alarm=Alarm(clock, kick), collect=collect)
+    garbage = GarbageCollection(
+        clock=clock, wakeup_event=wakeup_event, wakeup=Wakeup(clock, wakeup_event), collect=collect
+    )
     async with asyncio.timeout(5):
         await garbage.run()
     pauses = [after - before for before, after in pairwise(looks)]
-    assert looks[0] == 1000 + SHORTEST_S
+    assert looks[0] == 1000 + MIN_PAUSE_S
     assert pauses == pytest.approx([pause_s + takes_s] * 3)

@@ -10,7 +10,7 @@ from event_samples import COMMAND, START, TERMINAL, complete, ended, events, rec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import Rate
+from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.formats.size_limits import utf16
@@ -251,4 +251,4 @@ def test_group_tells_its_counts() -> None:
 
 def test_rate_is_one_message_a_second() -> None:
     """Of a space, whoever sends it."""
-    assert CHAT.rate == Rate(1.0, burst=1)
+    assert CHAT.rate == RateLimit(1.0, burst=1)

@@ -9,7 +9,7 @@ from lines import is_line
 
 from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.events import Event, TaskEnded
-from cambwatch.core.guidance import explanation, group_icon, guide, subject, summary
+from cambwatch.core.guidance import explanation, group_icon, guidance_for, summary, task_label
 from cambwatch.core.model import Status
 
 ALIKE = {
@@ -30,7 +30,7 @@ def test_icon_and_action_are_those_of_the_contract(kind: str, status: Status) ->
     """Only a success depends on the kind."""
     expected = ("✅", OPENED.get(kind, "download_result")) if status is Status.SUCCESS else ALIKE[status]
     for reason in (None, "SOURCE_TOO_LONG"):
-        guidance = guide(kind, status, reason)
+        guidance = guidance_for(kind, status, reason)
         assert (guidance.icon, guidance.action) == expected
         assert guidance.words
 
@@ -38,14 +38,14 @@ def test_icon_and_action_are_those_of_the_contract(kind: str, status: Status) ->
 @pytest.mark.parametrize("status", Status)
 def test_missing_credits_as_the_reason_of_an_error_ask_for_credits(status: Status) -> None:
     """The reason turns an ERROR into a matter of credits, and nothing else."""
-    plain = guide("dub", status, None)
-    expected = guide("dub", Status.PAYMENT_REQUIRED, None) if status is Status.ERROR else plain
-    assert guide("dub", status, "PAYMENT_REQUIRED") == expected
+    plain = guidance_for("dub", status, None)
+    expected = guidance_for("dub", Status.PAYMENT_REQUIRED, None) if status is Status.ERROR else plain
+    assert guidance_for("dub", status, "PAYMENT_REQUIRED") == expected
 
 
 def test_words_of_different_actions_differ() -> None:
     """A person can tell every action from the next."""
-    told = {guide(kind, status, None) for kind in KINDS for status in Status}
+    told = {guidance_for(kind, status, None) for kind in KINDS for status in Status}
     assert len({guidance.words for guidance in told}) == len({guidance.action for guidance in told}) == 10
 
 
@@ -120,8 +120,8 @@ def test_summary_is_one_short_line(event: Event) -> None:
 @given(tasks)
 def test_a_task_is_always_called_something(event: TaskEnded) -> None:
     """A name of nothing but control characters is no name."""
-    assert subject(event).strip()
-    assert is_line(subject(event))
+    assert task_label(event).strip()
+    assert is_line(task_label(event))
 
 
 @pytest.mark.parametrize("status", [Status.ERROR, Status.TIMEOUT, Status.PAYMENT_REQUIRED])

@@ -12,22 +12,22 @@ from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.camb.replies import (
     LONGEST_BODY,
     LONGEST_WORD,
-    detail,
-    parse,
-    read_answer,
-    read_status,
+    error_detail,
+    parse_json,
+    parse_poll_reply,
+    parse_status_document,
 )
 from cambwatch.core.model import (
-    Ended,
     Fault,
-    Forbidden,
-    Invalid,
-    Pending,
-    Report,
+    FinishedReply,
+    ForbiddenReply,
+    InvalidTaskIdReply,
+    PendingReply,
+    PollReply,
     Status,
-    Unavailable,
-    Unconfirmed,
-    Unknown,
+    UnavailableReply,
+    UnconfirmedReply,
+    UnknownTaskReply,
 )
 from cambwatch.core.text import LONGEST_TEXT, one_line
 
@@ -51,30 +51,30 @@ def printable(words: str | None, longest: int) -> bool:
     return words is None or (0 < len(words) <= longest and is_line(words))
 
 
-def sound(report: Report) -> bool:
-    """Whether everything in *report* keeps the promises of its type."""
-    match report:
-        case Pending(word):
+def sound(reply: PollReply) -> bool:
+    """Whether everything in *reply* keeps the promises of its type."""
+    match reply:
+        case PendingReply(word):
             return printable(word, LONGEST_WORD)
-        case Ended(status, run_id, reason, message, _):
+        case FinishedReply(status, run_id, reason, message, _):
             camb_says = {Status.SUCCESS, Status.ERROR, Status.TIMEOUT, Status.PAYMENT_REQUIRED}
             fits = run_id is None or 0 < run_id < 2**63
             return status in camb_says and fits and printable(reason, LONGEST_WORD) and printable(message, LONGEST_TEXT)
-        case Unconfirmed(run_id):
+        case UnconfirmedReply(run_id):
             return 0 < run_id < 2**63
-        case Unknown(why) | Invalid(why):
+        case UnknownTaskReply(why) | InvalidTaskIdReply(why):
             return printable(why, LONGEST_TEXT)
-        case Forbidden(http_status, why):
+        case ForbiddenReply(http_status, why):
             return http_status in {401, 403} and printable(why, LONGEST_TEXT)
-        case Unavailable(_, _, why):
+        case UnavailableReply(_, _, why):
             return printable(why, LONGEST_TEXT + 20)
     return False
 
 
 @given(kinds, http_statuses, st.binary(max_size=300), st.none() | any_text)
-def test_any_bytes_have_a_report(kind: object, http_status: int, body: bytes, wish: str | None) -> None:
+def test_any_bytes_have_a_report(kind: object, http_status: int, body: bytes, retry_after_header: str | None) -> None:
     """And none raises."""
-    assert sound(read_answer(kind, http_status, body, wish=wish, now=NOW))
+    assert sound(parse_poll_reply(kind, http_status, body, retry_after_header=retry_after_header, now=NOW))
 
 
 @given(kinds, http_statuses, documents)
@@ -83,14 +83,14 @@ def test_any_json_has_a_report(kind: object, http_status: int, document: object)
     """As the whole document or as a part of a status."""
     for whole in (document, {"status": "ERROR", "message": document, "run_id": document}, {"detail": document}):
         body = json.dumps(whole).encode()
-        assert sound(read_answer(kind, http_status, body, wish=None, now=NOW))
+        assert sound(parse_poll_reply(kind, http_status, body, retry_after_header=None, now=NOW))
 
 
 @given(kinds, documents)
 def test_only_words_of_success_are_a_success(kind: object, document: object) -> None:
     """Nothing else makes a task succeed: a text, a status, or a list of runs."""
-    report = read_status(kind, document)
-    if isinstance(report, Ended) and report.status is Status.SUCCESS:
+    reply = parse_status_document(kind, document)
+    if isinstance(reply, FinishedReply) and reply.status is Status.SUCCESS:
         shown = json.dumps(document)
         assert "SUCCESS" in shown or (isinstance(document, list) and '"run_id"' in shown)
 
@@ -99,8 +99,8 @@ def test_only_words_of_success_are_a_success(kind: object, document: object) -> 
 def test_a_truncated_answer_ends_nothing(cut: int, document: object) -> None:
     """The half of a status is none."""
     body = json.dumps({"status": "SUCCESS", "run_id": 123, "message": document}).encode()
-    report = read_answer(DUB, 200, body[: min(cut, len(body) - 1)], wish=None, now=NOW)
-    assert report == Unavailable(Fault.UNREADABLE, detail="the answer is not JSON")
+    reply = parse_poll_reply(DUB, 200, body[: min(cut, len(body) - 1)], retry_after_header=None, now=NOW)
+    assert reply == UnavailableReply(Fault.UNREADABLE, detail="the answer is not JSON")
 
 
 UNREADABLE = {
@@ -122,36 +122,38 @@ UNREADABLE = {
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE)
 def test_what_is_not_json_is_unreadable(body: bytes) -> None:
     """Proxies answer with it; the task goes on."""
-    assert read_answer(DUB, 200, body, wish=None, now=NOW) == Unavailable(
+    assert parse_poll_reply(DUB, 200, body, retry_after_header=None, now=NOW) == UnavailableReply(
         Fault.UNREADABLE, detail="the answer is not JSON"
     )
     for http_status in (404, 422, 500):
-        assert detail(body) is None
-        assert sound(read_answer(DUB, http_status, body, wish=None, now=NOW))
+        assert error_detail(body) is None
+        assert sound(parse_poll_reply(DUB, http_status, body, retry_after_header=None, now=NOW))
 
 
 @pytest.mark.parametrize("place", ["message", "exception_reason", "unheard_of"])
 @pytest.mark.parametrize("byte", [b"\xff", b"\xe9", b"\xc3(", b"\xed\xa0\x80", b"\x80"])
 def test_an_undecodable_byte_hides_no_status(place: str, byte: bytes) -> None:
     body = b'{"status": "ERROR", "run_id": 7, "%s": "caf%s"}' % (place.encode(), byte)
-    report = read_answer(DUB, 200, body, wish=None, now=NOW)
-    assert isinstance(report, Ended)
-    assert (report.status, report.run_id, report.certain) == (Status.ERROR, 7, True)
+    reply = parse_poll_reply(DUB, 200, body, retry_after_header=None, now=NOW)
+    assert isinstance(reply, FinishedReply)
+    assert (reply.status, reply.run_id, reply.certain) == (Status.ERROR, 7, True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
 def test_json_is_read_in_every_encoding_it_may_have(encoding: str) -> None:
     """With a byte order mark or without."""
     body = '{"status": "ERROR", "message": "größer 😀"}'.encode(encoding)
-    assert read_answer(DUB, 200, body, wish=None, now=NOW) == Ended(Status.ERROR, message="größer 😀")
+    assert parse_poll_reply(DUB, 200, body, retry_after_header=None, now=NOW) == FinishedReply(
+        Status.ERROR, message="größer 😀"
+    )
 
 
 def test_oversized_answers_are_not_read() -> None:
     """One byte over the limit says nothing, whatever it says."""
     body = b'{"status": "SUCCESS", "message": "' + b"x" * LONGEST_BODY + b'"}'
-    report = read_answer(DUB, 200, body, wish=None, now=NOW)
-    assert report == Unavailable(Fault.OVERSIZED, detail="more than 1048576 bytes")
-    assert sound(read_answer(DUB, 404, body, wish=None, now=NOW))
+    reply = parse_poll_reply(DUB, 200, body, retry_after_header=None, now=NOW)
+    assert reply == UnavailableReply(Fault.OVERSIZED, detail="more than 1048576 bytes")
+    assert sound(parse_poll_reply(DUB, 404, body, retry_after_header=None, now=NOW))
 
 
 def test_the_largest_answer_is_read() -> None:
@@ -159,16 +161,16 @@ def test_the_largest_answer_is_read() -> None:
     frame = b'{"status": "SUCCESS", "message": ""}'
     body = frame.replace(b'""', b'"' + b"x" * (LONGEST_BODY - len(frame)) + b'"')
     assert len(body) == LONGEST_BODY
-    report = read_answer(DUB, 200, body, wish=None, now=NOW)
-    assert isinstance(report, Ended)
-    assert report.status is Status.SUCCESS
+    reply = parse_poll_reply(DUB, 200, body, retry_after_header=None, now=NOW)
+    assert isinstance(reply, FinishedReply)
+    assert reply.status is Status.SUCCESS
 
 
 def test_a_limit_of_its_own_holds() -> None:
     """Results may be larger than statuses."""
-    assert parse(b"[1]", longest=3) == ([1],)
-    assert parse(b"[1] ", longest=3) == Unavailable(Fault.OVERSIZED, detail="more than 3 bytes")
-    assert parse(b"null") == (None,)
+    assert parse_json(b"[1]", longest=3) == ([1],)
+    assert parse_json(b"[1] ", longest=3) == UnavailableReply(Fault.OVERSIZED, detail="more than 3 bytes")
+    assert parse_json(b"null") == (None,)
 
 
 @pytest.mark.parametrize("brackets", [(b"[", b"]"), (b'{"a":', b"}")], ids=["lists", "objects"])
@@ -183,7 +185,7 @@ def test_no_depth_is_too_deep(brackets: tuple[bytes, bytes]) -> None:
             (422, b'{"detail":' + nested + b"}"),
             (500, b'{"error":' + nested + b"}"),
         ):
-            assert sound(read_answer(DUB, http_status, body, wish=None, now=NOW)), depth
+            assert sound(parse_poll_reply(DUB, http_status, body, retry_after_header=None, now=NOW)), depth
 
 
 @given(documents)

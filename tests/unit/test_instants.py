@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.instants import LONGEST_SPAN, in_words, parse_span, rfc3339
+from cambwatch.core.instants import LONGEST_DURATION, format_duration, parse_duration, rfc3339
 
 instants = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - naive by its API
 
@@ -53,12 +53,12 @@ def test_written_instants_sort_by_time(one: datetime, other: datetime) -> None:
         ("1.5s", timedelta(seconds=1.5)),
         ("0.1s", timedelta(milliseconds=100)),
         ("0s", timedelta(0)),
-        ("3650d", LONGEST_SPAN),
+        ("3650d", LONGEST_DURATION),
     ],
 )
 def test_spans_are_read(text: str, span: timedelta) -> None:
     """A number and a unit, or a sum of them."""
-    assert parse_span(text) == span
+    assert parse_duration(text) == span
 
 
 @pytest.mark.parametrize(
@@ -92,24 +92,24 @@ def test_spans_are_read(text: str, span: timedelta) -> None:
 def test_anything_else_is_no_span(text: str) -> None:
     """And the message shows what one looks like."""
     with pytest.raises(ValueError, match="write a number and a unit, such as 500ms"):
-        parse_span(text)
+        parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["3651d", "3650d1ms", "99999999999999999999d"])
 def test_spans_end_at_ten_years(text: str) -> None:
     """More is a slip, and would overflow somewhere."""
     with pytest.raises(ValueError, match="longer than ten years"):
-        parse_span(text)
+        parse_duration(text)
 
 
 @given(st.text("0123456789.smhd -", max_size=45) | st.text())
 def test_every_text_is_a_span_or_refused(text: str) -> None:
     """With ValueError, and nothing else."""
     try:
-        span = parse_span(text)
+        span = parse_duration(text)
     except ValueError:
         return
-    assert timedelta(0) <= span <= LONGEST_SPAN
+    assert timedelta(0) <= span <= LONGEST_DURATION
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_every_text_is_a_span_or_refused(text: str) -> None:
 )
 def test_spans_are_told_in_two_units(seconds: float, words: str) -> None:
     """The two largest, without a rest that is nothing."""
-    assert in_words(timedelta(seconds=seconds)) == words
+    assert format_duration(timedelta(seconds=seconds)) == words
 
 
-@given(st.timedeltas(timedelta(0), LONGEST_SPAN))
+@given(st.timedeltas(timedelta(0), LONGEST_DURATION))
 def test_told_spans_are_near_the_truth(span: timedelta) -> None:
     """Never more than a second too long, nor short by more than one of the smaller unit."""
-    words = in_words(span)
+    words = format_duration(span)
     pairs = re.findall(r"([\d.]+) (min|s|h|d)", words)
     units = {"s": 1, "min": 60, "h": 3600, "d": 86400}
     told = sum(float(number) * units[unit] for number, unit in pairs)

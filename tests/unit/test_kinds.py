@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambwatch.core.camb.kinds import KINDS, Kind, StatusShape, find, suggest
+from cambwatch.core.camb.kinds import KINDS, Kind, StatusShape, find_kind, suggest_kind
 
 # As camb-sdk 1.6.6 has them: name, create path, status path, result paths.
 TABLE = {
@@ -77,13 +77,13 @@ def test_only_the_other_format_is_read_by_a_post() -> None:
     """Which repeats the call that created the task."""
     posts = {kind.name for kind in KINDS.values() for call in kind.results if call.method != "GET"}
     assert posts == {"dub-alt-format"}
-    assert set(KINDS["dub-alt-format"].results[0].needs) == {"language", "output_format"}
-    assert KINDS["translated-story"].results[0].needs == ("target_language",)
+    assert set(KINDS["dub-alt-format"].results[0].required_fields) == {"language", "output_format"}
+    assert KINDS["translated-story"].results[0].required_fields == ("target_language",)
 
 
 def test_needs_are_none_where_the_run_id_is_enough() -> None:
     """Of all others."""
-    needy = {kind.name for kind in KINDS.values() for call in kind.results if call.needs}
+    needy = {kind.name for kind in KINDS.values() for call in kind.results if call.required_fields}
     assert needy == {"dub-alt-format", "translated-story"}
 
 
@@ -130,13 +130,13 @@ def test_titles_are_unique() -> None:
 def test_find_takes_names_and_aliases_in_any_writing(word: str, name: str) -> None:
     """Upper case, underscores and blanks around change nothing."""
     for writing in (word, word.upper(), word.replace("-", "_"), f"  {word.title()}\n"):
-        assert find(writing) is KINDS[name]
+        assert find_kind(writing) is KINDS[name]
 
 
 @pytest.mark.parametrize("word", ["", " ", "dubs", "dub/", "dub dub", "live-stream", "stream", "dub\0", "x" * 10_000])
 def test_find_finds_nothing_else(word: str) -> None:
     """Guesses are for suggest()."""
-    assert find(word) is None
+    assert find_kind(word) is None
 
 
 @pytest.mark.parametrize(
@@ -154,4 +154,4 @@ def test_find_finds_nothing_else(word: str) -> None:
 )
 def test_suggest_knows_what_was_meant(word: str, name: str | None) -> None:
     """By the name of the kind, also where an alias was nearer."""
-    assert suggest(word) == name
+    assert suggest_kind(word) == name

@@ -17,7 +17,7 @@ class Book:
         self.failures = failures
         self.written: list[list[int]] = []
 
-    async def note_known(self, numbers: list[int]) -> None:
+    async def record_known(self, numbers: list[int]) -> None:
         if self.failures:
             self.failures -= 1
             raise StoreUnavailableError("the disk is full", hint="make room")
@@ -32,7 +32,7 @@ async def scheduler():
 
 async def test_tasks_that_become_known_together_are_one_write(scheduler):
     book = Book()
-    known = KnownTasks(book, alarm=scheduler.alarm("known tasks", asyncio.Event()))
+    known = KnownTasks(book, wakeup=scheduler.wakeup("known tasks", asyncio.Event()))
     for number in (1, 2, 3):
         known.add(number)
     await known.save()
@@ -42,7 +42,7 @@ async def test_tasks_that_become_known_together_are_one_write(scheduler):
 
 async def test_what_an_unavailable_store_did_not_take_is_written_later(scheduler):
     book = Book(failures=2)
-    known = KnownTasks(book, alarm=scheduler.alarm("known tasks", asyncio.Event()))
+    known = KnownTasks(book, wakeup=scheduler.wakeup("known tasks", asyncio.Event()))
     known.add(1)
     await known.save()
     known.add(2)
@@ -53,11 +53,11 @@ async def test_what_an_unavailable_store_did_not_take_is_written_later(scheduler
 
 
 async def test_the_loop_writes_when_its_alarm_rings_and_ends_when_told(scheduler, until):
-    book, alarm = Book(), scheduler.alarm("known tasks", asyncio.Event())
-    known = KnownTasks(book, alarm=alarm)
+    book, wakeup = Book(), scheduler.wakeup("known tasks", asyncio.Event())
+    known = KnownTasks(book, wakeup=wakeup)
     running = asyncio.create_task(known.run())
     known.add(7)
-    alarm.wake()
+    wakeup.wake()
     await until(lambda: book.written)
     known.stop()
     await running

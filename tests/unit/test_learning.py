@@ -13,13 +13,13 @@ from task_samples import START, pending, unasked
 
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.cadence.estimate import Strategy
-from cambwatch.core.cadence.histogram import ENOUGH, Completion
-from cambwatch.core.cadence.model import Memory
+from cambwatch.core.cadence.histogram import MIN_COMPLETIONS, Completion
+from cambwatch.core.cadence.model import SavedDurations
 from cambwatch.core.cadence.policy import PollPolicy
-from cambwatch.core.cadence.start_order import Turn
+from cambwatch.core.cadence.start_order import StartEntry
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Task
-from cambwatch.loops.polling.learner import POLICIES, Learning
+from cambwatch.loops.polling.learner import CACHED_POLICIES, CadenceLearner
 from cambwatch.loops.scheduler import Scheduler
 
 NOW = datetime(2026, 11, 22, 6, tzinfo=UTC)
@@ -44,50 +44,52 @@ class Clock:
 class Book:
     """Keeps what it is given, unless there is *trouble*."""
 
-    def __init__(self, *memories: Memory) -> None:
-        self.kept = {(one.kind, one.size): one for one in memories}
+    def __init__(self, *saved_durations: SavedDurations) -> None:
+        self.kept = {(one.kind, one.size): one for one in saved_durations}
         self.trouble = 0
         self.writes: list[set[tuple[str, str | None]]] = []
         self.written = asyncio.Event()
 
-    async def memories(self) -> list[Memory]:
+    async def saved_durations(self) -> list[SavedDurations]:
         return list(self.kept.values())
 
-    async def keep(self, memories: Sequence[Memory], *, now: datetime) -> None:
+    async def save_durations(self, saved_durations: Sequence[SavedDurations], *, now: datetime) -> None:
         assert now == NOW
         if self.trouble:
             self.trouble -= 1
             raise StoreUnavailableError("database or disk is full", hint="make room")
-        self.kept |= {(one.kind, one.size): one for one in memories}
-        self.writes.append({(one.kind, one.size) for one in memories})
+        self.kept |= {(one.kind, one.size): one for one in saved_durations}
+        self.writes.append({(one.kind, one.size) for one in saved_durations})
         self.written.set()
 
 
-class Alarm:
+class Wakeup:
     """Never rings."""
 
     def set(self, pause_s: float | None) -> None:
         pass
 
 
-def made(book: Book, policy: PollPolicy = PollPolicy(), clock: Clock = Clock()) -> Learning:  # noqa: B008
-    return Learning(lambda _: policy, book, clock=clock, kick=asyncio.Event(), alarm=Alarm())
+def made(book: Book, policy: PollPolicy = PollPolicy(), clock: Clock = Clock()) -> CadenceLearner:  # noqa: B008
+    return CadenceLearner(lambda _: policy, book, clock=clock, wakeup_event=asyncio.Event(), wakeup=Wakeup())
 
 
 def task(size: str | None = None) -> Task:
     return replace(pending(), labels={} if size is None else {"size": size})
 
 
-def begun(learning: Learning, one: Task) -> Turn:
-    return learning.began(one, unasked(), since_s=learning._clock.monotonic())
+def begun(learning: CadenceLearner, one: Task) -> StartEntry:
+    return learning.task_watched(one, unasked(), since_s=learning._clock.monotonic())
 
 
-def teach(learning: Learning, one: Task, completion: Completion = PREDICTABLE, count: int = ENOUGH) -> None:
+def teach(
+    learning: CadenceLearner, one: Task, completion: Completion = PREDICTABLE, count: int = MIN_COMPLETIONS
+) -> None:
     for _ in range(count):
-        learning.ended(one, begun(learning, one), completion)
+        learning.task_finished(one, begun(learning, one), completion)
 
 
-def is_learned(learning: Learning, one: Task) -> bool:
+def is_learned(learning: CadenceLearner, one: Task) -> bool:
     return learning.policy(one).schedule is not None
 
 
@@ -95,12 +97,12 @@ async def test_tasks_are_asked_for_as_configured_until_enough_is_known() -> None
     """Then by what was learned, all else as configured."""
     policy = PollPolicy(not_found_grace=timedelta(seconds=7))
     learning = made(Book(), policy)
-    teach(learning, task(), count=ENOUGH - 1)
+    teach(learning, task(), count=MIN_COMPLETIONS - 1)
     assert learning.policy(task()) is policy
     teach(learning, task(), count=1)
     found = learning.policy(task())
     assert found.schedule is not None
-    assert found.unlearned() == policy
+    assert found.with_fixed_interval() == policy
     assert learning.policy(task()) is found  # and is not made anew for each poll
 
 
@@ -109,8 +111,12 @@ async def test_who_wants_the_fixed_interval_keeps_it() -> None:
     learning = made(Book(), PollPolicy(strategy=Strategy.FIXED))
     teach(learning, task())
     assert not is_learned(learning, task())
-    (insight,) = learning.insights()
-    assert (insight.strategy, insight.completions, insight.polls) == (Strategy.FIXED, ENOUGH, insight.fixed_polls)
+    (insight,) = learning.summaries()
+    assert (insight.strategy, insight.completions, insight.polls) == (
+        Strategy.FIXED,
+        MIN_COMPLETIONS,
+        insight.fixed_polls,
+    )
     assert insight.gain is not None
     assert insight.gain > 1.1
 
@@ -118,17 +124,17 @@ async def test_who_wants_the_fixed_interval_keeps_it() -> None:
 async def test_sizes_are_told_apart_by_a_label() -> None:
     """An empty one is none."""
     learning = made(Book())
-    for _ in range(ENOUGH):
+    for _ in range(MIN_COMPLETIONS):
         teach(learning, task("long"), Completion(600, 602), count=1)
         teach(learning, task("short"), Completion(8, 9), count=1)
     teach(learning, task(""), Completion(600, 602), count=1)
     schedules = [learning.policy(task(size)).schedule for size in ("long", "short", None, "", "unknown")]
     assert schedules[2] is schedules[3] is schedules[4]
     assert len({id(schedule) for schedule in schedules}) == 3
-    assert [(one.size, one.completions) for one in learning.insights()] == [
-        (None, 2 * ENOUGH + 1),
-        ("long", ENOUGH),
-        ("short", ENOUGH),
+    assert [(one.size, one.completions) for one in learning.summaries()] == [
+        (None, 2 * MIN_COMPLETIONS + 1),
+        ("long", MIN_COMPLETIONS),
+        ("short", MIN_COMPLETIONS),
     ]
 
 
@@ -139,16 +145,16 @@ async def test_a_deadline_that_somebody_set_shorter_says_nothing(deadline: timed
     """The task may have ended a moment later."""
     learning = made(Book())
     one = replace(task(), deadline_at=START + deadline)
-    learning.expired(one, begun(learning, one))
-    assert [known.endless for _, _, known in learning.durations()] == [1.0] * counts
+    learning.task_expired(one, begun(learning, one))
+    assert [known.expired for _, _, known in learning.durations()] == [1.0] * counts
 
 
 async def test_a_kind_whose_tasks_never_end_is_asked_for_at_the_interval() -> None:
     """And nothing breaks: there is neither a median nor a gain."""
     learning = made(Book())
     for _ in range(1000):
-        learning.expired(task(), begun(learning, task()))
-    (insight,) = learning.insights()
+        learning.task_expired(task(), begun(learning, task()))
+    (insight,) = learning.summaries()
     assert not is_learned(learning, task())
     assert (insight.completions, insight.median_s, insight.p95_s, insight.gain) == (0, None, None, None)
     await learning.save()
@@ -198,14 +204,14 @@ async def test_what_cannot_be_read_is_learned_anew() -> None:
     before = made(book)
     teach(before, task())
     await before.save()
-    book.kept["tts", None] = Memory("tts", None, {"form": "of a later version"})
+    book.kept["tts", None] = SavedDurations("tts", None, {"form": "of a later version"})
     again = made(book)
     with capture_logs() as logs:
         await again.load()
     assert [(line["event"], line["kind"]) for line in logs] == [("durations.unreadable", "tts")]
     assert is_learned(again, task())
     teach(again, replace(task(), key=task().key._replace(kind="tts")))
-    assert [one.completions for one in again.insights()] == [ENOUGH, ENOUGH]
+    assert [one.completions for one in again.summaries()] == [MIN_COMPLETIONS, MIN_COMPLETIONS]
 
 
 async def test_only_what_is_new_is_written() -> None:
@@ -241,10 +247,16 @@ async def test_what_could_not_be_written_is_written_the_next_time() -> None:
 
 async def test_it_is_written_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash loses a minute of it."""
-    monkeypatch.setattr("cambwatch.loops.polling.learner.SAVE_S", 0.02)
-    book, kick = Book(), asyncio.Event()
+    monkeypatch.setattr("cambwatch.loops.polling.learner.SAVE_EVERY_S", 0.02)
+    book, wakeup_event = Book(), asyncio.Event()
     async with Scheduler(now=lambda: datetime.now(UTC)) as scheduler, asyncio.timeout(10):
-        learning = Learning(lambda _: PollPolicy(), book, clock=Clock(), kick=kick, alarm=scheduler.alarm("x", kick))
+        learning = CadenceLearner(
+            lambda _: PollPolicy(),
+            book,
+            clock=Clock(),
+            wakeup_event=wakeup_event,
+            wakeup=scheduler.wakeup("x", wakeup_event),
+        )
         working = asyncio.create_task(learning.run())
         for number in range(3):
             teach(learning, task(), count=1)
@@ -265,7 +277,7 @@ async def test_sizes_that_users_make_up_fill_no_memory() -> None:
         teach(learning, one, count=1)
         learning.policy(one)
     assert len(learning.durations()) < 20
-    assert learning._policy.cache_info().currsize <= POLICIES
+    assert learning._cached_scheduled_policy.cache_info().currsize <= CACHED_POLICIES
 
 
 @pytest.mark.parametrize("sigma", [0.25, 0.5, 1.2])
@@ -278,15 +290,15 @@ async def test_a_batch_is_learned_as_tasks_one_after_another_are(sigma: float) -
             start_s = clock.now_s = batch * 10_000.0
             tasks = [replace(pending(number=number), labels={}) for number in range(400)]
             progress = [Progress(known_at=START) for _ in tasks]
-            turns = [learning.began(one, p, since_s=start_s) for one, p in zip(tasks, progress, strict=True)]
+            turns = [learning.task_watched(one, p, since_s=start_s) for one, p in zip(tasks, progress, strict=True)]
             ends = [dice.lognormvariate(math.log(60), sigma) for _ in tasks]
             for number in sorted(range(400), key=ends.__getitem__):
                 clock.now_s = start_s + ends[number]
                 for one in progress:
                     one.pending_at_s = clock.now_s - start_s
-                learning.ended(tasks[number], turns[number], Completion(ends[number] * 0.98, ends[number]))
+                learning.task_finished(tasks[number], turns[number], Completion(ends[number] * 0.98, ends[number]))
     assert logs == []
-    (insight,) = learning.insights()
+    (insight,) = learning.summaries()
     assert insight.completions == 5 * 400
     assert insight.median_s == pytest.approx(60, rel=0.12)
     assert insight.p95_s == pytest.approx(60 * math.exp(1.645 * sigma), rel=0.3)
@@ -305,18 +317,18 @@ async def test_restarts_amid_tasks_do_not_make_them_look_longer() -> None:
             watched = []
             for since_s, until_s in under_way:
                 progress = Progress(known_at=START)
-                turn = learning.began(task(), progress, since_s=since_s)
-                watched.append((until_s, since_s, turn, progress))
-            for until_s, since_s, turn, progress in sorted(watched, key=lambda one: one[0]):
+                start_entry = learning.task_watched(task(), progress, since_s=since_s)
+                watched.append((until_s, since_s, start_entry, progress))
+            for until_s, since_s, start_entry, progress in sorted(watched, key=lambda one: one[0]):
                 if until_s > start_s + 75:
                     break
                 clock.now_s, progress.pending_at_s = until_s, (until_s - since_s) * 0.98
-                learning.ended(task(), turn, Completion(progress.pending_at_s, until_s - since_s))
+                learning.task_finished(task(), start_entry, Completion(progress.pending_at_s, until_s - since_s))
             under_way = [one for one in under_way if one[1] > start_s + 75]
             await learning.save()
     assert logs == []
-    (insight,) = learning.insights()
-    assert insight.completions > ENOUGH
+    (insight,) = learning.summaries()
+    assert insight.completions > MIN_COMPLETIONS
     assert insight.median_s is not None
     assert 60 / 1.3 < insight.median_s < 60 * 1.1
 
@@ -328,17 +340,17 @@ async def test_a_batch_that_takes_longer_than_all_before_is_noticed() -> None:
     teach(learning, task(), count=100)
     assert is_learned(learning, task())
     progress = [Progress(known_at=START, pending_at_s=300) for _ in range(20)]
-    turns = [learning.began(task(), one, since_s=0) for one in progress]
+    turns = [learning.task_watched(task(), one, since_s=0) for one in progress]
     clock.now_s = 301
     with capture_logs() as logs:
         teach(learning, task(), Completion(290, 300), count=1)
     assert [line["event"] for line in logs] == ["durations.changed"]
-    for turn in turns:
-        learning.ended(task(), turn, Completion(590, 600))
-    (insight,) = learning.insights()
+    for start_entry in turns:
+        learning.task_finished(task(), start_entry, Completion(590, 600))
+    (insight,) = learning.summaries()
     assert insight.median_s == pytest.approx(600, rel=0.1)
     assert not is_learned(learning, task())
-    teach(learning, task(), Completion(590, 600), count=ENOUGH)
+    teach(learning, task(), Completion(590, 600), count=MIN_COMPLETIONS)
     assert learning.policy(task()).pause(timedelta(seconds=60)) > timedelta(seconds=20)  # where all ended before
 
 
@@ -347,11 +359,11 @@ async def test_what_comes_late_is_written_down_as_well() -> None:
     book, clock = Book(), Clock()
     learning = made(book, clock=clock)
     teach(learning, task(), count=100)
-    slow = learning.began(task(), Progress(known_at=START, pending_at_s=400), since_s=0)
+    slow = learning.task_watched(task(), Progress(known_at=START, pending_at_s=400), since_s=0)
     clock.now_s = 500
     teach(learning, task(), count=1)
     await learning.save()
-    learning.ended(task(), slow, Completion(400, 600))
+    learning.task_finished(task(), slow, Completion(400, 600))
     await learning.save()
     assert [known["completions"] for known in (book.kept["dub", None].durations,)] == [102]
     assert len(book.writes) == 2

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_slack_format import check_message
 
-from cambwatch.core.camb.results import LONGEST_URL, is_link, links
+from cambwatch.core.camb.results import LONGEST_URL, find_links, is_link
 from cambwatch.core.events import Link, TaskEnded
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.formats.content import LONGEST_COMMAND, LONGEST_ENDPOINT, show_command, where_to_get
+from cambwatch.core.formats.content import LONGEST_COMMAND, LONGEST_ENDPOINT, describe_result_access, show_command
 from cambwatch.core.formats.digests import MOST_IN_DIGEST
 from cambwatch.core.model import Json, Status
 
@@ -71,7 +71,7 @@ def test_a_link_is_shown_whole_or_counted_as_left_out(kind: str, filler: str, bo
 def test_the_first_presigned_link_of_eight_kilobytes_is_read_from_the_result(kind: str) -> None:
     """Long before it comes to a chat."""
     result = {"output_url": url_of(8192)}
-    [link] = links(result)
+    [link] = find_links(result)
     assert is_link(link.url)
     body = rendered(kind, ended(links=(link,)))
     assert link.url in body or f"1 more in the result: {COMMAND} prints it" in body
@@ -161,13 +161,13 @@ def test_slack_puts_further_links_into_as_many_sections_as_it_takes() -> None:
 )
 def test_where_to_get_a_result_can_be_copied(fields: dict[str, Json], where: str | None) -> None:
     """It stands in every service as it is, so it holds nothing that one of them gives a meaning to."""
-    assert where_to_get(ended(**fields)) == where
+    assert describe_result_access(ended(**fields)) == where
 
 
 @given(st.text(), st.text(), st.text(), st.none() | st.text())
 def test_where_to_get_a_result_is_short_and_plain(kind, task_id, account, endpoint) -> None:
     event = ended(kind=kind, task_id=task_id, account=account, result_endpoint=endpoint)
-    where = where_to_get(event) or ""
+    where = describe_result_access(event) or ""
     assert len(where) <= LONGEST_COMMAND + LONGEST_ENDPOINT + 30
     assert where.isascii()
     assert not set(where) & set("<>@*~|#$\\\n")

@@ -30,11 +30,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from task_samples import START
 
-from cambwatch.core.delivery.breaker import SHORTEST_HOLD
+from cambwatch.core.delivery.breaker import SHORTEST_RATE_LIMIT_PAUSE
 from cambwatch.core.delivery.retry import RetryPolicy
 from cambwatch.core.destinations import Destination
-from cambwatch.core.lifecycle import LONGEST_SPARED, SHORT_BUDGET, verdict
-from cambwatch.core.model import Attempt, Delivered, Delivery, DeliveryState, GiveUp, Outcome, RetryAt, Verdict
+from cambwatch.core.lifecycle import LONGEST_UNCHARGED, SHORT_BUDGET, decide_after_attempt
+from cambwatch.core.model import Attempt, Delivered, Delivery, DeliveryDecision, DeliveryState, GiveUp, Outcome, RetryAt
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Try:
     """An attempt that begins after so long in *line* and takes *took_ms*."""
 
     outcome: Outcome
-    wish: timedelta | None = None
+    retry_after: timedelta | None = None
     line: timedelta = NOTHING
     took_ms: int = 0
     chance: float = 0
@@ -56,7 +56,7 @@ class Lived:
     now: datetime
     waited: timedelta
     before: Outcome | None
-    verdict: Verdict
+    decision: DeliveryDecision
 
 
 def live(destination: Destination, tries: Iterable[Try]) -> list[Lived]:
@@ -66,12 +66,12 @@ def live(destination: Destination, tries: Iterable[Try]) -> list[Lived]:
         assert delivery.next_attempt_at is not None
         now = delivery.next_attempt_at + tried.line + timedelta(milliseconds=tried.took_ms)
         waited += tried.line
-        attempt = Attempt(number, tried.outcome, tried.took_ms, None, tried.wish)
-        decided = verdict(delivery, attempt, destination, now=now, chance=tried.chance)
+        attempt = Attempt(number, tried.outcome, tried.took_ms, None, tried.retry_after)
+        decided = decide_after_attempt(delivery, attempt, destination, now=now, chance=tried.chance)
         life.append(Lived(tried, now, waited, delivery.outcome, decided))
         if not isinstance(decided, RetryAt):
             return life
-        assert decided.spared >= delivery.spared
+        assert decided.uncharged >= delivery.uncharged
         if tried.outcome in SPARED:
             waited += decided.at - now
         delivery = after(delivery, tried.outcome, decided)
@@ -85,14 +85,16 @@ def after(delivery: Delivery, outcome: Outcome, decided: RetryAt) -> Delivery:
         attempts=delivery.attempts + 1,
         next_attempt_at=decided.at,
         outcome=outcome,
-        spared=decided.spared,
+        uncharged=decided.uncharged,
     )
 
 
 def tries_of(said: st.SearchStrategy[Outcome], longest_line: timedelta = 5 * DAY) -> st.SearchStrategy[Try]:
     lines = st.just(NOTHING) | st.timedeltas(NOTHING, MINUTE) | st.timedeltas(NOTHING, longest_line)
     slow_wishes = st.none() | st.timedeltas(20 * MINUTE, DAY)
-    return st.builds(Try, outcome=said, wish=slow_wishes, line=lines, took_ms=st.integers(0, 60_000), chance=chances)
+    return st.builds(
+        Try, outcome=said, retry_after=slow_wishes, line=lines, took_ms=st.integers(0, 60_000), chance=chances
+    )
 
 
 trouble = st.lists(tries_of(st.sampled_from(sorted(PASSING | REFUSED))), min_size=1, max_size=8)
@@ -103,10 +105,10 @@ spared_trouble = st.lists(tries_of(st.sampled_from(sorted(SPARED)), HOUR), max_s
 def test_a_delivery_that_dies_by_its_budget_has_used_it_up(kind: str, retry: RetryPolicy, said: list[Try]) -> None:
     """With what it did not wait out for others, a rate limit or trouble of ours, or more of that than a week."""
     *_, end = live(receiver(kind, retry), cycle(said))
-    assert end.verdict == GiveUp()
+    assert end.decision == GiveUp()
     if end.tried.outcome in REFUSED and kind != "webhook":
         return  # it may be meant
-    charged = end.now - START - min(end.waited, LONGEST_SPARED)
+    charged = end.now - START - min(end.waited, LONGEST_UNCHARGED)
     twice_refused = end.tried.outcome in REFUSED and end.before in REFUSED
     assert charged >= (min(retry.give_up_after, SHORT_BUDGET) if twice_refused else retry.give_up_after)
 
@@ -114,16 +116,18 @@ def test_a_delivery_that_dies_by_its_budget_has_used_it_up(kind: str, retry: Ret
 @given(kinds, slow_retries, trouble)
 def test_every_delivery_ends(kind: str, retry: RetryPolicy, said: list[Try]) -> None:
     """A week after its budget at the latest, but for one pause; and with as many attempts as pauses fit in there."""
-    latest = START + retry.give_up_after + LONGEST_SPARED
+    latest = START + retry.give_up_after + LONGEST_UNCHARGED
     *life, end = live(receiver(kind, retry), cycle(said))
-    assert end.verdict == GiveUp()
-    wishes = [max(tried.wish, SHORTEST_HOLD) for tried in said if tried.wish]  # which may be shorter than our pauses
+    assert end.decision == GiveUp()
+    wishes = [
+        max(tried.retry_after, SHORTEST_RATE_LIMIT_PAUSE) for tried in said if tried.retry_after
+    ]  # which may be shorter than our pauses
     assert len(life) <= (latest - START) / (min(retry.first, retry.max, *wishes) - MICROSECOND) + 1
     for lived in life:
-        assert isinstance(lived.verdict, RetryAt)
+        assert isinstance(lived.decision, RetryAt)
         assert lived.now < latest
-        assert lived.verdict.at <= max(latest, lived.now + max(retry.first, lived.tried.wish or NOTHING))
-        assert lived.verdict.at >= lived.now + (lived.tried.wish or NOTHING)
+        assert lived.decision.at <= max(latest, lived.now + max(retry.first, lived.tried.retry_after or NOTHING))
+        assert lived.decision.at >= lived.now + (lived.tried.retry_after or NOTHING)
 
 
 @given(kinds, slow_retries, spared_trouble, chances)
@@ -133,9 +137,9 @@ def test_rate_limits_and_our_own_trouble_leave_the_budget_whole(
     """What comes after them has all the time that it would have had at once, but for the attempts themselves."""
     instant = [replace(tried, took_ms=0) for tried in said]
     life = live(receiver(kind, retry), [*instant, *[Try(Outcome.TRANSIENT, chance=chance)] * 1000])
-    assert life[-1].verdict == GiveUp()
+    assert life[-1].decision == GiveUp()
     left = life[-1].now - life[len(said)].now
-    if life[-1].waited <= LONGEST_SPARED:
+    if life[-1].waited <= LONGEST_UNCHARGED:
         assert retry.give_up_after <= left <= retry.give_up_after + retry.first
         assert len(life) > len(said) + 1
 
@@ -148,8 +152,8 @@ def test_rate_limits_and_our_own_trouble_leave_the_budget_whole(
 def test_nothing_is_spared_but_the_time_in_line(kind: str, retry: RetryPolicy, said: list[Try]) -> None:
     """The pauses after failures are charged, and so are the attempts."""
     for lived in live(receiver(kind, retry), cycle(said)):
-        if isinstance(lived.verdict, RetryAt):
-            assert lived.verdict.spared == min(lived.waited, LONGEST_SPARED)
+        if isinstance(lived.decision, RetryAt):
+            assert lived.decision.uncharged == min(lived.waited, LONGEST_UNCHARGED)
 
 
 class OwedDelivery(RuleBasedStateMachine):
@@ -167,7 +171,7 @@ class OwedDelivery(RuleBasedStateMachine):
     @rule(
         outcome=outcomes | st.sampled_from(sorted(PASSING)),
         http_status=http_statuses,
-        wish=wishes,
+        retry_after=wishes,
         chance=chances,
         line=st.timedeltas(NOTHING, MINUTE) | st.timedeltas(NOTHING, 2 * DAY),
         took_ms=st.integers(0, 60_000),
@@ -176,17 +180,17 @@ class OwedDelivery(RuleBasedStateMachine):
         self,
         outcome: Outcome,
         http_status: int | None,
-        wish: timedelta | None,
+        retry_after: timedelta | None,
         chance: float,
         line: timedelta,
         took_ms: int,
     ) -> None:
         assert self.delivery.next_attempt_at is not None
         now = self.delivery.next_attempt_at + line + timedelta(milliseconds=took_ms)
-        attempt = Attempt(self.delivery.attempts + 1, outcome, took_ms, http_status, wish)
-        decided = verdict(self.delivery, attempt, self.destination, now=now, chance=chance)
+        attempt = Attempt(self.delivery.attempts + 1, outcome, took_ms, http_status, retry_after)
+        decided = decide_after_attempt(self.delivery, attempt, self.destination, now=now, chance=chance)
         retry = self.destination.retry
-        latest = self.since + retry.give_up_after + LONGEST_SPARED
+        latest = self.since + retry.give_up_after + LONGEST_UNCHARGED
         match decided:
             case Delivered():
                 self.close(DeliveryState.DELIVERED, outcome)
@@ -194,12 +198,12 @@ class OwedDelivery(RuleBasedStateMachine):
                 self.close(DeliveryState.DEAD, outcome)
                 assert outcome in REFUSED or now >= self.since + retry.give_up_after
                 assert outcome not in SPARED or now >= latest
-            case RetryAt(at, not_before, spared):
+            case RetryAt(at, not_before, uncharged):
                 assert now < latest
-                assert at >= now + (wish or NOTHING)
-                assert at <= max(latest, now + max(retry.first, wish or NOTHING))
-                assert not_before == (now + wish if wish else None)
-                assert self.delivery.spared <= spared <= LONGEST_SPARED
+                assert at >= now + (retry_after or NOTHING)
+                assert at <= max(latest, now + max(retry.first, retry_after or NOTHING))
+                assert not_before == (now + retry_after if retry_after else None)
+                assert self.delivery.uncharged <= uncharged <= LONGEST_UNCHARGED
                 self.delivery = after(self.delivery, outcome, decided)
         self.now = now
         self.outcomes.append(outcome)
@@ -208,7 +212,7 @@ class OwedDelivery(RuleBasedStateMachine):
     def close(self, state: DeliveryState, outcome: Outcome) -> None:
         attempts = self.delivery.attempts + 1
         self.delivery = replace(
-            self.delivery, state=state, attempts=attempts, outcome=outcome, next_attempt_at=None, spared=NOTHING
+            self.delivery, state=state, attempts=attempts, outcome=outcome, next_attempt_at=None, uncharged=NOTHING
         )
 
     @precondition(lambda self: self.delivery.state is DeliveryState.DEAD)

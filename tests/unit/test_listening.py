@@ -6,7 +6,7 @@ import socket
 import pytest
 from structlog.testing import capture_logs
 
-from cambwatch.app.sockets import NOT_HERE, addresses, listen_at
+from cambwatch.app.sockets import ADDRESS_NOT_AVAILABLE, addresses, listen_at
 
 HERE = (socket.AF_INET, ("127.0.0.1", 0))
 ELSEWHERE = (socket.AF_INET, ("192.0.2.1", 0))  # RFC 5737: for documentation, on no machine
@@ -71,4 +71,4 @@ def test_a_port_that_is_taken_on_one_address_is_not_left_out():
 
 @pytest.mark.parametrize("number", [errno.EADDRINUSE, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
 def test_trouble_of_an_address_that_the_machine_has_is_never_left_out(number):
-    assert number not in NOT_HERE
+    assert number not in ADDRESS_NOT_AVAILABLE

@@ -9,7 +9,7 @@ from event_samples import COMMAND, START, TERMINAL, complete, ended, events, rec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import Rate
+from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Status
@@ -151,4 +151,4 @@ def test_group_tells_its_counts() -> None:
 
 def test_rate_is_that_of_a_server_that_limits() -> None:
     """Its default where the limit is switched on."""
-    assert MATTERMOST.rate == Rate(10.0, burst=10)
+    assert MATTERMOST.rate == RateLimit(10.0, burst=10)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from task_samples import pending, unasked
 
 from cambwatch.core.cadence.policy import TokenBucket
-from cambwatch.core.model import Forbidden
-from cambwatch.loops.polling.account_queue import AccountLane, Watch
+from cambwatch.core.model import ForbiddenReply
+from cambwatch.loops.polling.account_queue import AccountQueue, WatchedTask
 
 rates = st.floats(0.1, 1000)
 pauses = st.floats(0, 100)
@@ -25,32 +25,32 @@ def test_so_many_can_be_taken_as_are_left(
         if slows:
             bucket.slow_down(now_s)
     now_s += idle_s
-    left = bucket.left(now_s)
-    assert 0 <= left <= burst
+    tokens_left = bucket.tokens_left(now_s)
+    assert 0 <= tokens_left <= burst
     taken = 0
     while bucket.take(now_s):
         taken += 1
-    assert taken - 1e-3 <= left < taken + 1 + 1e-3  # sums of fractions are not exact
+    assert taken - 1e-3 <= tokens_left < taken + 1 + 1e-3  # sums of fractions are not exact
 
 
 def test_what_is_owed_is_not_less_than_nothing() -> None:
     bucket = TokenBucket(1, burst=1, now_s=0)
     for _ in range(5):
         bucket.reserve(0)
-    assert bucket.left(0) == 0
-    assert bucket.left(4.5) == pytest.approx(0.5)
+    assert bucket.tokens_left(0) == 0
+    assert bucket.tokens_left(4.5) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("refused", [False, True])
 def test_a_task_that_is_taken_says_when_it_was_due(*, refused: bool) -> None:
     """By then it is not due any more; also of one that goes out to see whether the key is good again."""
-    lane = AccountLane(per_second=10, concurrency=2, now_s=0)
-    watch = Watch(pending(), unasked())
+    lane = AccountQueue(per_second=10, concurrency=2, now_s=0)
+    watch = WatchedTask(pending(), unasked())
     if refused:
         lane.put(watch, due_s=0)
         assert lane.take(0) is watch
-        lane.take_in(watch, Forbidden(401), now_s=0)
+        lane.record_reply(watch, ForbiddenReply(401), now_s=0)
     lane.put(watch, due_s=3)
-    assert lane.left(0) == pytest.approx(0 if refused else 1)
+    assert lane.tokens_left(0) == pytest.approx(0 if refused else 1)
     assert lane.take(100) is watch
     assert (watch.was_due_s, watch.due_s) == (3, None)

@@ -13,35 +13,35 @@ from task_samples import START
 
 from cambwatch.adapters.metrics.counters import Metrics
 from cambwatch.adapters.metrics.poll_counters import LATENESS_S, REQUEST_S
-from cambwatch.core.delivery.attempts import Tried
+from cambwatch.core.delivery.attempts import AttemptRecord
 from cambwatch.core.model import (
     Attempt,
     Delivered,
-    Ended,
     Fault,
-    Forbidden,
+    FinishedReply,
+    ForbiddenReply,
     GiveUp,
-    Invalid,
+    InvalidTaskIdReply,
     Outcome,
-    Pending,
-    Report,
+    PendingReply,
+    PollReply,
     RetryAt,
     Status,
-    Unavailable,
-    Unconfirmed,
-    Unknown,
+    UnavailableReply,
+    UnconfirmedReply,
+    UnknownTaskReply,
 )
 
 NOW = START + timedelta(seconds=40)
 ANSWERS = {
-    Pending(): "pending",
-    Pending("QUEUED"): "pending",
-    Ended(Status.ERROR): "ended",
-    Unconfirmed(5): "unconfirmed",
-    Unknown(): "unknown",
-    Invalid(): "invalid",
-    Forbidden(403): "forbidden",
-    **{Unavailable(fault): fault.value for fault in Fault},
+    PendingReply(): "pending",
+    PendingReply("QUEUED"): "pending",
+    FinishedReply(Status.ERROR): "ended",
+    UnconfirmedReply(5): "unconfirmed",
+    UnknownTaskReply(): "unknown",
+    InvalidTaskIdReply(): "invalid",
+    ForbiddenReply(403): "forbidden",
+    **{UnavailableReply(fault): fault.value for fault in Fault},
 }
 
 
@@ -54,16 +54,16 @@ def shown(metrics: Metrics) -> dict[str, dict[tuple[str, ...], float]]:
     return found
 
 
-@pytest.mark.parametrize(("report", "outcome"), ANSWERS.items(), ids=str)
-def test_each_answer_is_an_outcome(report: Report, outcome: str) -> None:
+@pytest.mark.parametrize(("reply", "outcome"), ANSWERS.items(), ids=str)
+def test_each_answer_is_an_outcome(reply: PollReply, outcome: str) -> None:
     """Of a poll that brought no answer it is the fault."""
     metrics = Metrics()
-    metrics.polled("default", "dub", report, 0.5, 0.2)
+    metrics.polled("default", "dub", reply, 0.5, 0.2)
     assert shown(metrics)["cambwatch_polls_total"] == {("dub", outcome): 1}
 
 
 def test_no_answer_is_missing_above() -> None:
-    assert {type(report) for report in ANSWERS} == set(get_args(Report))
+    assert {type(reply) for reply in ANSWERS} == set(get_args(PollReply))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(0, 100))))
@@ -71,7 +71,7 @@ def test_polls_fall_into_the_buckets_of_their_spans(polls: list[tuple[float, flo
     """A bucket counts all up to its bound, the bound included; the last one counts all."""
     metrics = Metrics(accounts=["default"])
     for lateness_s, took_s in polls:
-        metrics.polled("default", "dub", Pending(), lateness_s, took_s)
+        metrics.polled("default", "dub", PendingReply(), lateness_s, took_s)
     page = shown(metrics)
     for name, bounds_s, spans_s in (
         ("cambwatch_poll_lateness_seconds", LATENESS_S, [one for one, _ in polls]),
@@ -86,7 +86,7 @@ def test_polls_fall_into_the_buckets_of_their_spans(polls: list[tuple[float, flo
 def test_a_span_on_a_bound_is_within_it() -> None:
     """What is promised (50 ms) is a bound, so that the share that keeps it can be read off."""
     metrics = Metrics()
-    metrics.polled("default", "dub", Pending(), 0.05, 0.05)
+    metrics.polled("default", "dub", PendingReply(), 0.05, 0.05)
     buckets = shown(metrics)["cambwatch_poll_lateness_seconds_bucket"]
     assert (buckets["default", "0.05"], buckets["default", "0.025"]) == (1, 0)
     assert bisect_left(REQUEST_S, 0.05) == REQUEST_S.index(0.05)
@@ -95,7 +95,7 @@ def test_a_span_on_a_bound_is_within_it() -> None:
 def test_polls_are_counted_by_kind_and_by_account() -> None:
     metrics = Metrics()
     for account, kind in (("default", "dub"), ("default", "tts"), ("b", "dub")):
-        metrics.polled(account, kind, Pending(), 0, 0)
+        metrics.polled(account, kind, PendingReply(), 0, 0)
     page = shown(metrics)
     assert page["cambwatch_polls_total"] == {("dub", "pending"): 2, ("tts", "pending"): 1}
     assert page["cambwatch_poll_lateness_seconds_count"] == {("default",): 2, ("b",): 1}
@@ -128,9 +128,9 @@ def test_an_end_whose_moment_is_not_known_has_no_delay() -> None:
     assert page["cambwatch_detection_delay_seconds_sum"] == {("dub",): 2.5}
 
 
-def tried(verdict: Delivered | GiveUp | RetryAt, outcome: Outcome) -> Tried:
+def tried(decision: Delivered | GiveUp | RetryAt, outcome: Outcome) -> AttemptRecord:
     """Of a delivery that is owed since START."""
-    return Tried(owed(), Attempt(1, outcome, took_ms=250), verdict)
+    return AttemptRecord(owed(), Attempt(1, outcome, took_ms=250), decision)
 
 
 def test_an_attempt_is_counted_by_its_outcome_and_by_what_follows() -> None:
@@ -181,7 +181,7 @@ def test_a_clock_that_was_set_back_makes_no_negative_delay() -> None:
 
 def test_transactions_and_lag_are_counted() -> None:
     metrics = Metrics()
-    metrics.wrote(0.004)
+    metrics.observe_write(0.004)
     metrics.read(0.25)
     metrics.lagged(0.5)
     page = shown(metrics)

@@ -13,8 +13,8 @@ from cambwatch.adapters.metrics.counters import Metrics
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.delivery.breaker import BreakerState
 from cambwatch.core.model import Backlog, Status
-from cambwatch.core.store_stats import Census, Room
-from cambwatch.web.api.metrics import FRESH_S, MetricsEndpoint, Subjects
+from cambwatch.core.store_stats import DiskSpace, StoreStats
+from cambwatch.web.api.metrics import CACHE_TTL_S, MetricsEndpoint, MetricsSources
 
 START = datetime(2026, 11, 22, 6, tzinfo=UTC)
 
@@ -42,7 +42,7 @@ class Account:
     def limited(self, _now_s: float) -> bool:
         return self.is_limited
 
-    def left(self, _now_s: float) -> float:
+    def tokens_left(self, _now_s: float) -> float:
         return 1.5
 
     def share(self, _now_s: float) -> float:
@@ -51,7 +51,7 @@ class Account:
     def overdue_s(self, now_s: float) -> float:
         return now_s - 990
 
-    def silence_s(self, _now_s: float) -> float:
+    def paused_s(self, _now_s: float) -> float:
         return 7.0
 
 
@@ -68,38 +68,38 @@ class Subject:
 
     clock: Clock = field(default_factory=Clock)
     accounts: dict[str, Account] = field(default_factory=lambda: {"default": Account()})
-    lanes: dict[str, Lane] = field(default_factory=lambda: {"team": Lane(), "pager": Lane(BreakerState.HALF_OPEN)})
+    workers: dict[str, Lane] = field(default_factory=lambda: {"team": Lane(), "pager": Lane(BreakerState.HALF_OPEN)})
     trouble: str | None = None
-    found: Census | StoreUnavailableError = field(
-        default_factory=lambda: Census({Status.SUCCESS: 3}, {"team": Backlog(2, START - timedelta(seconds=60))})
+    found: StoreStats | StoreUnavailableError = field(
+        default_factory=lambda: StoreStats({Status.SUCCESS: 3}, {"team": Backlog(2, START - timedelta(seconds=60))})
     )
-    room: Room | OSError = field(default_factory=lambda: Room(database=10, size=1000, free=300))
+    disk_space: DiskSpace | OSError = field(default_factory=lambda: DiskSpace(database=10, size=1000, free=300))
     censuses: int = 0
     rooms: int = 0
 
     def __post_init__(self) -> None:
-        subjects = Subjects(
+        subjects = MetricsSources(
             watching=lambda: 5,
             accounts=self.accounts,
-            lanes=self.lanes,
+            workers=self.workers,
             trouble=lambda: self.trouble,
-            census=self.take,
-            room=self.look,
+            store_stats=self.take,
+            disk_space=self.look,
         )
         self.endpoint = MetricsEndpoint(Metrics(), subjects, started_at=self.clock.now(), clock=self.clock)
 
-    async def take(self) -> Census:
+    async def take(self) -> StoreStats:
         self.censuses += 1
         await asyncio.sleep(0)
         if isinstance(self.found, StoreUnavailableError):
             raise self.found
         return self.found
 
-    def look(self) -> Room:
+    def look(self) -> DiskSpace:
         self.rooms += 1
-        if isinstance(self.room, OSError):
-            raise self.room
-        return self.room
+        if isinstance(self.disk_space, OSError):
+            raise self.disk_space
+        return self.disk_space
 
     async def page(self) -> dict[str, dict[tuple[str, ...], float]]:
         """The samples of each name, by the values of their labels in the order of the page."""
@@ -149,7 +149,7 @@ async def test_tasks_are_there_with_every_status(subject: Subject) -> None:
 
 async def test_queues_are_there_for_every_destination(subject: Subject) -> None:
     """Those that are owed nothing, as 0, and those that the configuration does not have any more."""
-    subject.found = Census({}, {"team": Backlog(2, START - timedelta(seconds=60)), "gone": Backlog(1, START)})
+    subject.found = StoreStats({}, {"team": Backlog(2, START - timedelta(seconds=60)), "gone": Backlog(1, START)})
     page = await subject.page()
     assert page["deliveries_waiting"] == {("team",): 2, ("pager",): 0, ("gone",): 1}
     assert page["deliveries_oldest_age_seconds"] == {("team",): 60, ("pager",): 0, ("gone",): 0}
@@ -158,13 +158,13 @@ async def test_queues_are_there_for_every_destination(subject: Subject) -> None:
 async def test_what_was_read_is_shown_again_for_a_while(subject: Subject) -> None:
     """Its age grows meanwhile; then it is read anew."""
     first = await subject.page()
-    subject.clock.at_s += FRESH_S - 0.1
+    subject.clock.at_s += CACHE_TTL_S - 0.1
     again = await subject.page()
     assert (subject.censuses, subject.rooms) == (1, 1)
-    assert again["deliveries_oldest_age_seconds"]["team",] == pytest.approx(60 + FRESH_S - 0.1)
+    assert again["deliveries_oldest_age_seconds"]["team",] == pytest.approx(60 + CACHE_TTL_S - 0.1)
     assert again["tasks"] == first["tasks"]
     subject.clock.at_s += 0.1
-    subject.found = Census({Status.ERROR: 1}, {})
+    subject.found = StoreStats({Status.ERROR: 1}, {})
     assert (await subject.page())["tasks"]["ERROR",] == 1
     assert (subject.censuses, subject.rooms) == (2, 2)
 
@@ -178,14 +178,14 @@ async def test_many_that_ask_at_once_are_one_reading(subject: Subject) -> None:
 async def test_a_database_that_cannot_be_read_leaves_the_rest(subject: Subject) -> None:
     """What was there before is not shown as if it were true still; that there is trouble is."""
     await subject.page()
-    subject.clock.at_s += FRESH_S
+    subject.clock.at_s += CACHE_TTL_S
     subject.found = StoreUnavailableError("disk I/O error", hint="look at the disk")
     page = await subject.page()
     assert page["database_trouble"] == {(): 1}
     assert not {"tasks", "deliveries_waiting", "deliveries_oldest_age_seconds"} & page.keys()
     assert {"tasks_watched", "breaker_state", "filesystem_free_bytes"} <= page.keys()
-    subject.clock.at_s += FRESH_S
-    subject.found = Census({}, {})
+    subject.clock.at_s += CACHE_TTL_S
+    subject.found = StoreStats({}, {})
     assert (await subject.page())["database_trouble"] == {(): 0}
 
 
@@ -196,8 +196,8 @@ async def test_a_write_that_failed_is_trouble(subject: Subject) -> None:
 
 async def test_a_file_system_that_does_not_answer_leaves_the_rest(subject: Subject) -> None:
     assert (await subject.page())["filesystem_free_bytes"] == {(): 300}
-    subject.clock.at_s += FRESH_S
-    subject.room = OSError("stale file handle")
+    subject.clock.at_s += CACHE_TTL_S
+    subject.disk_space = OSError("stale file handle")
     page = await subject.page()
     assert not {"filesystem_free_bytes", "filesystem_size_bytes", "database_size_bytes"} & page.keys()
     assert page["database_trouble"] == {(): 0}

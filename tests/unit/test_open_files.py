@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.adapters.open_files import ENOUGH
+from cambwatch.adapters.open_files import MAX_OPEN_FILES
 from cambwatch.core.open_files import FEWEST_CONNECTIONS, MOST_CONNECTIONS, RESERVE, connection_limit
 
 numbers = st.integers(0, 100_000)
@@ -51,5 +51,5 @@ def test_the_soft_limit_is_raised_to_the_hard_one(soft, hard):
          SHOW.replace("7", str(resource.RLIMIT_NOFILE))],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    raised = min(hard, ENOUGH)
+    raised = min(hard, MAX_OPEN_FILES)
     assert done.stdout.split() == [str(raised), str(raised), str(hard)]

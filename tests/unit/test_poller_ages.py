@@ -12,12 +12,22 @@ import pytest
 from task_samples import START, pending
 
 from cambwatch.core.accounts import Account
-from cambwatch.core.cadence.estimate import Schedule
+from cambwatch.core.cadence.estimate import PollSchedule
 from cambwatch.core.cadence.histogram import BINS, EDGES_S, Completion
 from cambwatch.core.cadence.policy import PollPolicy
-from cambwatch.core.cadence.start_order import Turn
+from cambwatch.core.cadence.start_order import StartEntry
 from cambwatch.core.lifecycle import Progress
-from cambwatch.core.model import Conclude, Ended, Fault, Pending, Report, Status, Task, Unavailable, Unknown
+from cambwatch.core.model import (
+    Conclusion,
+    Fault,
+    FinishedReply,
+    PendingReply,
+    PollReply,
+    Status,
+    Task,
+    UnavailableReply,
+    UnknownTaskReply,
+)
 from cambwatch.core.secret import Secret
 from cambwatch.loops.polling.poller import Poller
 
@@ -45,11 +55,11 @@ class Clock:
 class Camb:
     """Answers as the test says, by the seconds since NOON_S."""
 
-    def __init__(self, clock: Clock, says: Callable[[float], Report]) -> None:
+    def __init__(self, clock: Clock, says: Callable[[float], PollReply]) -> None:
         self.clock, self.says = clock, says
         self.asked: list[float] = []
 
-    async def status(self, key: object) -> Report:
+    async def status(self, key: object) -> PollReply:
         at_s = self.clock.now_s - NOON_S
         self.asked.append(at_s)
         return self.says(at_s)
@@ -59,11 +69,11 @@ class Concluder:
     """Takes every end, unless somebody else has closed the task."""
 
     def __init__(self) -> None:
-        self.steps: list[Conclude] = []
+        self.steps: list[Conclusion] = []
         self.closed = False
 
     async def conclude(
-        self, task: Task, progress: object, step: Conclude, lane: object, *, result: object = None
+        self, task: Task, progress: object, step: Conclusion, lane: object, *, result: object = None
     ) -> bool:
         self.steps.append(step)
         return not self.closed
@@ -75,23 +85,23 @@ class Cadence:
     def __init__(self, policy: PollPolicy) -> None:
         self.one = policy
         self.completions: list[Completion] = []
-        self.endless = 0
+        self.expired = 0
         self.watched = 0
 
     def policy(self, task: Task) -> PollPolicy:
         return self.one
 
-    def began(self, task: Task, progress: Progress, *, since_s: float) -> Turn:
+    def task_watched(self, task: Task, progress: Progress, *, since_s: float) -> StartEntry:
         self.watched += 1
-        return Turn(None, since_s, progress)
+        return StartEntry(None, since_s, progress)
 
-    def ended(self, task: Task, turn: Turn, completion: Completion) -> None:
+    def task_finished(self, task: Task, start_entry: StartEntry, completion: Completion) -> None:
         self.completions.append(completion)
 
-    def expired(self, task: Task, turn: Turn) -> None:
-        self.endless += 1
+    def task_expired(self, task: Task, start_entry: StartEntry) -> None:
+        self.expired += 1
 
-    def left(self, task: Task, turn: Turn) -> None:
+    def task_dropped(self, task: Task, start_entry: StartEntry) -> None:
         self.watched -= 1
 
 
@@ -102,12 +112,12 @@ class Meter:
     def concluded(self, *_: object) -> None: ...
 
 
-class Alarm:
+class Wakeup:
     """Tells the test when the poller wants to be woken."""
 
-    def __init__(self, clock: Clock, kick: asyncio.Event) -> None:
+    def __init__(self, clock: Clock, wakeup_event: asyncio.Event) -> None:
         self.clock = clock
-        self.kick = kick
+        self.wakeup_event = wakeup_event
         self.wakes: list[float] = []
 
     def set(self, pause_s: float | None) -> None:
@@ -118,11 +128,11 @@ class Alarm:
 class Bench:
     """A poller whose time passes as fast as it can be worked through."""
 
-    def __init__(self, says: Callable[[float], Report], policy: PollPolicy = PollPolicy()) -> None:  # noqa: B008
+    def __init__(self, says: Callable[[float], PollReply], policy: PollPolicy = PollPolicy()) -> None:  # noqa: B008
         self.clock = Clock()
         self.camb = Camb(self.clock, says)
-        self.kick = asyncio.Event()
-        self.concluder, self.cadence, self.alarm = Concluder(), Cadence(policy), Alarm(self.clock, self.kick)
+        self.wakeup_event = asyncio.Event()
+        self.concluder, self.cadence, self.wakeup = Concluder(), Cadence(policy), Wakeup(self.clock, self.wakeup_event)
         self.known: list[int] = []
         self.poller = Poller(
             self.camb,
@@ -131,34 +141,34 @@ class Bench:
             cadence=self.cadence,
             meter=Meter(),
             clock=self.clock,
-            alarm=self.alarm,
-            first_known=self.known.append,
+            wakeup=self.wakeup,
+            on_first_status=self.known.append,
         )
 
     async def run(self, until_s: float) -> None:
         """Let the time pass until so many seconds after NOON_S."""
         working = asyncio.create_task(self.poller.run())
         while True:
-            self.kick.set()
+            self.wakeup_event.set()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             await self.poller.drain()
-            if not self.poller.watching or not self.alarm.wakes or self.alarm.wakes[0] > NOON_S + until_s:
+            if not self.poller.watching or not self.wakeup.wakes or self.wakeup.wakes[0] > NOON_S + until_s:
                 break
-            self.clock.now_s = max(heapq.heappop(self.alarm.wakes), self.clock.now_s)
+            self.clock.now_s = max(heapq.heappop(self.wakeup.wakes), self.clock.now_s)
         self.clock.now_s = max(self.clock.now_s, NOON_S + until_s)
         self.poller.stop()
         await working
 
 
-def until_then(at_s: float) -> Callable[[float], Report]:
+def until_then(at_s: float) -> Callable[[float], PollReply]:
     """Pending before *at_s*, ended from then on."""
-    return lambda now_s: Pending() if now_s < at_s else Ended(Status.SUCCESS, 1)
+    return lambda now_s: PendingReply() if now_s < at_s else FinishedReply(Status.SUCCESS, 1)
 
 
 def even(pause_s: float) -> PollPolicy:
     """Learned pauses that are all alike."""
-    return PollPolicy(schedule=Schedule([1 / pause_s] * BINS, shortest_s=1, longest_s=120))
+    return PollPolicy(schedule=PollSchedule([1 / pause_s] * BINS, shortest_s=1, longest_s=120))
 
 
 async def test_what_is_learned_is_between_the_last_pending_and_the_end() -> None:
@@ -172,7 +182,7 @@ async def test_what_is_learned_is_between_the_last_pending_and_the_end() -> None
 
 async def test_a_task_goes_on_at_its_age_after_a_restart() -> None:
     """Spread over the pause of that age, and what is learned counts from the registration."""
-    schedule = Schedule([1 / 100 if age_s < 500 else 1 / 10 for age_s in EDGES_S[1:]], shortest_s=1, longest_s=120)
+    schedule = PollSchedule([1 / 100 if age_s < 500 else 1 / 10 for age_s in EDGES_S[1:]], shortest_s=1, longest_s=120)
     bench = Bench(until_then(33), PollPolicy(schedule=schedule))
     bench.poller.watch([replace(pending(), registered_at=START - timedelta(seconds=600), polls=7)], spread=True)
     await bench.run(100)
@@ -192,7 +202,7 @@ async def test_what_had_ended_at_the_first_look_is_not_learned() -> None:
 
 async def test_an_answer_that_says_nothing_does_not_tell_that_a_task_was_pending() -> None:
     """An outage makes the interval wider, not narrower."""
-    trouble = Unavailable(Fault.SERVER_ERROR, detail="HTTP 503")
+    trouble = UnavailableReply(Fault.SERVER_ERROR, detail="HTTP 503")
     bench = Bench(lambda now_s: trouble if 7 < now_s < 60 else until_then(30)(now_s))
     bench.poller.watch([pending()])
     await bench.run(200)
@@ -202,21 +212,23 @@ async def test_an_answer_that_says_nothing_does_not_tell_that_a_task_was_pending
 
 
 @pytest.mark.parametrize(
-    ("says", "endless"),
+    ("says", "expired"),
     [
-        (lambda _: Pending(), 1),
-        (lambda now_s: Pending() if now_s < 3000 else Unavailable(Fault.SERVER_ERROR), 0),
-        (lambda _: Unknown(), 0),
+        (lambda _: PendingReply(), 1),
+        (lambda now_s: PendingReply() if now_s < 3000 else UnavailableReply(Fault.SERVER_ERROR), 0),
+        (lambda _: UnknownTaskReply(), 0),
     ],
     ids=["pending", "no answer", "unknown"],
 )
-async def test_only_what_is_pending_at_its_deadline_is_endless(says: Callable[[float], Report], endless: int) -> None:
+async def test_only_what_is_pending_at_its_deadline_is_endless(
+    says: Callable[[float], PollReply], expired: int
+) -> None:
     """What Camb gave no answer about may have ended."""
     bench = Bench(says)
     bench.poller.watch([pending(deadline=HOUR)])
     await bench.run(5000)
     assert len(bench.concluder.steps) == 1
-    assert (bench.cadence.endless, bench.cadence.completions) == (endless, [])
+    assert (bench.cadence.expired, bench.cadence.completions) == (expired, [])
 
 
 async def test_what_somebody_else_has_closed_is_not_learned() -> None:
@@ -234,7 +246,7 @@ async def test_a_clock_that_is_set_makes_no_task_older(hours: int) -> None:
     """Neither its pauses nor its deadline care, nor what is learned of it."""
     jumped = Bench(until_then(1000), PollPolicy(interval=timedelta(seconds=10)))
 
-    def says(now_s: float) -> Report:
+    def says(now_s: float) -> PollReply:
         jumped.clock.set_by = hours * HOUR if now_s > 100 else timedelta(0)
         return until_then(1000)(now_s)
 
@@ -249,7 +261,7 @@ async def test_a_clock_that_is_set_makes_no_task_older(hours: int) -> None:
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_deadline_comes_when_its_time_has_passed(hours: int) -> None:
     """However the machine's clock is set meanwhile."""
-    bench = Bench(lambda _: Pending(), PollPolicy(interval=timedelta(seconds=10)))
+    bench = Bench(lambda _: PendingReply(), PollPolicy(interval=timedelta(seconds=10)))
     bench.poller.watch([pending(deadline=timedelta(minutes=30))])
     bench.clock.set_by = hours * HOUR
     await bench.run(4000)
@@ -265,13 +277,13 @@ async def test_a_registration_in_the_future_is_now() -> None:
     assert bench.cadence.completions == [Completion(10, 15)]
 
 
-@pytest.mark.parametrize("says", [until_then(12), lambda _: Unknown()], ids=["ended", "unknown"])
-async def test_nobody_stays_in_the_line_who_is_watched_no_more(says: Callable[[float], Report]) -> None:
+@pytest.mark.parametrize("says", [until_then(12), lambda _: UnknownTaskReply()], ids=["ended", "unknown"])
+async def test_nobody_stays_in_the_line_who_is_watched_no_more(says: Callable[[float], PollReply]) -> None:
     """Nor one that is forgotten, nor one that is watched anew."""
     bench = Bench(says)
     bench.poller.watch([pending(), pending(number=2)])
     bench.poller.watch([pending(number=2)])
-    bench.poller.forget(2)
+    bench.poller.stop_watching(2)
     assert bench.cadence.watched == 1
     await bench.run(300)
     assert bench.cadence.watched == 0
@@ -288,15 +300,15 @@ async def test_learned_pauses_are_kept() -> None:
 async def test_a_429_slows_the_account_down() -> None:
     """Other trouble does not."""
     for fault, share in ((Fault.RATE_LIMITED, 0.5), (Fault.SERVER_ERROR, 1)):
-        bench = Bench(lambda _, fault=fault: Unavailable(fault))
+        bench = Bench(lambda _, fault=fault: UnavailableReply(fault))
         bench.poller.watch([pending()])
         await bench.run(0)
-        assert bench.poller.lanes["default"].share(NOON_S) == share
+        assert bench.poller.queues["default"].share(NOON_S) == share
 
 
 async def test_a_restart_is_no_burst() -> None:
     """Ten thousand tasks come back through the bucket, late ones too."""
-    bench = Bench(lambda _: Pending())
+    bench = Bench(lambda _: PendingReply())
     tasks = [
         replace(pending(number=number), registered_at=START - timedelta(hours=number % 23)) for number in range(10_000)
     ]

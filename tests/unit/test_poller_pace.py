@@ -10,15 +10,15 @@ from test_poller_ages import NOON_S, Bench, until_then
 
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.cadence.policy import PollPolicy
-from cambwatch.core.model import Pending
-from cambwatch.loops.polling.account_queue import AccountLane, Watch
-from cambwatch.loops.polling.poller import STORE_AGAIN_S
+from cambwatch.core.model import PendingReply
+from cambwatch.loops.polling.account_queue import AccountQueue, WatchedTask
+from cambwatch.loops.polling.poller import STORE_RETRY_S
 
 
 async def test_polls_that_follow_each_other_share_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was begun goes on with whatever is due next."""
-    bench = Bench(lambda _: Pending(), PollPolicy(interval=timedelta(hours=1), max_interval=timedelta(hours=1)))
-    bench.poller.lanes["default"] = AccountLane(per_second=1e6, concurrency=4, now_s=NOON_S)
+    bench = Bench(lambda _: PendingReply(), PollPolicy(interval=timedelta(hours=1), max_interval=timedelta(hours=1)))
+    bench.poller.queues["default"] = AccountQueue(per_second=1e6, concurrency=4, now_s=NOON_S)
     answer = bench.camb.status
 
     async def takes_a_moment(key: object) -> object:
@@ -45,7 +45,7 @@ async def test_polls_that_follow_each_other_share_a_task(monkeypatch: pytest.Mon
     assert len(begun) <= 4
 
 
-@pytest.mark.parametrize(("interval_s", "again_s"), [(1, 1), (600, STORE_AGAIN_S)])
+@pytest.mark.parametrize(("interval_s", "again_s"), [(1, 1), (600, STORE_RETRY_S)])
 async def test_an_end_that_could_not_be_written_is_looked_at_again_soon(interval_s: float, again_s: float) -> None:
     """Within seconds, however long the pauses of the task are: the database may be back by then."""
     interval = timedelta(seconds=interval_s)
@@ -70,18 +70,20 @@ def test_many_that_are_put_at_once_come_as_if_put_one_by_one() -> None:
     entries = [(float(number * 37 % 101), float(1 + number * 13 % 50)) for number in range(200)]
     orders = []
     for together in (True, False):
-        lane = AccountLane(per_second=1e6, concurrency=1000, now_s=0)
-        watches = [Watch(pending(number=number), unasked()) for number in range(200)]
-        due = [(watch, due_s, pace_s) for watch, (due_s, pace_s) in zip(watches, entries, strict=True)]
-        for watch, due_s, pace_s in due[:50] if together else due:
-            lane.put(watch, due_s=due_s, pace_s=pace_s)
+        lane = AccountQueue(per_second=1e6, concurrency=1000, now_s=0)
+        watches = [WatchedTask(pending(number=number), unasked()) for number in range(200)]
+        due = [
+            (watch, due_s, poll_interval_s) for watch, (due_s, poll_interval_s) in zip(watches, entries, strict=True)
+        ]
+        for watch, due_s, poll_interval_s in due[:50] if together else due:
+            lane.put(watch, due_s=due_s, poll_interval_s=poll_interval_s)
         if together:
-            lane.put_all(due[50:])
+            lane.put_many(due[50:])
         order = []
         for now_s in range(102):
             while (taken := lane.take(float(now_s))) is not None:
                 order.append(taken.task.id)
-                lane.take_in(taken, Pending(), now_s=0)
+                lane.record_reply(taken, PendingReply(), now_s=0)
         orders.append(order)
     assert len(orders[0]) == 200
     assert orders[0] == orders[1]

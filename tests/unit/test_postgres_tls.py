@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 
 from cambwatch.adapters.store.postgres_tls import context
 from cambwatch.config import ConfigError, loads
-from cambwatch.core.postgres_url import parse
+from cambwatch.core.postgres_url import parse_postgres_url
 
 VERIFYING = "sslmode=verify-full&sslrootcert={folder}/ca.pem"
 
@@ -35,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def made(query: str, folder: Path) -> ssl.SSLContext:
-    return context(parse(f"postgresql://u:hunter2@h/d?{query.format(folder=folder)}", {}).tls)
+    return context(parse_postgres_url(f"postgresql://u:hunter2@h/d?{query.format(folder=folder)}", {}).tls)
 
 
 @pytest.mark.parametrize(

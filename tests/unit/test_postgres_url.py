@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.postgres_parameters import PARAMETERS, SslMode, Use
-from cambwatch.core.postgres_url import Host, parse, secrets_in
+from cambwatch.core.postgres_parameters import PARAMETERS, ParameterUse, SslMode
+from cambwatch.core.postgres_url import PostgresHost, parse_postgres_url, secrets_in
 
 ROOT = Path(__file__).parents[2]
 RESERVED = ":/?#[]@!$&'()*+,;=% \"<>\\^`{|}"
@@ -17,7 +17,7 @@ RESERVED = ":/?#[]@!$&'()*+,;=% \"<>\\^`{|}"
 
 def one(query: str = "", *, environ: dict[str, str] | None = None):
     """What a URL with this *query* means."""
-    return parse(f"postgresql://ada:hunter2@db/cambwatch{query}", environ or {})
+    return parse_postgres_url(f"postgresql://ada:hunter2@db/cambwatch{query}", environ or {})
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def one(query: str = "", *, environ: dict[str, str] | None = None):
 )  # fmt: skip
 def test_a_url_works_as_a_hoster_shows_it(pasted: str, host: str, mode: SslMode) -> None:
     """Its host, and whether TLS is required, are as the hoster means it."""
-    found = parse(pasted, {})
+    found = parse_postgres_url(pasted, {})
     assert [found.hosts[0].name, found.tls.mode] == [host, mode]
     assert found.database
     assert found.user
@@ -78,40 +78,43 @@ def test_a_url_works_as_a_hoster_shows_it(pasted: str, host: str, mode: SslMode)
 @pytest.mark.parametrize(
     ("authority", "hosts"),
     [
-        ("h", [Host("h", 5432)]),
-        ("h:5433", [Host("h", 5433)]),
-        ("h1:5433,h2,h3:1", [Host("h1", 5433), Host("h2", 5432), Host("h3", 1)]),
-        ("[::1]", [Host("::1", 5432)]),
-        ("[::1]:1,[fe80::2]:2,10.0.0.1:3", [Host("::1", 1), Host("fe80::2", 2), Host("10.0.0.1", 3)]),
-        ("%2Frun%2Fpostgresql", [Host("/run/postgresql", 5432)]),
-        ("%2Frun%2Fpostgresql:5433", [Host("/run/postgresql", 5433)]),
+        ("h", [PostgresHost("h", 5432)]),
+        ("h:5433", [PostgresHost("h", 5433)]),
+        ("h1:5433,h2,h3:1", [PostgresHost("h1", 5433), PostgresHost("h2", 5432), PostgresHost("h3", 1)]),
+        ("[::1]", [PostgresHost("::1", 5432)]),
+        (
+            "[::1]:1,[fe80::2]:2,10.0.0.1:3",
+            [PostgresHost("::1", 1), PostgresHost("fe80::2", 2), PostgresHost("10.0.0.1", 3)],
+        ),
+        ("%2Frun%2Fpostgresql", [PostgresHost("/run/postgresql", 5432)]),
+        ("%2Frun%2Fpostgresql:5433", [PostgresHost("/run/postgresql", 5433)]),
     ],
 )
-def test_the_hosts_are_read_as_libpq_reads_them(authority: str, hosts: list[Host]) -> None:
+def test_the_hosts_are_read_as_libpq_reads_them(authority: str, hosts: list[PostgresHost]) -> None:
     """One or several, each with its port."""
-    assert list(parse(f"postgresql://u@{authority}/d", {}).hosts) == hosts
+    assert list(parse_postgres_url(f"postgresql://u@{authority}/d", {}).hosts) == hosts
 
 
 @pytest.mark.parametrize(
     ("url", "hosts"),
     [
-        ("postgresql:///d?host=/run/postgresql", [Host("/run/postgresql", 5432)]),
-        ("postgresql:///d?host=/run/postgresql&port=5433", [Host("/run/postgresql", 5433)]),
-        ("postgresql://:5433/d?host=/run/postgresql", [Host("/run/postgresql", 5433)]),
-        ("postgresql:///d?host=a,b&port=1,2", [Host("a", 1), Host("b", 2)]),
-        ("postgresql:///d?host=a,b&port=7", [Host("a", 7), Host("b", 7)]),
-        ("postgresql://away/d?host=here", [Host("here", 5432)]),
-        ("postgresql://a,b/d?port=7", [Host("a", 7), Host("b", 7)]),
+        ("postgresql:///d?host=/run/postgresql", [PostgresHost("/run/postgresql", 5432)]),
+        ("postgresql:///d?host=/run/postgresql&port=5433", [PostgresHost("/run/postgresql", 5433)]),
+        ("postgresql://:5433/d?host=/run/postgresql", [PostgresHost("/run/postgresql", 5433)]),
+        ("postgresql:///d?host=a,b&port=1,2", [PostgresHost("a", 1), PostgresHost("b", 2)]),
+        ("postgresql:///d?host=a,b&port=7", [PostgresHost("a", 7), PostgresHost("b", 7)]),
+        ("postgresql://away/d?host=here", [PostgresHost("here", 5432)]),
+        ("postgresql://a,b/d?port=7", [PostgresHost("a", 7), PostgresHost("b", 7)]),
     ],
 )
-def test_host_and_port_may_be_parameters(url: str, hosts: list[Host]) -> None:
+def test_host_and_port_may_be_parameters(url: str, hosts: list[PostgresHost]) -> None:
     """Which come before what stands in front."""
-    assert list(parse(url, {}).hosts) == hosts
+    assert list(parse_postgres_url(url, {}).hosts) == hosts
 
 
 def test_the_other_parts_may_be_parameters() -> None:
     """As with libpq."""
-    found = parse("postgresql://h?dbname=d&user=ada&password=hunter2&passfile=/etc/pass", {})
+    found = parse_postgres_url("postgresql://h?dbname=d&user=ada&password=hunter2&passfile=/etc/pass", {})
     assert (found.database, found.user, found.passfile) == ("d", "ada", "/etc/pass")
     assert found.password is not None
     assert found.password.reveal() == "hunter2"
@@ -122,7 +125,7 @@ def test_every_password_can_be_written(password: str) -> None:
     """And every user and database, percent-encoded; so each is found to be cut out of the log."""
     encoded = quote(password, safe="")
     url = f"postgresql://{encoded}:{encoded}@h/{encoded}"
-    found = parse(url, {})
+    found = parse_postgres_url(url, {})
     assert found.password is not None
     assert {found.user, found.password.reveal(), found.database} == {password}
     assert {encoded, password} <= set(secrets_in(url))
@@ -137,17 +140,17 @@ def test_passwords_in_parameters_are_secrets_too() -> None:
 @pytest.mark.parametrize("character", RESERVED)
 def test_every_reserved_character_may_stand_in_a_password(character: str) -> None:
     """Encoded; those that nothing else can be meant by also as they are."""
-    found = parse(f"postgresql://u:a{quote(character, safe='')}b@h/d", {})
+    found = parse_postgres_url(f"postgresql://u:a{quote(character, safe='')}b@h/d", {})
     assert found.password is not None
     assert found.password.reveal() == f"a{character}b"
     if character not in "/?# ":
-        assert parse(f"postgresql://u:a{character}b@h/d", {}).hosts == (Host("h", 5432),)
+        assert parse_postgres_url(f"postgresql://u:a{character}b@h/d", {}).hosts == (PostgresHost("h", 5432),)
 
 
 @pytest.mark.parametrize("empty", ["u@", "u:@", "", ":@"])
 def test_a_url_may_lack_user_and_password(empty: str) -> None:
     """Then libpq's own defaults apply, such as PGPASSWORD."""
-    found = parse(f"postgresql://{empty}h/d", {})
+    found = parse_postgres_url(f"postgresql://{empty}h/d", {})
     assert found.password is None
     assert found.user in {"u", None}
 
@@ -156,7 +159,7 @@ def test_a_url_may_lack_user_and_password(empty: str) -> None:
 def test_any_text_is_a_url_or_a_mistake_that_shows_no_password(text: str, start: str) -> None:
     """Never another exception."""
     try:
-        parse(start + text, {})
+        parse_postgres_url(start + text, {})
     except ValueError as error:
         assert "hunter2" not in str(error)  # noqa: PT017 - most texts are a mistake, some are none
     secrets_in(start + text)
@@ -168,7 +171,7 @@ def test_any_text_is_a_url_or_a_mistake_that_shows_no_password(text: str, start:
 def test_a_password_that_is_not_encoded_is_a_mistake_and_not_shown(rest: str) -> None:
     """Nor does it lead to another host."""
     with pytest.raises(ValueError, match="%2F for /") as caught:
-        parse(f"postgresql://u:{rest}", {})
+        parse_postgres_url(f"postgresql://u:{rest}", {})
     for part in ("pa", "ss", "ret"):
         assert part not in re.sub("password|database|passfile", "", str(caught.value))
 
@@ -207,7 +210,7 @@ def test_a_password_that_is_not_encoded_is_a_mistake_and_not_shown(rest: str) ->
         ("sslmode", "sslmode has no value"),
         ("sslmode=require&sslmode=disable", "sslmode is given twice"),
         ("application_name=%FF", "has a % that does not encode UTF-8"),
-        *((f"{name}=x", parameter.reason) for name, parameter in PARAMETERS.items() if parameter.use is Use.REFUSED),
+        *((f"{key}=x", one.reason) for key, one in PARAMETERS.items() if one.use is ParameterUse.REFUSED),
     ],
 )  # fmt: skip
 def test_a_mistake_names_the_parameter_and_what_is_allowed(query: str, said: str) -> None:
@@ -238,17 +241,21 @@ def test_a_mistake_names_the_parameter_and_what_is_allowed(query: str, said: str
 def test_a_url_that_cannot_be_one_is_a_mistake(url: str, said: str) -> None:
     """With what to write."""
     with pytest.raises(ValueError, match=re.escape(said)):
-        parse(url, {})
+        parse_postgres_url(url, {})
 
 
 def test_all_mistakes_are_reported_at_once() -> None:
     """The operator sees all of them in one run."""
     with pytest.raises(ValueError, match="sslmode") as caught:
-        parse("postgresql://u:p@h:x?sslmode=bogus&conect_timeout=1&connect_timeout=soon&hostaddr=1.2.3.4", {})
+        parse_postgres_url(
+            "postgresql://u:p@h:x?sslmode=bogus&conect_timeout=1&connect_timeout=soon&hostaddr=1.2.3.4", {}
+        )
     assert len(str(caught.value).split("; ")) == 6
 
 
-@pytest.mark.parametrize(("name", "parameter"), [(n, p) for n, p in PARAMETERS.items() if p.use is Use.IGNORED])
+@pytest.mark.parametrize(
+    ("name", "parameter"), [(n, p) for n, p in PARAMETERS.items() if p.use is ParameterUse.IGNORED]
+)
 def test_a_parameter_that_is_ignored_changes_nothing(name: str, parameter) -> None:
     """And there is a reason for it."""
     value = "prefer" if name in {"channel_binding", "gssencmode"} else "1"
@@ -257,7 +264,7 @@ def test_a_parameter_that_is_ignored_changes_nothing(name: str, parameter) -> No
 
 
 @pytest.mark.parametrize(
-    ("query", "settings", "routing"),
+    ("query", "settings", "startup_options"),
     [
         ("options=-c search_path=watch", {"search_path": "watch"}, ""),
         ("options=-c%20search_path%3Dwatch", {"search_path": "watch"}, ""),
@@ -272,10 +279,10 @@ def test_a_parameter_that_is_ignored_changes_nothing(name: str, parameter) -> No
         ("options=", {}, ""),
     ],
 )  # fmt: skip
-def test_options_are_settings_of_the_session(query: str, settings: dict[str, str], routing: str) -> None:
+def test_options_are_settings_of_the_session(query: str, settings: dict[str, str], startup_options: str) -> None:
     """What is none is a mark for a pooler, which gets it as it is."""
     found = one(f"?{query}")
-    assert (found.settings, found.routing) == (settings, routing)
+    assert (found.settings, found.startup_options) == (settings, startup_options)
 
 
 @pytest.mark.parametrize(
@@ -297,15 +304,15 @@ def test_a_tls_file_without_sslmode_requires_tls(query: str, mode: SslMode) -> N
 
 def test_several_hosts_mean_the_one_that_can_be_written_to() -> None:
     """The others are standbys."""
-    assert one().role == "any"
-    assert parse("postgresql://a,b/d", {}).role == "read-write"
-    assert parse("postgresql://a,b/d?target_session_attrs=any", {}).role == "any"
+    assert one().target_session_attrs == "any"
+    assert parse_postgres_url("postgresql://a,b/d", {}).target_session_attrs == "read-write"
+    assert parse_postgres_url("postgresql://a,b/d?target_session_attrs=any", {}).target_session_attrs == "any"
 
 
 @pytest.mark.parametrize(("given", "seconds"), [("10", 10), ("0", None), ("-1", None), ("3600", 30), ("", None)])
 def test_connect_timeout_is_in_seconds_and_bounded(given: str, seconds: float | None) -> None:
     """Zero is libpq's "for ever", and there is no such thing here."""
-    assert one(f"?connect_timeout={given}").connect_s == seconds
+    assert one(f"?connect_timeout={given}").connect_timeout_s == seconds
 
 
 def test_environment_variables_of_libpq_stand_in() -> None:
@@ -317,8 +324,8 @@ def test_environment_variables_of_libpq_stand_in() -> None:
         "PGTARGETSESSIONATTRS": "primary",
     }
     found = one(environ=environ)
-    assert (found.tls.mode, found.tls.root, found.hosts, found.role) == (
-        SslMode.VERIFY_FULL, "/ca.pem", (Host("db", 5433),), "primary",
+    assert (found.tls.mode, found.tls.root, found.hosts, found.target_session_attrs) == (
+        SslMode.VERIFY_FULL, "/ca.pem", (PostgresHost("db", 5433),), "primary",
     )  # fmt: skip
     for query in ("?sslmode=require", "?ssl=require"):
         assert one(query, environ=environ).tls.mode is SslMode.REQUIRE
@@ -328,10 +335,10 @@ def test_environment_variables_of_libpq_stand_in() -> None:
 
 def test_channel_binding_is_accepted_with_a_warning() -> None:
     """Neon's URLs require it, and asyncpg cannot."""
-    (note,) = one("?sslmode=require&channel_binding=require").notes
+    (note,) = one("?sslmode=require&channel_binding=require").warnings
     assert "sslmode=verify-full&sslrootcert=system protects as well" in note
-    assert "the certificate is verified" in one("?sslrootcert=system&channel_binding=require").notes[0]
-    assert one("?channel_binding=prefer").notes == ()
+    assert "the certificate is verified" in one("?sslrootcert=system&channel_binding=require").warnings[0]
+    assert one("?channel_binding=prefer").warnings == ()
 
 
 def test_the_documentation_has_every_parameter() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.web.rate_limit import MOST_CLIENTS, Rates, machine_of
+from cambwatch.web.rate_limit import MOST_CLIENTS, RateLimiter, client_of
 
 
 @pytest.mark.parametrize(
@@ -25,14 +25,14 @@ from cambwatch.web.rate_limit import MOST_CLIENTS, Rates, machine_of
     ],
 )
 def test_a_client_is_an_address_or_the_network_of_a_machine(peer, machine):
-    assert machine_of(peer) == machine
+    assert client_of(peer) == machine
 
 
 @given(st.floats(0.01, 5000), st.lists(st.floats(0, 3), min_size=1, max_size=300))
 def test_no_more_pass_than_the_rate_and_one_burst(per_second, pauses):
     """Whenever they come; and who waits as long as was said is let through."""
     now_s = 1000.0
-    rates = Rates(per_second, monotonic=lambda: now_s)
+    rates = RateLimiter(per_second, monotonic=lambda: now_s)
     burst = max(per_second, 1)
     passed = 0
     for pause_s in pauses:
@@ -48,13 +48,13 @@ def test_no_more_pass_than_the_rate_and_one_burst(per_second, pauses):
 
 
 def test_clients_do_not_share_a_bucket():
-    rates = Rates(1, monotonic=lambda: 0.0)
+    rates = RateLimiter(1, monotonic=lambda: 0.0)
     assert [rates.take(client) == 0 for client in ("a", "b", "a", "c", "b")] == [True, True, False, True, False]
 
 
 def test_of_too_many_clients_the_one_that_was_silent_longest_is_forgotten():
     now_s = 0.0
-    rates = Rates(1, monotonic=lambda: now_s)
+    rates = RateLimiter(1, monotonic=lambda: now_s)
     for number in range(MOST_CLIENTS):
         assert rates.take(str(number)) == 0
     assert rates.take("new") == 0

@@ -11,15 +11,15 @@ import structlog
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from cambwatch.adapters.logs import Redaction, configure
-from cambwatch.core.model import Conclude, Status
+from cambwatch.adapters.logs import LogRedactor, configure
+from cambwatch.core.model import Conclusion, Status
 from cambwatch.core.redaction import SHORTEST_SECRET
 from cambwatch.core.secret import Secret
 
 TOKEN = "c4mb-k3y/with+odd=chars.and(brackets)"
 HOOK = "https://hooks.example/services/T000/B000/XXXX?token=YYYYYYYY"
-NOTHING = Redaction([])
-SOME = Redaction([Secret(TOKEN), Secret(HOOK), Secret("whsec_AAAA")])
+NOTHING = LogRedactor([])
+SOME = LogRedactor([Secret(TOKEN), Secret(HOOK), Secret("whsec_AAAA")])
 
 safe = st.text(st.characters(exclude_characters=":", exclude_categories=["Cs"]), max_size=30)
 url_characters = st.text(st.sampled_from("abcXYZ019-._~%!$&()*+,;=:@/?#[]{}|\\^`äß😀"), min_size=1, max_size=40)
@@ -71,19 +71,19 @@ def refuse():
 )
 def test_what_is_shown_of_a_text(words, shown):
     """Of a URL scheme and host, of a secret nothing, of all else everything."""
-    assert SOME.text(words) == shown
+    assert SOME.redact(words) == shown
 
 
 @given(safe)
 def test_a_text_without_urls_and_secrets_stays_as_it_is(words):
     assume(not any(secret in words for secret in ("token=YYYYYYYY", "/services/T000/B000/XXXX")))
-    assert SOME.text(words) == words
+    assert SOME.redact(words) == words
 
 
 @given(safe, st.sampled_from(["https://", "http://", "wss://", "https:\\/\\/"]), url_characters, safe)
 def test_nothing_of_a_url_but_its_host_is_shown(before, scheme, rest, after):
     """Whatever stands in its path and query, and whatever stands around it."""
-    shown = NOTHING.text(f"{before} {scheme}cdn.example/CANARY{rest}CANARY {after}")
+    shown = NOTHING.redact(f"{before} {scheme}cdn.example/CANARY{rest}CANARY {after}")
     assert shown == f"{before} {scheme}cdn.example/… {after}"
 
 
@@ -91,7 +91,7 @@ def test_nothing_of_a_url_but_its_host_is_shown(before, scheme, rest, after):
 def test_a_secret_is_never_shown(secret, before, after):
     """Also one that looks like an expression, like a URL, or like our own words for it."""
     assume(secret not in "<secret>" and secret not in before + "<secret>" + after)
-    shown = Redaction([Secret(secret)]).text(f"{before}{secret}{after}")
+    shown = LogRedactor([Secret(secret)]).redact(f"{before}{secret}{after}")
     assert secret not in shown
 
 
@@ -100,7 +100,7 @@ def test_of_secrets_that_hold_each_other_the_longest_is_cut(secrets, dice):
     """No order of them leaves a part behind."""
     whole = "".join(secrets)
     dice.shuffle(secrets)
-    shown = Redaction([*map(Secret, secrets), Secret(whole)]).text(whole)
+    shown = LogRedactor([*map(Secret, secrets), Secret(whole)]).redact(whole)
     assert shown == "<secret>"
 
 
@@ -114,7 +114,7 @@ def test_every_value_is_cleaned_wherever_it_is():
         "nothing": None,
         "status": Status.SUCCESS,
         "mapping": {TOKEN: [f"x {TOKEN}", (TOKEN, {TOKEN})], ("a", TOKEN): 1},
-        "step": Conclude(Status.ERROR, message=f"see {HOOK}"),
+        "step": Conclusion(Status.ERROR, message=f"see {HOOK}"),
         "raw": TOKEN.encode(),
         "error": ValueError(TOKEN),
         "secret": Secret(TOKEN),

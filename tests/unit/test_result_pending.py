@@ -5,10 +5,10 @@ import json
 import pytest
 from event_samples import START, ended, receiver
 
-from cambwatch.core.event_json import body, from_document, to_document
+from cambwatch.core.event_json import event_from_json, event_to_json, notification_body
 from cambwatch.core.events import Link
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.formats.content import tell
+from cambwatch.core.formats.content import message_content
 
 ENDPOINT = "https://client.camb.ai/apis/dub-result/5"
 CHATS = sorted(FORMATS.keys() - {"webhook"})
@@ -31,21 +31,21 @@ def test_a_chat_message_says_where_the_result_will_be(kind: str) -> None:
 
 
 def test_nobody_is_told_to_download_what_is_not_there() -> None:
-    telling = tell(pending())
-    assert telling.told == SAID
-    assert telling.advice == "Read the result later: cambwatch retries for one more hour"
-    assert tell(pending(result_pending=False)).advice == "Download the result"
-    half = tell(pending(links=(Link("Audio", "https://cdn.example/a"),)))
-    assert (half.advice, half.told == telling.told) == ("Download the result", True)
+    content = message_content(pending())
+    assert content.details == SAID
+    assert content.advice == "Read the result later: cambwatch retries for one more hour"
+    assert message_content(pending(result_pending=False)).advice == "Download the result"
+    half = message_content(pending(links=(Link("Audio", "https://cdn.example/a"),)))
+    assert (half.advice, half.details == content.details) == ("Download the result", True)
 
 
 def test_a_program_is_told_that_the_result_is_pending() -> None:
-    data = body(pending())["data"]
+    data = notification_body(pending())["data"]
     assert (data["result"], data["result_pending"], data["result_endpoint"]) == (None, True, ENDPOINT)
 
 
 def test_an_event_of_an_older_version_is_not_pending() -> None:
-    document = to_document(pending())
-    assert from_document(document) == pending()
+    document = event_to_json(pending())
+    assert event_from_json(document) == pending()
     del document["result_pending"]
-    assert from_document(document) == pending(result_pending=False)
+    assert event_from_json(document) == pending(result_pending=False)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.camb.result_replies import ResultRead, ResultRefused, ResultReply, merged, read_result
+from cambwatch.core.camb.result_replies import ResultRead, ResultRefused, ResultReply, merge_results, read_result
 from cambwatch.core.camb.results import LONGEST_RESULT, MOST_LINKS
 from cambwatch.core.events import Link
-from cambwatch.core.model import Fault, Json, Unavailable
+from cambwatch.core.model import Fault, Json, UnavailableReply
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 RESULT = {"audio_url": "https://cdn.example/a"}
@@ -65,9 +65,9 @@ ANSWERS = [
 ]
 
 
-def read(http_status: int, body: Json, wish: str | None = None) -> ResultReply:
+def read(http_status: int, body: Json, retry_after_header: str | None = None) -> ResultReply:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_result(http_status, raw, wish=wish, now=NOW)
+    return read_result(http_status, raw, retry_after_header=retry_after_header, now=NOW)
 
 
 @pytest.mark.parametrize(("http_status", "body", "meaning"), ANSWERS)
@@ -79,14 +79,14 @@ def test_what_an_answer_means(http_status: int, body: Json, meaning: str) -> Non
         case ResultRefused(detail):
             assert meaning == REFUSED
             assert detail.startswith(f"HTTP {http_status}")
-        case Unavailable(fault, _, detail):
+        case UnavailableReply(fault, _, detail):
             assert meaning == fault
             assert detail
 
 
 @pytest.mark.parametrize(("http_status", "body", "meaning"), ANSWERS)
 def test_whatever_is_tried_again_has_its_retry_after(http_status: int, body: Json, meaning: str) -> None:
-    if isinstance(reply := read(http_status, body, "7"), Unavailable):
+    if isinstance(reply := read(http_status, body, "7"), UnavailableReply):
         assert reply.retry_after == timedelta(seconds=7)
     assert type(reply) is type(read(http_status, body))
 
@@ -101,8 +101,8 @@ def test_a_result_comes_with_the_links_of_the_whole_and_cut_to_size() -> None:
 
 
 @given(st.integers(100, 599), st.binary(max_size=200), st.none() | st.text(max_size=20))
-def test_every_answer_means_something(http_status: int, body: bytes, wish: str | None) -> None:
-    reply = read_result(http_status, body, wish=wish, now=NOW)
+def test_every_answer_means_something(http_status: int, body: bytes, retry_after_header: str | None) -> None:
+    reply = read_result(http_status, body, retry_after_header=retry_after_header, now=NOW)
     if isinstance(reply, ResultRead):
         assert 200 <= http_status < 300
         assert reply.document is not None
@@ -112,14 +112,14 @@ def test_several_documents_are_one_result() -> None:
     """With all keys, and links of which no two have one label."""
     sound = ResultRead({"output_url": "https://a"}, (Link("Download", "https://a"),))
     text = ResultRead({"texts": ["ok"], "url": "https://b"}, (Link("Download", "https://b"),))
-    assert merged([sound, text]) == ResultRead(
+    assert merge_results([sound, text]) == ResultRead(
         {"output_url": "https://a", "texts": ["ok"], "url": "https://b"},
         (Link("Download", "https://a"), Link("Download 2", "https://b")),
     )
-    assert merged([sound]) is sound
-    assert merged([ResultRead(["a"]), text]) == ResultRead(["a"])
-    assert merged([]) is None
+    assert merge_results([sound]) is sound
+    assert merge_results([ResultRead(["a"]), text]) == ResultRead(["a"])
+    assert merge_results([]) is None
     many = ResultRead({}, tuple(Link(f"Link {number}", f"https://{number}") for number in range(MOST_LINKS)))
-    both = merged([many, text])
+    both = merge_results([many, text])
     assert both is not None
     assert len(both.links) == MOST_LINKS

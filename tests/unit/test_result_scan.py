@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from cambwatch.core.camb.link_scan import DEEPEST_SCAN, LONGEST_TOKEN, SLICE, LinkScan
 from cambwatch.core.camb.result_replies import ResultRead
-from cambwatch.core.camb.results import LONGEST_URL, MOST_LINKS, links
-from cambwatch.core.model import Fault, Json, Unavailable
+from cambwatch.core.camb.results import LONGEST_URL, MOST_LINKS, find_links
+from cambwatch.core.model import Fault, Json, UnavailableReply
 
 # Short, because every byte may come by itself here; what is long has tests of its own.
 texts = st.text(st.characters(exclude_categories=()), max_size=8) | st.sampled_from(['"', "\\", '\\"', "{", "é", "😀"])
@@ -21,7 +21,7 @@ results = st.recursive(
 )
 
 
-def scan(body: bytes, *, size: int = 7, whole: bool = True) -> ResultRead | Unavailable:
+def scan(body: bytes, *, size: int = 7, whole: bool = True) -> ResultRead | UnavailableReply:
     """What is found in *body* when it comes in pieces of *size* bytes."""
     made = LinkScan()
     for start in range(0, len(body), size):
@@ -38,7 +38,7 @@ def found(body: bytes, **how: int) -> list[tuple[str, str]]:
 @given(results.filter(lambda value: isinstance(value, dict | list | str)), st.booleans(), st.integers(1, 100))
 def test_the_same_links_are_found_as_in_the_whole(document: Json, ascii_only: bool, size: int) -> None:  # noqa: FBT001
     """With the same labels, wherever the bytes are split, in whatever way JSON is written."""
-    whole = [(link.label, link.url) for link in links(document)]
+    whole = [(link.label, link.url) for link in find_links(document)]
     plain = json.dumps(document, ensure_ascii=ascii_only)
     assert found(plain.encode(errors="surrogatepass"), size=size) == whole
     assert found(json.dumps(document, indent=3, separators=(" ,", " : ")).encode(), size=size) == whole
@@ -113,7 +113,7 @@ def test_the_longest_link_is_found_however_it_is_written() -> None:
 @pytest.mark.parametrize("size", [1, 3, 10_000])
 def test_what_is_not_json_is_no_result(body: bytes, size: int) -> None:
     reply = scan(body, size=size)
-    assert isinstance(reply, Unavailable)
+    assert isinstance(reply, UnavailableReply)
     assert reply.fault is Fault.UNREADABLE
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lines import is_line
 
-from cambwatch.core.camb.results import LONGEST_RESULT, MOST_LINKS, is_link, links, storable, trimmed
+from cambwatch.core.camb.results import LONGEST_RESULT, MOST_LINKS, find_links, is_link, make_storable, trim_result
 from cambwatch.core.model import Json
 
 LONG = "word " * 1000
@@ -27,7 +27,7 @@ results = st.recursive(
 
 
 def told(result: Json) -> list[tuple[str, str]]:
-    return [(link.label, link.url) for link in links(result)]
+    return [(link.label, link.url) for link in find_links(result)]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_only_a_whole_web_address_is_a_link(text: Json, *, expected: bool) -> No
 @given(results)
 def test_links_are_few_distinct_and_openable(result: Json) -> None:
     """Total over all JSON."""
-    found = links(result)
+    found = find_links(result)
     assert len(found) <= MOST_LINKS
     assert len({link.url for link in found}) == len(found)
     assert all(is_link(link.url) and is_line(link.label) for link in found)
@@ -131,7 +131,7 @@ def test_links_are_few_distinct_and_openable(result: Json) -> None:
 
 def test_links_stop_at_fifty() -> None:
     """The first ones stay."""
-    found = links([f"https://a/{n}" for n in range(1000)])
+    found = find_links([f"https://a/{n}" for n in range(1000)])
     assert [link.url for link in found] == [f"https://a/{n}" for n in range(50)]
 
 
@@ -141,7 +141,7 @@ def test_deep_document_raises_nothing() -> None:
     for _ in range(50_000):
         deep = [deep]
     assert told(deep) == [("Download", "https://a")]
-    assert "nested too deeply" in json.dumps(trimmed(deep))
+    assert "nested too deeply" in json.dumps(trim_result(deep))
     while isinstance(deep, list):  # taken apart by hand, the interpreter would recurse
         deep = deep[0]
 
@@ -186,22 +186,22 @@ def test_large_transcripts_give_way_to_a_marker(result: Json, expected: Json) ->
         else:
             assert actual == wanted
 
-    compare(trimmed(result), expected)
+    compare(trim_result(result), expected)
 
 
 def test_transcript_of_exactly_four_kilobytes_stays() -> None:
     """The limit is 4096 bytes of JSON in UTF-8, quotes included."""
-    assert trimmed({"transcript": "é" * 2047}) == {"transcript": "é" * 2047}
-    assert trimmed({"transcript": "é" * 2047 + "a"})["transcript"]["bytes"] == 4097
+    assert trim_result({"transcript": "é" * 2047}) == {"transcript": "é" * 2047}
+    assert trim_result({"transcript": "é" * 2047 + "a"})["transcript"]["bytes"] == 4097
 
 
 def test_what_is_still_too_large_is_cut_but_keeps_its_urls() -> None:
     """Only URLs that are too much by themselves go."""
-    assert trimmed({"audio_url": "https://a", "peaks": [0] * LONGEST_RESULT}) == {
+    assert trim_result({"audio_url": "https://a", "peaks": [0] * LONGEST_RESULT}) == {
         "audio_url": "https://a",
         "peaks": {"cut": True, "bytes": 2 * LONGEST_RESULT + 1, "reason": CUT_REASON},
     }
-    flood = trimmed([f"https://a/{n:0100}" for n in range(5000)])
+    flood = trim_result([f"https://a/{n:0100}" for n in range(5000)])
     assert flood["cut"] is True
     assert flood["reason"] == "larger than 256 KiB; fetch it from result_endpoint"
 
@@ -220,18 +220,18 @@ def strings(value: Json) -> list[str]:
 @given(results)
 def test_trimming_is_total_bounded_and_idempotent(result: Json) -> None:
     """And what comes out is strict JSON in UTF-8 without NUL."""
-    once = trimmed(result)
+    once = trim_result(result)
     encoded = json.dumps(once, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     assert len(encoded) <= LONGEST_RESULT
     assert "\0" not in "".join(strings(once))
-    assert trimmed(once) == once
+    assert trim_result(once) == once
 
 
 @given(results)
 def test_trimming_touches_no_link(result: Json) -> None:
     """What could be opened before can be opened after."""
-    assert links(trimmed(result)) == links(storable(result))
-    assert {link.url for link in links(result)} <= set(strings(trimmed(result)))
+    assert find_links(trim_result(result)) == find_links(make_storable(result))
+    assert {link.url for link in find_links(result)} <= set(strings(trim_result(result)))
 
 
 @pytest.mark.parametrize(
@@ -248,10 +248,10 @@ def test_trimming_touches_no_link(result: Json) -> None:
 )
 def test_storable_leaves_nothing_that_others_choke_on(value: Json, expected: Json) -> None:
     """PostgreSQL takes no NUL, UTF-8 no surrogate, JSON no infinity."""
-    assert storable([value]) == [expected]
-    assert type(storable(value)) is type(expected)
+    assert make_storable([value]) == [expected]
+    assert type(make_storable(value)) is type(expected)
 
 
 def test_storable_survives_an_integer_that_python_will_not_print() -> None:
     """Nobody else could read it either."""
-    assert storable([-(10**5000)]) == [None]
+    assert make_storable([-(10**5000)]) == [None]

@@ -16,9 +16,9 @@ from cambwatch.core.delivery.retry import (
     ReadAs,
     RequestedPause,
     RetryPolicy,
-    quiet_after,
+    parse_retry_after,
+    read_accepts_again_after,
     requested_pause,
-    retry_after,
 )
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
@@ -100,7 +100,7 @@ def test_a_policy_tries_for_three_days_unless_told_otherwise() -> None:
 )
 def test_a_wish_is_kept_up_to_a_day(value: str, seconds: float) -> None:
     """In seconds, with a fraction, or as a date in each form that HTTP knows."""
-    assert retry_after(value, now=NOW).pause == timedelta(seconds=seconds)
+    assert parse_retry_after(value, now=NOW).pause == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_wish_is_kept_up_to_a_day(value: str, seconds: float) -> None:
 )
 def test_a_wish_without_sense_is_none(value: str | None) -> None:
     """Then the pause is our own."""
-    assert retry_after(value, now=NOW) == RequestedPause()
+    assert parse_retry_after(value, now=NOW) == RequestedPause()
 
 
 PIECES = "Mon , Sun 06 Nov 1994 9999 10000 31 Dec 23 : 59 GMT +0000 -9999 +99999 08:49:37 Jan - EST 1e5 ( ) \\ Feb"
@@ -148,7 +148,7 @@ pieces = st.sampled_from([*PIECES.split(), "", " "])
 )
 def test_every_header_has_an_answer(value: str) -> None:
     """None or a pause of at most a day; no text raises."""
-    wish = retry_after(value, now=NOW).pause
+    wish = parse_retry_after(value, now=NOW).pause
     assert wish is None or timedelta(0) <= wish <= LONGEST_RETRY_AFTER
 
 
@@ -156,14 +156,14 @@ def test_every_header_has_an_answer(value: str) -> None:
 def test_a_date_is_never_undercut(span: timedelta) -> None:
     """Unless it is more than a day away."""
     at = (NOW + span).replace(microsecond=0)
-    wish = retry_after(format_datetime(at, usegmt=True), now=NOW).pause
+    wish = parse_retry_after(format_datetime(at, usegmt=True), now=NOW).pause
     assert wish == min(at - NOW, DAY)
 
 
 @given(st.floats(0, 2 * 86_400))
 def test_seconds_are_never_undercut(seconds: float) -> None:
     """Unless they are more than a day."""
-    wish = retry_after(repr(seconds), now=NOW).pause
+    wish = parse_retry_after(repr(seconds), now=NOW).pause
     assert wish is not None
     assert wish >= min(timedelta(seconds=seconds), DAY)
 
@@ -202,25 +202,27 @@ def test_a_large_number_is_read_by_its_size(
     value: str, pause: timedelta | None, read_as: ReadAs, seconds: float
 ) -> None:
     """As an instant where it is one of this age, else as seconds; the log says what was understood."""
-    assert retry_after(value, now=NOW) == RequestedPause(pause, PauseReading(value, pytest.approx(seconds), read_as))
+    assert parse_retry_after(value, now=NOW) == RequestedPause(
+        pause, PauseReading(value, pytest.approx(seconds), read_as)
+    )
 
 
 @pytest.mark.parametrize("value", [None, "", "soon", "0", "120", "86400", "-5", "Sun, 22 Nov 2026 06:02:00 GMT"])
 def test_a_pause_in_plain_seconds_is_not_logged(value: str | None) -> None:
-    assert retry_after(value, now=NOW).reading is None
+    assert parse_retry_after(value, now=NOW).reading is None
 
 
 @given(st.integers(-86_400, 86_400), st.sampled_from([1, 1000]))
 def test_an_instant_and_its_date_ask_for_the_same(offset_s: int, scale: int) -> None:
     """Whichever of three ways a server writes it."""
     at = NOW + timedelta(seconds=offset_s)
-    as_number = retry_after(str(int(at.timestamp()) * scale), now=NOW)
-    assert as_number.pause == retry_after(format_datetime(at, usegmt=True), now=NOW).pause
+    as_number = parse_retry_after(str(int(at.timestamp()) * scale), now=NOW)
+    assert as_number.pause == parse_retry_after(format_datetime(at, usegmt=True), now=NOW).pause
 
 
 @given(st.integers(10**9, 10**14))
 def test_no_size_of_a_number_asks_for_more_than_a_day(number: int) -> None:
-    pause, reading = retry_after(str(number), now=NOW)
+    pause, reading = parse_retry_after(str(number), now=NOW)
     assert pause is None or timedelta(0) <= pause <= DAY
     assert reading is not None
     assert reading.seconds == (0 if pause is None else pause.total_seconds())
@@ -228,7 +230,7 @@ def test_no_size_of_a_number_asks_for_more_than_a_day(number: int) -> None:
 
 def test_the_log_repeats_little_of_a_header() -> None:
     """Without characters that a terminal would interpret."""
-    reading = retry_after("9" * 5000, now=NOW).reading
+    reading = parse_retry_after("9" * 5000, now=NOW).reading
     assert reading == PauseReading("9" * LONGEST_RAW, 86_400, ReadAs.CAPPED)
     headers = {"retry-after": "\x1b[31m45\u202e000", "x-ratelimit-reset-after": "1"}
     reading = requested_pause(headers, service="discord", now=NOW).reading
@@ -297,7 +299,7 @@ def test_reset_after_counts_for_discord_only(service: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "quiet"),
+    ("headers", "accepts_again_after"),
     [
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset-after": "1.5"}, timedelta(seconds=1.5)),
         ({"x-ratelimit-remaining": " 0 ", "x-ratelimit-reset-after": "1e9"}, DAY),
@@ -312,7 +314,7 @@ def test_reset_after_counts_for_discord_only(service: str) -> None:
     ],
 )
 def test_who_says_that_this_was_the_last_for_now_is_left_alone(
-    headers: dict[str, str], quiet: timedelta | None
+    headers: dict[str, str], accepts_again_after: timedelta | None
 ) -> None:
     """What makes no sense asks for nothing."""
-    assert quiet_after(headers) == quiet
+    assert read_accepts_again_after(headers) == accepts_again_after

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cambwatch.core.destinations import Condition, Route
-from cambwatch.core.events import Routed
+from cambwatch.core.events import RoutedEvent
 from cambwatch.core.model import Status
-from cambwatch.core.routing import hear, matches
+from cambwatch.core.routing import destinations_for, matches
 
 ALL = ("slack", "pipeline", "pager")
 FAILED = Condition(statuses=frozenset({Status.ERROR, Status.TIMEOUT}))
@@ -17,42 +17,47 @@ ANY = Condition()
 
 def test_without_routes_all_hear_everything() -> None:
     """Tasks and groups."""
-    assert hear(ended(), routes=[], destinations=ALL, notify=None) == ALL
-    assert hear(complete({"SUCCESS": 1}), routes=[], destinations=ALL, notify=None) == ALL
+    assert destinations_for(ended(), routes=[], destinations=ALL, notify=None) == ALL
+    assert destinations_for(complete({"SUCCESS": 1}), routes=[], destinations=ALL, notify=None) == ALL
 
 
 def test_every_matching_route_adds_its_destinations() -> None:
     """In the order of the configuration, each once."""
     routes = [Route(FAILED, ("pager", "slack")), Route(ANY, ("slack",)), Route(FAILED, ("pipeline",))]
-    assert hear(ended(Status.ERROR), routes=routes, destinations=ALL, notify=None) == ALL
-    assert hear(ended(), routes=routes, destinations=ALL, notify=None) == ("slack",)
+    assert destinations_for(ended(Status.ERROR), routes=routes, destinations=ALL, notify=None) == ALL
+    assert destinations_for(ended(), routes=routes, destinations=ALL, notify=None) == ("slack",)
 
 
 def test_no_matching_route_means_nobody() -> None:
     """Routes that do not match are not the same as no routes."""
-    assert hear(ended(), routes=[Route(FAILED, ALL)], destinations=ALL, notify=None) == ()
+    assert destinations_for(ended(), routes=[Route(FAILED, ALL)], destinations=ALL, notify=None) == ()
 
 
 def test_a_tasks_own_list_takes_the_place_of_the_routes() -> None:
     """An empty one means nobody."""
     routes = [Route(ANY, ALL)]
-    assert hear(ended(), routes=routes, destinations=ALL, notify=("pager",)) == ("pager",)
-    assert hear(ended(), routes=routes, destinations=ALL, notify=()) == ()
-    assert hear(ended(), routes=[], destinations=ALL, notify=()) == ()
+    assert destinations_for(ended(), routes=routes, destinations=ALL, notify=("pager",)) == ("pager",)
+    assert destinations_for(ended(), routes=routes, destinations=ALL, notify=()) == ()
+    assert destinations_for(ended(), routes=[], destinations=ALL, notify=()) == ()
 
 
 def test_names_that_are_no_destination_are_left_out() -> None:
     """A destination may have gone since the task was registered."""
-    assert hear(ended(), routes=[], destinations=ALL, notify=("gone", "pager", "slack")) == ("slack", "pager")
-    assert hear(ended(), routes=[Route(ANY, ("gone", "slack"))], destinations=ALL, notify=None) == ("slack",)
+    assert destinations_for(ended(), routes=[], destinations=ALL, notify=("gone", "pager", "slack")) == (
+        "slack",
+        "pager",
+    )
+    assert destinations_for(ended(), routes=[Route(ANY, ("gone", "slack"))], destinations=ALL, notify=None) == (
+        "slack",
+    )
 
 
 @pytest.mark.parametrize("status", [Status.REMOVED, Status.PENDING])
 @pytest.mark.parametrize("notify", [None, ("slack",)])
 def test_removal_is_told_to_nobody(status: Status, notify: tuple[str, ...] | None) -> None:
     """Nor that something is pending."""
-    assert hear(ended(status), routes=[], destinations=ALL, notify=notify) == ()
-    assert hear(ended(status), routes=[Route(ANY, ALL)], destinations=ALL, notify=notify) == ()
+    assert destinations_for(ended(status), routes=[], destinations=ALL, notify=notify) == ()
+    assert destinations_for(ended(status), routes=[Route(ANY, ALL)], destinations=ALL, notify=notify) == ()
 
 
 TASK = ended(Status.ERROR, kind="dub", account="a", group="g", labels={"team": "dubbing", "show": "pilot"})
@@ -104,8 +109,8 @@ routes = st.lists(st.builds(Route, condition=st.sampled_from([ANY, FAILED]), not
 
 @given(routed, routes, st.none() | st.lists(names).map(tuple))
 def test_who_hears_is_known_ordered_and_distinct(
-    event: Routed, routes: list[Route], notify: tuple[str, ...] | None
+    event: RoutedEvent, routes: list[Route], notify: tuple[str, ...] | None
 ) -> None:
     """For any event and any routes."""
-    heard = hear(event, routes=routes, destinations=ALL, notify=notify)
+    heard = destinations_for(event, routes=routes, destinations=ALL, notify=notify)
     assert heard == tuple(name for name in ALL if name in heard)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
-from cambwatch.adapters.logs import Redaction
-from cambwatch.core.redaction import SHORTEST_CUT, Concealment
+from cambwatch.adapters.logs import LogRedactor
+from cambwatch.core.redaction import SHORTEST_CUT, Redactor
 from cambwatch.core.secret import Secret
-from cambwatch.core.secret_forms import parts, plain, writings
+from cambwatch.core.secret_forms import decoded, encodings_pattern, exposed_parts
 
 HOOK = "https://hooks.example/hooks/T0%2FX9-CANARY%3D/./a/../Key%7eCANARY?sp=%2FCANARY1&sig=CANARY%2b/2%3D&token=canary"
 KEY = 'CANARY-k3y/with+odd=chars.and(brackets)&"quotes"\'<>'
@@ -74,23 +74,23 @@ def shown_of(url):
 @pytest.mark.parametrize("url", [HOOK, LONG])
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_every_part_of_a_url_is_cut_in_every_writing(url, writing):
-    for redact in (Concealment([Secret(url)]).text, Redaction([Secret(url)]).text):
+    for redact in (Redactor([Secret(url)]).redact, LogRedactor([Secret(url)]).redact):
         for part, text in shown_of(url).items():
             shown = redact(f'Cannot POST "{WRITINGS[writing](text)}" here')
-            assert "canary" not in plain(shown).lower(), (part, shown)
+            assert "canary" not in decoded(shown).lower(), (part, shown)
             assert shown.startswith(("Cannot POST", "<secret>"))
 
 
 @pytest.mark.parametrize("writing", WRITINGS)
 def test_a_key_is_cut_in_every_writing(writing):
-    shown = Concealment([Secret(KEY)]).text(f"bad key {WRITINGS[writing](KEY)}!")
-    assert "CANARY" not in plain(shown)
+    shown = Redactor([Secret(KEY)]).redact(f"bad key {WRITINGS[writing](KEY)}!")
+    assert "CANARY" not in decoded(shown)
 
 
 @pytest.mark.parametrize("writing", ["as it is", "encoded again with slashes", "html", "json with slashes", "decoded"])
 def test_only_the_secret_is_cut(writing):
     said = f"Cannot POST {WRITINGS[writing]('/hooks/T0%2FX9-CANARY%3D/./a/../Key%7eCANARY')} at 12:30 &amp; 100%"
-    assert Concealment([Secret(HOOK)]).text(said) == "Cannot POST <secret> at 12:30 &amp; 100%"
+    assert Redactor([Secret(HOOK)]).redact(said) == "Cannot POST <secret> at 12:30 &amp; 100%"
 
 
 @given(secret_text, st.lists(st.sampled_from(sorted(WRITINGS)), min_size=1, max_size=3), st.randoms())
@@ -100,28 +100,28 @@ def test_mixed_writings_hide_nothing(secret, names, dice):
         WRITINGS[dice.choice(names)](character) if character.isascii() else character for character in secret
     )
     for said in (mixed, WRITINGS[names[0]](mixed) if secret.isascii() else mixed):
-        shown = Concealment([Secret(secret)]).text(f"see {said} here").replace("<secret>", "\0")
+        shown = Redactor([Secret(secret)]).redact(f"see {said} here").replace("<secret>", "\0")
         assert secret not in shown
-        assert plain(secret) not in plain(shown) or len(plain(secret)) < 6
+        assert decoded(secret) not in decoded(shown) or len(decoded(secret)) < 6
 
 
 @given(url_text, st.text(max_size=20), st.text(max_size=20))
 def test_no_url_is_left_wherever_it_stands(rest, before, after):
     url = f"https://hooks.example/{rest}"
-    assert url not in Concealment([Secret(url)]).text(before + url + after)
+    assert url not in Redactor([Secret(url)]).redact(before + url + after)
 
 
 @given(st.text())
 def test_what_is_plain_stays_plain(text):
     """Up to the number of layers that are undone."""
-    clear = plain(text)
+    clear = decoded(text)
     assert len(clear) <= len(text)
     assert clear == text or not set("%\\&+").isdisjoint(text)
 
 
 @given(st.text(max_size=12))
 def test_the_expression_of_a_text_finds_it(text):
-    assert re.fullmatch(writings(text), text)
+    assert re.fullmatch(encodings_pattern(text), text)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_the_expression_of_a_text_finds_it(text):
 def test_alone_a_piece_is_hidden_unless_it_reads_like_ordinary_words(url, alone):
     """Else every other text would have holes."""
     whole = {url, *(url.partition("a.example")[2].partition("?")[::2]), url.partition("a.example")[2]}
-    found = {part for part in parts(url) if len(part) >= 6} - whole
+    found = {part for part in exposed_parts(url) if len(part) >= 6} - whole
     assert {part.strip("?") for part in found} - {part.strip("?") for part in whole} == set(alone)
 
 
@@ -154,5 +154,5 @@ def test_the_beginning_of_a_secret_at_the_cut_is_hidden_in_every_writing(writing
     written = WRITINGS[writing](KEY[:length])
     for missing in range(1, 7):
         said = "x " * SHORTEST_CUT + written[:-missing]
-        shown = Concealment([Secret(KEY)]).text(said)
-        assert plain(shown).count("CANARY") <= (len(plain(written[:-missing])) < 8)
+        shown = Redactor([Secret(KEY)]).redact(said)
+        assert decoded(shown).count("CANARY") <= (len(decoded(written[:-missing])) < 8)

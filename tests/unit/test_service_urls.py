@@ -2,7 +2,7 @@
 
 import pytest
 
-from cambwatch.core.service_urls import SERVICES, doubt_about_camb, doubt_about_destination
+from cambwatch.core.service_urls import SERVICE_URLS, camb_url_warning, destination_url_warning
 
 RIGHT = {
     "slack": [
@@ -49,34 +49,34 @@ LOOK_ALIKES = [
 
 @pytest.mark.parametrize(("kind", "url"), [(kind, url) for kind, urls in RIGHT.items() for url in urls])
 def test_a_url_on_the_services_own_host_is_right(kind: str, url: str) -> None:
-    assert doubt_about_destination(kind, url, own_body=False) is None
+    assert destination_url_warning(kind, url, own_body=False) is None
 
 
-@pytest.mark.parametrize("kind", SERVICES)
+@pytest.mark.parametrize("kind", SERVICE_URLS)
 @pytest.mark.parametrize("url", LOOK_ALIKES)
 def test_a_url_on_another_host_is_doubted_for_every_service(kind: str, url: str) -> None:
-    found = doubt_about_destination(kind, url, own_body=False)
+    found = destination_url_warning(kind, url, own_body=False)
     assert found
-    assert found.startswith(f"is not a {SERVICES[kind].name} URL (")
+    assert found.startswith(f"is not a {SERVICE_URLS[kind].name} URL (")
 
 
 @pytest.mark.parametrize("url", LOOK_ALIKES)
 def test_a_url_on_another_host_is_right_for_a_program_and_for_mattermost(url: str) -> None:
     for kind in ("webhook", "mattermost"):
-        assert doubt_about_destination(kind, url, own_body=False) is None
+        assert destination_url_warning(kind, url, own_body=False) is None
 
 
-@pytest.mark.parametrize("kind", ["webhook", "mattermost", *SERVICES])
+@pytest.mark.parametrize("kind", ["webhook", "mattermost", *SERVICE_URLS])
 @pytest.mark.parametrize(("owner", "url"), [(owner, url) for owner, urls in RIGHT.items() for url in urls])
 def test_a_url_of_another_service_is_doubted_with_the_type_that_is_meant(kind: str, owner: str, url: str) -> None:
     if kind != owner:
-        found = doubt_about_destination(kind, url, own_body=False)
-        assert found == f"is a {SERVICES[owner].name} URL: did you mean type: {owner}?"
+        found = destination_url_warning(kind, url, own_body=False)
+        assert found == f"is a {SERVICE_URLS[owner].name} URL: did you mean type: {owner}?"
 
 
 def test_a_template_may_make_the_body_that_a_chat_expects() -> None:
     for urls in RIGHT.values():
-        assert doubt_about_destination("webhook", urls[0], own_body=True) is None
+        assert destination_url_warning("webhook", urls[0], own_body=True) is None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_template_may_make_the_body_that_a_chat_expects() -> None:
     ],
 )
 def test_a_url_with_the_right_host_and_the_wrong_path_is_doubted(kind: str, url: str, words: str) -> None:
-    assert words in (doubt_about_destination(kind, url, own_body=False) or "")
+    assert words in (destination_url_warning(kind, url, own_body=False) or "")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_url_with_the_right_host_and_the_wrong_path_is_doubted(kind: str, url:
 )
 def test_the_url_of_camb_or_of_a_stand_in_is_right(url: str) -> None:
     """Plain http to Camb has a warning of its own, which is for every host."""
-    assert doubt_about_camb(url) is None
+    assert camb_url_warning(url) is None
 
 
 @pytest.mark.parametrize(
@@ -136,4 +136,4 @@ def test_the_url_of_camb_or_of_a_stand_in_is_right(url: str) -> None:
     ],
 )
 def test_a_url_that_is_hardly_cambs_is_doubted(url: str, words: str) -> None:
-    assert words in (doubt_about_camb(url) or "")
+    assert words in (camb_url_warning(url) or "")

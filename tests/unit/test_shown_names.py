@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 
 from cambwatch.core.events import TaskEnded
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.formats.size_limits import NOTHING
+from cambwatch.core.formats.size_limits import ZERO_WIDTH_SPACE
 from cambwatch.core.model import Json, Status
 
 NAMES = [
@@ -116,7 +116,7 @@ SHOWN = {
 
 
 def seen(kind: str, body: bytes) -> list[str]:
-    return [SHOWN[kind](key, text).replace(NOTHING, "") for key, text in texts(json.loads(body))]
+    return [SHOWN[kind](key, text).replace(ZERO_WIDTH_SPACE, "") for key, text in texts(json.loads(body))]
 
 
 def events(name: str) -> Iterator[TaskEnded]:

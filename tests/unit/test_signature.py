@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook as Official
 
-from cambwatch.core.delivery.signature import check_secret, sign
+from cambwatch.core.delivery.signature import check_secret_format, sign
 from cambwatch.core.secret import Secret
 
 # The vector that the specification's libraries share.
@@ -50,7 +50,7 @@ def test_secret_of_the_right_size_passes_with_and_without_padding(key: bytes) ->
     padded = secret_of(key)
     bare = padded.rstrip("=")
     for text in (padded, bare, padded + "="):
-        check_secret(text)
+        check_secret_format(text)
         assert sign([Secret(text)], delivery_id="m", timestamp_s=1, body=b"") == sign(
             [Secret(padded)], delivery_id="m", timestamp_s=1, body=b""
         )
@@ -75,6 +75,6 @@ def test_secret_of_the_right_size_passes_with_and_without_padding(key: bytes) ->
 def test_bad_secret_is_refused_without_being_told(text: str, words: str) -> None:
     """The error says what is wrong and holds nothing of the secret."""
     with pytest.raises(ValueError, match=words) as caught:
-        check_secret(text)
+        check_secret_format(text)
     for error in (caught.value, caught.value.__cause__):
         assert len(text) < 7 or text[6:] not in str(error)

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
-from cambwatch.core.destinations import Rate
+from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Json, Status
@@ -296,7 +296,7 @@ def test_group_tells_its_counts() -> None:
 
 def test_rate_is_one_message_a_second() -> None:
     """Slack's own limit of an incoming webhook."""
-    assert FORMATS["slack"].rate == Rate(1.0, burst=1)
+    assert FORMATS["slack"].rate == RateLimit(1.0, burst=1)
 
 
 def test_configured_headers_are_sent() -> None:

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cambwatch.core.camb.kinds import KINDS
-from cambwatch.core.guidance import guide
+from cambwatch.core.guidance import guidance_for
 from cambwatch.core.instants import rfc3339
-from cambwatch.core.model import Delivery, DeliveryState, Outcome, Status, Subject, Task, TaskKey
-from cambwatch.web.api.delivery_views import OwedPage, OwedView, owed_view
-from cambwatch.web.api.tasks import answer
+from cambwatch.core.model import Delivery, DeliveryState, DeliverySubject, Outcome, Status, Task, TaskKey
+from cambwatch.web.api.delivery_views import DeliveryPage, ListedDeliveryView, listed_delivery_view
+from cambwatch.web.api.tasks import json_answer
 from cambwatch.web.api.views import DeliveryView, TaskPage, TaskView, TaskViews
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -67,7 +67,7 @@ def instant(at):
 
 def as_model(task, next_poll_at, limited, result_endpoint, owed):
     """The same, checked by the model that /openapi.json describes."""
-    guidance = guide(task.key.kind, task.status, task.exception_reason)
+    guidance = guidance_for(task.key.kind, task.status, task.exception_reason)
     return TaskView(
         account=task.key.account,
         kind=task.key.kind,
@@ -120,20 +120,20 @@ def test_tasks_are_shown_as_their_model_would_show_them(several, next_cursor):
         for task, at, limited, endpoint, owed in several
     ]
     page = TaskPage(items=[as_model(*one) for one in several], next_cursor=next_cursor)
-    body = answer({"items": found, "next_cursor": next_cursor}).body
+    body = json_answer({"items": found, "next_cursor": next_cursor}).body
     assert body == page.model_dump_json().encode()
     for view, model in zip(found, page.items, strict=True):
-        assert answer(view).body == model.model_dump_json().encode()
+        assert json_answer(view).body == model.model_dump_json().encode()
     json.loads(body, parse_constant=float.fromhex)  # raises: NaN is no JSON
 
 
 @given(st.lists(st.tuples(deliveries, texts, maybe_texts), max_size=4))
 def test_deliveries_are_shown_as_their_model_would_show_them(several):
     """Byte for byte."""
-    found = [owed_view(one, Subject(event_type, group=group)) for one, event_type, group in several]
+    found = [listed_delivery_view(one, DeliverySubject(event_type, group=group)) for one, event_type, group in several]
     models = [
         owed_model(
-            OwedView,
+            ListedDeliveryView,
             one,
             event_type=event_type,
             account=None,
@@ -141,9 +141,9 @@ def test_deliveries_are_shown_as_their_model_would_show_them(several):
             task_id=None,
             name=None,
             group=group,
-            about=None,
+            about_destination=None,
         )
         for one, event_type, group in several
     ]
-    page = OwedPage(items=models, next_cursor=None)
-    assert answer({"items": found, "next_cursor": None}).body == page.model_dump_json().encode()
+    page = DeliveryPage(items=models, next_cursor=None)
+    assert json_answer({"items": found, "next_cursor": None}).body == page.model_dump_json().encode()

@@ -9,7 +9,7 @@ from event_samples import COMMAND, START, TERMINAL, complete, ended, events, rec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import Rate
+from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS, Message
 from cambwatch.core.model import Json, Status
@@ -236,4 +236,4 @@ def test_group_tells_its_counts() -> None:
 
 def test_rate_leaves_room_for_others() -> None:
     """What a workflow drops we never hear of."""
-    assert TEAMS.rate == Rate(1.0, burst=4)
+    assert TEAMS.rate == RateLimit(1.0, burst=4)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook as Official
 
-from cambwatch.core.event_json import body
+from cambwatch.core.event_json import notification_body
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.secret import Secret
@@ -227,5 +227,5 @@ def test_templates_are_what_they_say() -> None:
 def test_the_data_is_the_notification() -> None:
     """So its description is that of the plain body."""
     event = ended(links=(Link("A", "https://a"),))
-    document = body(event)
+    document = notification_body(event)
     assert json.loads(made("{{ data | tojson }}", data=document["data"])) == document["data"]

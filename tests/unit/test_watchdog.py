@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.model import Attempt, Outcome, PastAttempt
 from cambwatch.loops import watchdog as limits
-from cambwatch.loops.scheduler import Alarm, Scheduler
-from cambwatch.loops.watchdog import Watchdog, Works
+from cambwatch.loops.scheduler import Scheduler, Wakeup
+from cambwatch.loops.watchdog import Watchdog, WatchdogSources
 
 PATIENCE_S = 10.0
 
@@ -65,12 +65,12 @@ class Database:
         self.asked = 0
         self.trouble: str | None = None
 
-    async def prove(self) -> str | None:
+    async def check_write(self) -> str | None:
         self.asked += 1
         await self.answers.wait()
         return self.trouble
 
-    async def waiting(self) -> Mapping[str, int]:
+    async def pending_counts(self) -> Mapping[str, int]:
         if self.trouble is not None:
             raise StoreUnavailableError(self.trouble, hint="make room")
         return {"chat": 3, "hook": 4}
@@ -84,8 +84,8 @@ class Bench:
         self.account, self.lane, self.database = Account(), Lane(), Database()
         self.heard: list[tuple[str, ...]] = []
         self._news = asyncio.Event()
-        self.kick = asyncio.Event()
-        self.alarm: Alarm
+        self.wakeup_event = asyncio.Event()
+        self.wakeup: Wakeup
         self.watchdog: Watchdog
 
     def notify(self, *lines: str) -> None:
@@ -124,16 +124,16 @@ async def bench() -> AsyncIterator[Bench]:
 async def running(*, limit_s: float | None) -> AsyncIterator[Bench]:
     made = Bench()
     async with Scheduler(now=made.clock.now) as scheduler:
-        made.alarm = scheduler.alarm("lane chat", made.kick)
-        works = Works(
+        made.wakeup = scheduler.wakeup("destination chat", made.wakeup_event)
+        sources = WatchdogSources(
             watching=lambda: 412,
             accounts={"default": made.account},
             timeouts={"default": timedelta(seconds=30)},
-            lanes={"chat": made.lane},
-            prove=made.database.prove,
-            waiting=made.database.waiting,
+            workers={"chat": made.lane},
+            check_write=made.database.check_write,
+            pending_counts=made.database.pending_counts,
         )
-        made.watchdog = Watchdog(works, notify=made.notify, limit_s=limit_s, clock=made.clock, scheduler=scheduler)
+        made.watchdog = Watchdog(sources, notify=made.notify, limit_s=limit_s, clock=made.clock, scheduler=scheduler)
         task = asyncio.create_task(made.watchdog.run())
         yield made
         made.watchdog.stop()
@@ -192,11 +192,11 @@ async def test_requests_that_outlive_their_timeout_are_no_progress(bench: Bench)
 
 async def test_a_loop_that_does_not_come_round_is_no_progress(bench: Bench) -> None:
     """Woken, and deaf since; from the round on all is well."""
-    bench.kick.set()
+    bench.wakeup_event.set()
     assert await bench.pings()
-    bench.clock.ahead_s += limits.DEAF_S + 1
+    bench.clock.ahead_s += limits.UNRESPONSIVE_S + 1
     assert not await bench.pings()
-    bench.alarm.set(None)
+    bench.wakeup.set(None)
     assert await bench.pings()
 
 
@@ -208,9 +208,9 @@ async def test_a_loop_that_nobody_wakes_may_sleep_for_ever(bench: Bench) -> None
 
 async def test_a_lane_whose_posts_end_comes_along(bench: Bench) -> None:
     """A long round under load is not deafness."""
-    bench.kick.set()
+    bench.wakeup_event.set()
     assert await bench.pings()
-    bench.clock.ahead_s += limits.DEAF_S + 1
+    bench.clock.ahead_s += limits.UNRESPONSIVE_S + 1
     bench.lane.last = PastAttempt(bench.clock.now(), Attempt(1, Outcome.ACCEPTED, took_ms=1))
     assert await bench.pings()
 

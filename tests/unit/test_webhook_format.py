@@ -10,7 +10,7 @@ from hypothesis import given
 from standardwebhooks.webhooks import Webhook as Official
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from cambwatch.core.event_json import body
+from cambwatch.core.event_json import notification_body
 from cambwatch.core.events import Event
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.formats.webhook import FORMAT
@@ -41,7 +41,7 @@ def test_body_is_the_notification_in_compact_utf8() -> None:
     """No escapes, no spaces."""
     event = ended(Status.ERROR, name="Édith ✨")
     message = FORMAT.render(event, receiver("webhook"), delivery_id="msg_1", at=AT)
-    assert json.loads(message.body) == body(event)
+    assert json.loads(message.body) == notification_body(event)
     assert "Édith ✨".encode() in message.body
     assert b'{"type":"camb.task.error","timestamp":' in message.body
 

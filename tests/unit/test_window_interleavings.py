@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cambwatch.core.delivery.attempts import Owed
+from cambwatch.core.delivery.attempts import PendingDelivery
 from cambwatch.core.formats import MOST_IN_DIGEST
 from cambwatch.core.model import DeliveryState
 from cambwatch.loops.delivery.window import Window
@@ -28,7 +28,7 @@ class AWindow(RuleBasedStateMachine):
         self.book = Book(reads_late=reads_late)
         self.window = Window(chat(digest=DIGEST if gathers else None), self.book, clock=self.clock)
         self.under_way: dict[str, None] = {}
-        self.look = None
+        self.read_due = None
         for number in range(before):
             self.book.add(at=self.clock.at, attempts=number % 2)
 
@@ -46,7 +46,7 @@ class AWindow(RuleBasedStateMachine):
         if pending:
             cancelled = data.draw(st.sampled_from(pending))
             self.book.change(cancelled, state=DeliveryState.CANCELLED, next_attempt_at=None)
-            self.window.forget([cancelled])
+            self.window.discard([cancelled])
 
     @rule()
     def release(self) -> None:
@@ -56,21 +56,21 @@ class AWindow(RuleBasedStateMachine):
                 self.book.change(one.id, next_attempt_at=self.clock.at)
         self.window.wake()
 
-    @precondition(lambda self: self.look is None and self.window.wants_more)
+    @precondition(lambda self: self.read_due is None and self.window.wants_more)
     @rule(trouble=st.sampled_from([None, None, None, OSError("disk")]))
     def begin_look(self, trouble: OSError | None) -> None:
         self.book.trouble = trouble
-        look = self.window.look(self.under_way)
-        if step(look):
-            self.look = look
-        self.book.trouble = trouble if self.look else None
+        read_due = self.window.read_due(self.under_way)
+        if step(read_due):
+            self.read_due = read_due
+        self.book.trouble = trouble if self.read_due else None
 
-    @precondition(lambda self: self.look is not None)
+    @precondition(lambda self: self.read_due is not None)
     @rule()
     def finish_look(self) -> None:
-        look, self.look = self.look, None
+        read_due, self.read_due = self.read_due, None
         try:
-            finish(look)
+            finish(read_due)
         except OSError:
             self.window.wake()  # as the lane does
 
@@ -79,12 +79,12 @@ class AWindow(RuleBasedStateMachine):
     def take(self, most: int, kept: int) -> None:
         """One, or as many as fit into a message: *kept* of them, the others are the next."""
         first = self.window.take()
-        others = self.window.take_all(lambda _: True, most)
+        others = self.window.take_matching(lambda _: True, most)
         self.window.put_back(others[kept:])
         for one in [first, *others[:kept]]:
             self.post(one)
 
-    def post(self, one: Owed) -> None:
+    def post(self, one: PendingDelivery) -> None:
         delivery, event = one
         assert event.task_id == delivery.id
         assert delivery.id not in self.under_way
@@ -107,7 +107,7 @@ class AWindow(RuleBasedStateMachine):
             at = self.clock.at + pause
             if before.state is DeliveryState.PENDING:
                 self.book.change(ended, attempts=before.attempts + 1, next_attempt_at=at)
-            self.window.expect(at)
+            self.window.note_due_at(at)
         del self.under_way[ended]
 
     @rule(span=pauses)
@@ -124,14 +124,14 @@ class AWindow(RuleBasedStateMachine):
         """A lane that does nothing but wait for what the window says posts all that is owed, and none too late."""
         if not hasattr(self, "window"):
             return
-        if self.look is not None:
+        if self.read_due is not None:
             self.finish_look()
         rounds = 3 * len(self.book.owed) + 10
         while self.book.pending():
             rounds -= 1
             assert rounds, "it goes round in a circle"
             if self.window.wants_more:
-                finish(self.window.look(self.under_way))
+                finish(self.window.read_due(self.under_way))
             if self.window.ready:
                 self.post(self.window.take())
             elif self.under_way:

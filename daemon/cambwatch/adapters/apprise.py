@@ -38,15 +38,15 @@ EXCERPT = 1000  # characters that are kept of what Apprise says
 SHORTEST_CREDENTIAL = 4  # characters; a shorter one would be found in half of all words
 
 _ANY_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
-_Answer = tuple[Outcome, str | None]
+_CallResult = tuple[Outcome, str | None]
 
 
-def installed() -> bool:
+def is_installed() -> bool:
     """Whether the library is there; it is not imported."""
     return find_spec("apprise") is not None
 
 
-def why_refused(url: str) -> str | None:
+def unusable_url_reason(url: str) -> str | None:
     """What is wrong with *url* as that of a destination, in words that hold nothing of it; None: it can be used."""
     service = _service(url)
     if service is None:
@@ -65,7 +65,7 @@ def why_refused(url: str) -> str | None:
     return None
 
 
-class Apprise:
+class AppriseSender:
     """
     Posts to those of *destinations* that have the type apprise; use as a context manager.
 
@@ -110,12 +110,12 @@ class Apprise:
         return Attempt(number, outcome, took_ms=round((time.perf_counter() - started) * 1000), detail=detail)
 
 
-def _in_thread(call: Callable[[], _Answer], threads: asyncio.Semaphore, name: str) -> "asyncio.Future[_Answer]":
+def _in_thread(call: Callable[[], _CallResult], threads: asyncio.Semaphore, name: str) -> "asyncio.Future[_CallResult]":
     """The answer of *call*, out of a thread that gives *threads* one back when it ends, however late."""
     loop = asyncio.get_running_loop()
-    answer: asyncio.Future[_Answer] = loop.create_future()
+    answer: asyncio.Future[_CallResult] = loop.create_future()
 
-    def finish(given: _Answer) -> None:
+    def finish(given: _CallResult) -> None:
         threads.release()
         if not answer.done():  # nobody waits any longer
             answer.set_result(given)
@@ -130,7 +130,7 @@ def _in_thread(call: Callable[[], _Answer], threads: asyncio.Semaphore, name: st
     return answer
 
 
-def _call(destination: Destination, message: Message) -> _Answer:
+def _call(destination: Destination, message: Message) -> _CallResult:
     url = destination.url.reveal()
     try:
         service = _service(url)
@@ -143,9 +143,11 @@ def _call(destination: Destination, message: Message) -> _Answer:
         for limit in ("socket_connect_timeout", "socket_read_timeout"):
             if limit not in given:
                 setattr(service, limit, destination.timeout.total_seconds())
-        caller = _library().Apprise(service)
+        notifier = _library().Apprise(service)
         # body_format: so that it is escaped for a service that takes HTML or Markdown.
-        result = caller.notify(body=words["body"], title=words["title"], notify_type=words["type"], body_format="text")
+        result = notifier.notify(
+            body=words["body"], title=words["title"], notify_type=words["type"], body_format="text"
+        )
         if result:
             return Outcome.ACCEPTED_UNVERIFIED, None
         said = "; ".join(dict.fromkeys(entry.message for entry in result.logs()))
@@ -188,6 +190,6 @@ def _library() -> ModuleType:
 
 def _without_credentials(words: str, url: str) -> str | None:
     """*words* in one line, without URLs and without the pieces of *url*."""
-    hidden = "|".join(re.escape(text) for text in credentials(url) if len(text) >= SHORTEST_CREDENTIAL)
-    clean = _ANY_URL.sub("<url>", re.sub(hidden, "<secret>", words))
+    credential_pattern = "|".join(re.escape(text) for text in credentials(url) if len(text) >= SHORTEST_CREDENTIAL)
+    clean = _ANY_URL.sub("<url>", re.sub(credential_pattern, "<secret>", words))
     return one_line(clean, longest=EXCERPT)

@@ -31,15 +31,15 @@ class LineWriter(io.TextIOBase):
         self._encoding = stream.encoding if stream.isatty() else "utf-8"
         self._report = report
         self._most_bytes = most_bytes
-        self._changed = threading.Condition(threading.Lock())  # guards everything below
-        self._waiting: deque[bytes] = deque()
-        self._held_bytes = 0  # buffered, and being written
+        self._condition = threading.Condition(threading.Lock())  # guards everything below
+        self._buffer: deque[bytes] = deque()
+        self._buffered_bytes = 0  # buffered, and being written
         self._full = False  # drop lines until half of the buffer is written
         self._finishing = False
         self._finished = False
         self._dropped = 0
         self._unreported = 0
-        self._torn = False  # used by the thread only: the last line was written in part
+        self._line_incomplete = False  # used by the thread only: the last line was written in part
         # A daemon thread: one that waits for the log reader must not keep the process alive.
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
@@ -64,23 +64,23 @@ class LineWriter(io.TextIOBase):
 
     def write(self, text: str) -> int:
         data = text.encode(self._encoding, "backslashreplace")
-        with self._changed:
+        with self._condition:
             if self._finished or len(data) > self._most_bytes:
                 self._drop(data)
-            elif self._full or self._held_bytes + len(data) > self._most_bytes:
+            elif self._full or self._buffered_bytes + len(data) > self._most_bytes:
                 self._full = True
                 self._drop(data)
             else:
-                self._waiting.append(data)
-                self._held_bytes += len(data)
-                self._changed.notify()
+                self._buffer.append(data)
+                self._buffered_bytes += len(data)
+                self._condition.notify()
         return len(text)
 
     def finish(self, within_s: float = FINISH_S) -> bool:
         """Write the buffered lines within *within_s*; returns whether all were written. Drops later lines."""
-        with self._changed:
+        with self._condition:
             self._finishing = True
-            self._changed.notify()
+            self._condition.notify()
         self._thread.join(within_s)
         return not self._thread.is_alive()
 
@@ -90,42 +90,44 @@ class LineWriter(io.TextIOBase):
         self._unreported += lines
 
     def _run(self) -> None:
-        while batch := self._next():
-            left = self._put(batch)
-            with self._changed:
-                self._held_bytes -= len(batch)
-                self._drop(left)
-                if self._held_bytes > self._most_bytes // 2:
+        while batch := self._next_batch():
+            unwritten = self._write_all(batch)
+            with self._condition:
+                self._buffered_bytes -= len(batch)
+                self._drop(unwritten)
+                if self._buffered_bytes > self._most_bytes // 2:
                     continue
                 self._full = False
-                lost = 0 if left else self._unreported
-                self._unreported -= lost
-            if lost:
-                self._report(lost)
+                unreported = 0 if unwritten else self._unreported
+                self._unreported -= unreported
+            if unreported:
+                self._report(unreported)
 
-    def _next(self) -> bytes:
+    def _next_batch(self) -> bytes:
         """Wait for the next batch; empty at the end."""
-        with self._changed:
-            while not self._waiting and not self._finishing:
-                self._changed.wait()
+        with self._condition:
+            while not self._buffer and not self._finishing:
+                self._condition.wait()
             batch = bytearray()
-            while self._waiting and len(batch) < BATCH_BYTES:
-                batch += self._waiting.popleft()
+            while self._buffer and len(batch) < BATCH_BYTES:
+                batch += self._buffer.popleft()
             self._finished = not batch
             return bytes(batch)
 
-    def _put(self, data: bytes) -> bytes:
+    def _write_all(self, data: bytes) -> bytes:
         """Write *data*; returns the part that could not be written."""
-        left = data
+        unwritten = data
         try:
-            if self._torn:
+            if self._line_incomplete:
                 self._wait_and_write(b"\n")
-                self._torn = False
-            while left:
-                left = left[self._wait_and_write(left) :]
+                self._line_incomplete = False
+            while unwritten:
+                unwritten = unwritten[self._wait_and_write(unwritten) :]
         except OSError:
-            self._torn = self._torn or (0 < len(left) < len(data) and data[-len(left) - 1] != ord("\n"))
-        return left
+            self._line_incomplete = self._line_incomplete or (
+                0 < len(unwritten) < len(data) and data[-len(unwritten) - 1] != ord("\n")
+            )
+        return unwritten
 
     def _wait_and_write(self, data: bytes) -> int:
         while True:

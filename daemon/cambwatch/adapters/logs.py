@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-from cambwatch.core.redaction import CUT, SecretFinder
+from cambwatch.core.redaction import REDACTED, SecretFinder
 from cambwatch.core.secret import Secret
 
 # What may belong to a URL is cut with it: a bracket or a quote too many is better than the end of a signature too few.
@@ -30,7 +30,7 @@ _ANY_URL = re.compile(_URL)
 log = structlog.get_logger()
 
 
-class Redaction:
+class LogRedactor:
     """Cuts *secrets*, and of every URL all but scheme and host, out of the texts of an event."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
@@ -38,37 +38,37 @@ class Redaction:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """A structlog processor."""
-        return {name: self._clean(value) for name, value in event.items()}
+        return {name: self._redact(value) for name, value in event.items()}
 
-    def text(self, words: str) -> str:
+    def redact(self, words: str) -> str:
         """*words* without what must not be seen."""
         expression = self._finder.expression(words)
         if not expression:
-            return _ANY_URL.sub(_cut, words) if "://" in words or ":\\/" in words else words
+            return _ANY_URL.sub(_replacement, words) if "://" in words or ":\\/" in words else words
         # In one pass, because a secret may contain a URL, and a URL a secret.
-        clean = re.sub(f"{expression}|{_URL}", _cut, words)
-        return CUT if self._finder.occur_in(clean.replace(CUT, "\0")) else clean
+        clean = re.sub(f"{expression}|{_URL}", _replacement, words)
+        return REDACTED if self._finder.occur_in(clean.replace(REDACTED, "\0")) else clean
 
-    def _clean(self, value: Any) -> Any:
+    def _redact(self, value: Any) -> Any:
         match value:
             case str():
-                return self.text(value)
+                return self.redact(value)
             case bool() | int() | float() | None:
                 return value
             case dict():
-                return {self.text(str(name)): self._clean(inner) for name, inner in value.items()}
+                return {self.redact(str(name)): self._redact(inner) for name, inner in value.items()}
             case list() | tuple() | set() | frozenset():
-                return [self._clean(inner) for inner in value]
-        return self.text(str(value))
+                return [self._redact(inner) for inner in value]
+        return self.redact(str(value))
 
 
-def _cut(found: re.Match[str]) -> str:
+def _replacement(found: re.Match[str]) -> str:
     if found["origin"] is None:
-        return CUT
+        return REDACTED
     return f"{found['origin']}{found['host']}{'' if found['rest'] in {None, '/'} else '/…'}"
 
 
-def _in_reading_order(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _order_fields(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """When, how grave, what, and then its story."""
     first = {name: event.pop(name) for name in ("timestamp", "level", "event") if name in event}
     return first | dict(event)
@@ -94,18 +94,18 @@ def configure(*, level: str, format: str, secrets: Iterable[Secret], stream: Tex
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    redaction = Redaction(secrets)
-    ending: list[structlog.typing.Processor] = [
+    redactor = LogRedactor(secrets)
+    final_processors: list[structlog.typing.Processor] = [
         structlog.processors.format_exc_info,
-        redaction,
-        _in_reading_order,
+        redactor,
+        _order_fields,
         # Plain tracebacks, because what is made of exceptions comes before the redaction, and it is a text.
         structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if console
         else structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
     ]
     structlog.configure(
-        processors=[*shared, *ending],
+        processors=[*shared, *final_processors],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
@@ -114,7 +114,7 @@ def configure(*, level: str, format: str, secrets: Iterable[Secret], stream: Tex
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final_processors],
         )
     )
     root = logging.getLogger()

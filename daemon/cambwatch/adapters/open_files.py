@@ -5,7 +5,7 @@ from contextlib import suppress
 
 # More than client connections, polls and posts ever need. Never higher, even if the hard limit is, because some
 # libraries iterate over all descriptors up to the soft limit.
-ENOUGH = 65_536
+MAX_OPEN_FILES = 65_536
 
 
 def raise_limit() -> int:
@@ -16,7 +16,7 @@ def raise_limit() -> int:
     which supports no more. The event loop uses epoll(7).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
+    wanted = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         # A sandbox may forbid the call; then the old limit stays.
         with suppress(OSError, ValueError):
@@ -27,4 +27,4 @@ def raise_limit() -> int:
 def limit() -> int:
     """How many files this process may have open at once; at most ENOUGH, even without a limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return ENOUGH if soft == resource.RLIM_INFINITY else min(soft, ENOUGH)
+    return MAX_OPEN_FILES if soft == resource.RLIM_INFINITY else min(soft, MAX_OPEN_FILES)

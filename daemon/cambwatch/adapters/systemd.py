@@ -18,7 +18,7 @@ class ExposedError(Exception):
     """A socket that others than this machine can reach, and no token to tell them apart."""
 
 
-def asked() -> bool:
+def expects_notifications() -> bool:
     """Whether systemd wants to hear how the service is."""
     return bool(os.environ.get("NOTIFY_SOCKET"))
 
@@ -41,28 +41,28 @@ def notify(*lines: str) -> None:
         log.warning("systemd.unreachable", error=str(error))
 
 
-def take_watchdog_s(environ: MutableMapping[str, str], *, pid: int) -> float | None:
+def pop_watchdog_s(environ: MutableMapping[str, str], *, pid: int) -> float | None:
     """
     Within how many seconds WATCHDOG=1 has to come, again and again; None: systemd does not watch the process *pid*.
 
     Takes the variables out of *environ*: they are for nobody else.
     """
-    micros, whose = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", str(pid))
-    if whose != str(pid) or not micros.isdecimal() or int(micros) == 0:
+    micros, owner_pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", str(pid))
+    if owner_pid != str(pid) or not micros.isdecimal() or int(micros) == 0:
         return None
     return int(micros) / 1_000_000
 
 
-def take_sockets(environ: MutableMapping[str, str], *, pid: int) -> list[socket.socket]:
+def pop_sockets(environ: MutableMapping[str, str], *, pid: int) -> list[socket.socket]:
     """
     The listening sockets that systemd holds for the process *pid*, in the order of the socket unit; mostly none.
 
     Takes the variables out of *environ*, so that neither a second call nor a child
     takes the sockets too. Raises OSError where one of them takes no connections.
     """
-    whose, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    owner_pid, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     environ.pop("LISTEN_FDNAMES", None)
-    if whose != str(pid) or not count.isdecimal():
+    if owner_pid != str(pid) or not count.isdecimal():
         return []
     sockets = []
     for handle in range(FIRST_FD, FIRST_FD + int(count)):
@@ -83,7 +83,7 @@ def address(one: socket.socket) -> str:
     return f"[{host}]:{port}" if one.family == socket.AF_INET6 else f"{host}:{port}"
 
 
-def exposed(sockets: Sequence[socket.socket]) -> str | None:
+def exposed_address(sockets: Sequence[socket.socket]) -> str | None:
     """The address of the first that others than this machine can reach; None: there is none."""
     for one in sockets:
         if one.family == socket.AF_UNIX:

@@ -18,20 +18,20 @@ from cambwatch.adapters.http.target_url import as_configured
 from cambwatch.core.addresses import is_public, private_host
 from cambwatch.core.delivery.classification import classify, classify_connect
 from cambwatch.core.delivery.redirects import explain_redirect
-from cambwatch.core.delivery.retry import quiet_after, requested_pause
+from cambwatch.core.delivery.retry import read_accepts_again_after, requested_pause
 from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
 from cambwatch.core.secret import Secret
 from cambwatch.core.text import one_line
-from cambwatch.core.text_cutting import cut
+from cambwatch.core.text_cutting import truncate
 
 EXCERPT = 1000  # characters kept of a receiver's answer
-GRACE_S = (
+ACCEPTED_BODY_TIMEOUT_S = (
     1.0  # for the body of an answer that has accepted the message already, so that its connection can be used again
 )
 
-_UNKNOWN_TO_PROXY = "the egress proxy does not take the user and password in egress_proxy, or wants some (HTTP 407)"
+_PROXY_LOGIN_REFUSED = "the egress proxy does not take the user and password in egress_proxy, or wants some (HTTP 407)"
 
 
 class RefusedAddressError(OSError):
@@ -48,7 +48,7 @@ class RefusedAddressError(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Proxy:
+class _EgressProxy:
     """
     The way out: *url* has neither user nor password, *headers* have them.
 
@@ -70,14 +70,14 @@ class _Proxy:
         hidden = (authorization.removeprefix("Basic "), *([password] if password else []))
         return cls(url.with_user(None), {"proxy-authorization": authorization}, hidden)
 
-    def way(self, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
+    def request_options(self, url: URL, headers: Mapping[str, str]) -> dict[str, Any]:
         """What aiohttp is to be told of a request for *url* with *headers*, so that only the proxy has the password."""
         if url.scheme == "https":
             return {"headers": headers, "proxy": self.url, "proxy_headers": self.headers}
         return {"headers": {**headers, **self.headers}, "proxy": self.url}  # what has no tunnel is read by the proxy
 
 
-class Webhook:
+class WebhookSender:
     """
     Posts to *destinations*; use as a context manager.
 
@@ -101,7 +101,7 @@ class Webhook:
         self._destinations = destinations
         self._user_agent = user_agent
         self._now = now
-        self._proxy = _Proxy.parse(proxy) if proxy else None
+        self._proxy = _EgressProxy.parse(proxy) if proxy else None
         self._sessions: dict[str, aiohttp.ClientSession] = {}
 
     async def __aenter__(self) -> Self:
@@ -144,33 +144,35 @@ class Webhook:
         trouble: str | None = "only the head of the response could be read: the rest is not valid HTTP"
         try:
             url = as_configured(destination.url.reveal())
-            way: dict[str, Any] = {"headers": message.headers}
+            request_options: dict[str, Any] = {"headers": message.headers}
             if self._proxy:
                 if not destination.allow_private:
                     _check_literal(url)
-                way = self._proxy.way(url, message.headers)
+                request_options = self._proxy.request_options(url, message.headers)
             async with self._sessions[destination.name].post(
-                url, data=message.body, allow_redirects=False, middlewares=(response.watch,), **way
+                url, data=message.body, allow_redirects=False, middlewares=(response.watch,), **request_options
             ) as incoming:
-                enough = destination.type == "webhook" and 200 <= incoming.status < 300
-                body, trouble = await read_body(incoming, response, within_s=GRACE_S if enough else None)
+                accepted = destination.type == "webhook" and 200 <= incoming.status < 300
+                body, trouble = await read_body(
+                    incoming, response, within_s=ACCEPTED_BODY_TIMEOUT_S if accepted else None
+                )
         except (TimeoutError, aiohttp.ClientError, OSError, asyncio.IncompleteReadError, ValueError) as error:
             if response.status is None:
                 outcome, detail = self._failure(error, destination, response)
                 return attempt(outcome, detail=detail)
         if response.status is None:  # aiohttp also accepts a head that starts with RTSP/
             return attempt(Outcome.TRANSIENT, detail=not_http(self._peer))
-        plain = decode(body, response.headers.get("content-encoding"))
-        words = body if plain is None else plain
-        asked = requested_pause(response.headers, service=destination.type, now=self._now())
+        decoded = decode(body, response.headers.get("content-encoding"))
+        words = body if decoded is None else decoded
+        requested = requested_pause(response.headers, service=destination.type, now=self._now())
         has_retry_after = "retry-after" in response.headers
         return attempt(
             classify(destination.type, response.status, words, has_retry_after=has_retry_after),
             http_status=response.status,
-            retry_after=asked.pause,
-            reading=asked.reading,
-            detail=self._detail(destination, response, plain) or trouble,
-            quiet=quiet_after(response.headers),
+            retry_after=requested.pause,
+            reading=requested.reading,
+            detail=self._detail(destination, response, decoded) or trouble,
+            accepts_again_after=read_accepts_again_after(response.headers),
         )
 
     def _detail(self, destination: Destination, response: ResponseHead, body: bytes | None) -> str | None:
@@ -181,7 +183,7 @@ class Webhook:
         hidden: Sequence[str] = ()
         if self._proxy and url.lower().startswith("http:"):  # without a tunnel, the proxy itself may answer
             if status == 407:
-                return _UNKNOWN_TO_PROXY
+                return _PROXY_LOGIN_REFUSED
             hidden = self._proxy.hidden
         if body is None:
             return name_encoding(response.headers.get("content-encoding"))
@@ -211,7 +213,7 @@ class Webhook:
                 return Outcome.OURS, f"cannot connect to the egress proxy at {error.host}:{error.port} ({why})"
             case aiohttp.ClientHttpProxyError():
                 url = as_configured(destination.url.reveal())
-                return _refusal(error.status, f"{url.host}:{url.port}")
+                return _connect_refusal(error.status, f"{url.host}:{url.port}")
             case aiohttp.ClientConnectorError():  # includes certificate errors, which are also ValueErrors
                 return Outcome.TRANSIENT, describe(error, self._peer)
             case ValueError() | aiohttp.NonHttpUrlClientError():
@@ -219,12 +221,12 @@ class Webhook:
         return Outcome.TRANSIENT, describe(error, self._peer)
 
 
-def _refusal(http_status: int, receiver: str) -> tuple[Outcome, str]:
+def _connect_refusal(http_status: int, receiver: str) -> tuple[Outcome, str]:
     """What it means that the proxy answered CONNECT for *receiver* with *http_status*."""
     outcome = classify_connect(http_status)
     match outcome:
         case Outcome.OURS:
-            return outcome, _UNKNOWN_TO_PROXY
+            return outcome, _PROXY_LOGIN_REFUSED
         case Outcome.POLICY:
             return outcome, f"the egress proxy refuses to lead to {receiver} (HTTP {http_status}): allow it there"
     return outcome, f"the egress proxy does not reach {receiver} (HTTP {http_status})"
@@ -250,20 +252,20 @@ def _excerpt(body: bytes, *, hidden: Sequence[str] = ()) -> str | None:
         return None
     for secret in hidden:
         words = words.replace(secret, "<secret>")
-    return cut(words, EXCERPT)
+    return truncate(words, EXCERPT)
 
 
 def _cause(error: BaseException | None, wanted: type[RefusedAddressError]) -> RefusedAddressError | None:
     """The *wanted* error somewhere behind *error*: aiohttp and its dialler wrap what a socket raises."""
-    waiting = [error]
+    unvisited = [error]
     seen: set[int] = set()
-    while waiting:
-        one = waiting.pop()
+    while unvisited:
+        one = unvisited.pop()
         if one is None or id(one) in seen:
             continue
         if isinstance(one, wanted):
             return one
         seen.add(id(one))
-        waiting += [one.__cause__, one.__context__, getattr(one, "os_error", None)]
-        waiting += getattr(one, "exceptions", [])
+        unvisited += [one.__cause__, one.__context__, getattr(one, "os_error", None)]
+        unvisited += getattr(one, "exceptions", [])
     return None

@@ -13,40 +13,40 @@ from aiohttp import web
 from cambwatch.adapters import systemd
 from cambwatch.adapters.metrics.counters import Metrics
 from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.delivery_listing import DeliveryLedger
+from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
 from cambwatch.adapters.store.durations import DurationStore
 from cambwatch.adapters.store.missed_results import LateResultStore
-from cambwatch.adapters.store.opening import OpenDatabase, Peers, Store
+from cambwatch.adapters.store.opening import ClusterEvents, OpenDatabase, Store
 from cambwatch.adapters.store.retention import RetentionStore
-from cambwatch.adapters.store.stats import CensusTaker
+from cambwatch.adapters.store.stats import StoreStatsReader
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.app.sockets import only_unix
 from cambwatch.config import Config
-from cambwatch.core.cluster import News, Node
-from cambwatch.core.events import Routed
-from cambwatch.core.routing import hear
+from cambwatch.core.cluster import ClusterEvent, ClusterNode
+from cambwatch.core.events import RoutedEvent
+from cambwatch.core.routing import destinations_for
 from cambwatch.loops.clock import Clock
-from cambwatch.loops.cluster import SharedPoller, Sharing
+from cambwatch.loops.cluster import Cluster, ClusterPoller
 from cambwatch.loops.delivery.deliverer import Deliverer
-from cambwatch.loops.delivery.test_message import try_out
+from cambwatch.loops.delivery.test_message import send_test_message
 from cambwatch.loops.delivery.worker import Sender
-from cambwatch.loops.garbage_collection import Garbage
+from cambwatch.loops.garbage_collection import GarbageCollection
 from cambwatch.loops.polling.conclusion import Concluder
 from cambwatch.loops.polling.known_tasks import KnownTasks
 from cambwatch.loops.polling.late_results import LateResults
-from cambwatch.loops.polling.learner import Learning
-from cambwatch.loops.polling.poller import LONG_SILENCE, Poller
-from cambwatch.loops.polling.task_waiters import Endings
-from cambwatch.loops.redacting import DiscreetSource
+from cambwatch.loops.polling.learner import CadenceLearner
+from cambwatch.loops.polling.poller import LONG_PAUSE, Poller
+from cambwatch.loops.polling.task_waiters import TaskWaiters
+from cambwatch.loops.redacting import RedactingStatusSource
 from cambwatch.loops.retention import Retention
-from cambwatch.loops.scheduler import Alarm, Scheduler
-from cambwatch.loops.watchdog import Watchdog, Works
+from cambwatch.loops.scheduler import Scheduler, Wakeup
+from cambwatch.loops.watchdog import Watchdog, WatchdogSources
 from cambwatch.web import server
 from cambwatch.web.api.deliveries import DeliveryEndpoints
 from cambwatch.web.api.destinations import DestinationEndpoints
 from cambwatch.web.api.kinds import KindEndpoints
-from cambwatch.web.api.metrics import MetricsEndpoint, Subjects
-from cambwatch.web.api.registration import Registrar
+from cambwatch.web.api.metrics import MetricsEndpoint, MetricsSources
+from cambwatch.web.api.registration import RegistrationParser
 from cambwatch.web.api.tasks import TaskEndpoints
 from cambwatch.web.guard import guard
 from cambwatch.web.rate_limit import rate_limit
@@ -60,14 +60,14 @@ class Loop(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
+class Resources:
     """What the parts do their work with."""
 
     config: Config
     database: OpenDatabase
-    peers: Peers
+    cluster_events: ClusterEvents
     scheduler: Scheduler
-    camb: DiscreetSource
+    camb: RedactingStatusSource
     sender: Sender
     metrics: Metrics
     clock: Clock
@@ -76,126 +76,133 @@ class Outside:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What is at work; *sharing* is None where this process is the only one. *loops* are all that have to run."""
+class Components:
+    """What is at work; *cluster* is None where this process is the only one. *loops* are all that have to run."""
 
     tasks: TaskStore
     deliveries: DeliveryStore
     poller: Poller
     concluder: Concluder
     deliverer: Deliverer
-    learning: Learning
+    cadence_learner: CadenceLearner
     known_tasks: KnownTasks
     retention: Retention
-    sharing: Sharing | None
-    endings: Endings
+    cluster: Cluster | None
+    task_waiters: TaskWaiters
     intake: web.Application
     loops: Mapping[str, Loop]
-    alarm: Callable[[str, asyncio.Event], Alarm]
+    wakeup: Callable[[str, asyncio.Event], Wakeup]
 
 
 async def assemble(
-    outside: Outside,
+    resources: Resources,
     store: Store,
     *,
     sockets: Sequence[socket.socket],
     watchdog_s: float | None,
-    reloaded: Callable[[], None],
-) -> Parts:
-    """All parts, none of them at work yet; *reloaded* is called when another node was. Raises StoreUnavailableError."""
-    config, database, scheduler, clock = outside.config, outside.database, outside.scheduler, outside.clock
-    peers, metrics = outside.peers, outside.metrics
+    on_cluster_reload: Callable[[], None],
+) -> Components:
+    """
+    All parts, none of them at work yet; *on_cluster_reload* is called when another node was. Raises
+    StoreUnavailableError.
+    """
+    config, database, scheduler, clock = resources.config, resources.database, resources.scheduler, resources.clock
+    cluster_events, metrics = resources.cluster_events, resources.metrics
     tasks = TaskStore(database, node=store.node)
     deliveries = DeliveryStore(database, node=store.node)
-    endings = Endings(told=lambda number: peers.tell(News(ended=frozenset({number}))))
+    task_waiters = TaskWaiters(
+        on_finished=lambda row_id: cluster_events.publish(ClusterEvent(finished=frozenset({row_id})))
+    )
 
-    def hear_of(event: Routed, notify: tuple[str, ...] | None) -> tuple[str, ...]:
-        return hear(event, routes=config.routes, destinations=config.destinations, notify=notify)
+    def route(event: RoutedEvent, notify: tuple[str, ...] | None) -> tuple[str, ...]:
+        return destinations_for(event, routes=config.routes, destinations=config.destinations, notify=notify)
 
     deliverer = Deliverer(
         config.destinations,
         deliveries,
-        outside.sender,
+        resources.sender,
         breakers=await deliveries.breakers(),
         meter=metrics,
         clock=clock,
         scheduler=scheduler,
-        elsewhere=peers.tell,
+        publish=cluster_events.publish,
     )
-    late: LateResults | None = None
+    result_retries: LateResults | None = None
     if config.results.fetch:
-        late = LateResults(
-            outside.camb,
+        result_retries = LateResults(
+            resources.camb,
             LateResultStore(database, node=store.node),
             accounts=config.accounts,
-            lane=lambda account: poller.lanes[account],
+            queue_of=lambda account: poller.queues[account],
             clock=clock,
-            alarm=scheduler.alarm("late results", asyncio.Event()),
+            wakeup=scheduler.wakeup("late results", asyncio.Event()),
         )
     concluder = Concluder(
-        outside.camb,
+        resources.camb,
         tasks,
-        hear=hear_of,
-        owed=deliverer.wake,
-        endings=endings,
-        late=late,
+        destinations_for=route,
+        queued=deliverer.wake,
+        task_waiters=task_waiters,
+        result_retries=result_retries,
         clock=clock,
         repeat_alt_format=config.results.repeat_alt_format,
     )
-    kick = asyncio.Event()
-    learning = Learning(
+    wakeup_event = asyncio.Event()
+    cadence_learner = CadenceLearner(
         config.poll_policy,
         DurationStore(database),
         clock=clock,
-        kick=kick,
-        alarm=scheduler.alarm("learning", kick),
+        wakeup_event=wakeup_event,
+        wakeup=scheduler.wakeup("learning", wakeup_event),
     )
-    await learning.load()
-    kick = asyncio.Event()
+    await cadence_learner.load()
+    wakeup_event = asyncio.Event()
     retention = Retention(
         RetentionStore(database),
         keep=config.store.keep_finished,
-        spare=frozenset(registration.key for registration in config.registrations),
+        exclude=frozenset(registration.key for registration in config.registrations),
         clock=clock,
-        kick=kick,
-        alarm=scheduler.alarm("retention", kick),
+        wakeup_event=wakeup_event,
+        wakeup=scheduler.wakeup("retention", wakeup_event),
     )
-    kick = asyncio.Event()
-    garbage = Garbage(clock=clock, kick=kick, alarm=scheduler.alarm("garbage", kick))
-    known_tasks = KnownTasks(tasks, alarm=scheduler.alarm("known tasks", asyncio.Event()))
+    wakeup_event = asyncio.Event()
+    garbage = GarbageCollection(
+        clock=clock, wakeup_event=wakeup_event, wakeup=scheduler.wakeup("garbage", wakeup_event)
+    )
+    known_tasks = KnownTasks(tasks, wakeup=scheduler.wakeup("known tasks", asyncio.Event()))
     poller = Poller(
-        outside.camb,
+        resources.camb,
         concluder,
         accounts=config.accounts,
-        cadence=learning,
+        cadence=cadence_learner,
         meter=metrics,
         clock=clock,
-        alarm=scheduler.alarm("poller", asyncio.Event()),
-        first_known=known_tasks.add,
+        wakeup=scheduler.wakeup("poller", asyncio.Event()),
+        on_first_status=known_tasks.add,
     )
-    sharing = None
+    cluster = None
     if store.node is not None:
-        sharing = _sharing(outside, store.node, poller, deliverer)
-        if late is not None:
-            sharing.others_gone = late.look
-        peers.heard = partial(_hear, sharing, endings, reloaded)
-        peers.deaf = sharing.miss
+        cluster = _cluster(resources, store.node, poller, deliverer)
+        if result_retries is not None:
+            cluster.on_node_gone = result_retries.load_missing
+        cluster_events.heard = partial(_apply_cluster_event, cluster, task_waiters, on_cluster_reload)
+        cluster_events.disconnected = cluster.events_missed
     endpoints = TaskEndpoints(
         tasks,
-        poller if sharing is None else SharedPoller(poller, peers.tell),
-        Registrar(
+        poller if cluster is None else ClusterPoller(poller, cluster_events.publish),
+        RegistrationParser(
             accounts=config.accounts,
             destinations=config.destinations,
             deadline=lambda kind: config.poll_policy(kind).deadline,
         ),
-        endings=endings,
-        desk=concluder,
-        cancelled=deliverer.forget,
-        woken=partial(deliverer.wake, config.destinations),
+        task_waiters=task_waiters,
+        concluder=concluder,
+        cancelled=deliverer.discard,
+        wake_deliverer=partial(deliverer.wake, config.destinations),
         now=clock.now,
     )
     intake = server.application(
-        _endpoints(outside, store, endpoints, poller=poller, deliverer=deliverer, learning=learning),
+        _endpoints(resources, store, endpoints, poller=poller, deliverer=deliverer, cadence_learner=cadence_learner),
         limit=rate_limit(config.http.requests_per_second, monotonic=clock.monotonic),
         guard=guard(
             allowed_hosts=config.http.allowed_hosts,
@@ -206,123 +213,127 @@ async def assemble(
     loops: dict[str, Loop] = {
         "poller": poller,
         "deliverer": deliverer,
-        "learning": learning,
+        "learning": cadence_learner,
         "retention": retention,
         "garbage": garbage,
         "known tasks": known_tasks,
     }
-    if late is not None:
-        loops["late results"] = late
-    if sharing is not None:
-        loops["sharing"] = sharing
-    if systemd.asked():
+    if result_retries is not None:
+        loops["late results"] = result_retries
+    if cluster is not None:
+        loops["cluster"] = cluster
+    if systemd.expects_notifications():
         # The last, because it watches over all that there is.
-        loops["watchdog"] = _watchdog(outside, poller, deliverer, deliveries, watchdog_s)
-    return Parts(
+        loops["watchdog"] = _watchdog(resources, poller, deliverer, deliveries, watchdog_s)
+    return Components(
         tasks,
         deliveries,
         poller,
         concluder,
         deliverer,
-        learning,
+        cadence_learner,
         known_tasks,
         retention,
-        sharing,
-        endings,
+        cluster,
+        task_waiters,
         intake,
         loops,
-        scheduler.alarm,
+        scheduler.wakeup,
     )
 
 
 def _endpoints(
-    outside: Outside,
+    resources: Resources,
     store: Store,
     endpoints: TaskEndpoints,
     *,
     poller: Poller,
     deliverer: Deliverer,
-    learning: Learning,
+    cadence_learner: CadenceLearner,
 ) -> Sequence[server.Endpoint]:
-    config, database, clock = outside.config, outside.database, outside.clock
-    ledger = DeliveryLedger(database)
+    config, database, clock = resources.config, resources.database, resources.clock
+    delivery_admin = DeliveryAdmin(database)
 
     async def reasons() -> list[str]:
         paused = [
-            f"account {name}: Camb refuses its API key (HTTP {lane.refused}); its tasks stay watched"
-            for name, lane in poller.lanes.items()
-            if lane.refused is not None
+            f"account {name}: Camb refuses its API key (HTTP {queue.refused}); its tasks stay watched"
+            for name, queue in poller.queues.items()
+            if queue.refused is not None
         ]
         now_s = clock.monotonic()
         silent = [
-            f"account {name}: Camb wants to be asked nothing for {lane.silence_s(now_s):.0f} s (429)"
-            for name, lane in poller.lanes.items()
-            if lane.refused is None and lane.silence_s(now_s) >= LONG_SILENCE.total_seconds()
+            f"account {name}: Camb wants to be asked nothing for {queue.paused_s(now_s):.0f} s (429)"
+            for name, queue in poller.queues.items()
+            if queue.refused is None and queue.paused_s(now_s) >= LONG_PAUSE.total_seconds()
         ]
-        trouble = await database.probe()  # so that it shows that it is over, also where nothing else is written
+        trouble = await database.recheck_write()  # so that it shows that it is over, also where nothing else is written
         return paused + silent + ([f"database: {trouble}"] if trouble else [])
 
-    subjects = Subjects(
+    subjects = MetricsSources(
         watching=lambda: poller.watching,
-        accounts=poller.lanes,
-        lanes=deliverer.lanes,
+        accounts=poller.queues,
+        workers=deliverer.workers,
         trouble=lambda: database.trouble,
-        census=CensusTaker(database).take,
-        room=store.room,
-        log_lines_dropped=outside.log_lines_dropped,
+        store_stats=StoreStatsReader(database).read,
+        disk_space=store.disk_space,
+        log_lines_dropped=resources.log_lines_dropped,
     )
     return server.endpoints(
         endpoints,
-        DeliveryEndpoints(ledger, config.destinations, woken=deliverer.hurry, now=clock.now),
+        DeliveryEndpoints(delivery_admin, config.destinations, wake_deliverer=deliverer.retry_now, now=clock.now),
         DestinationEndpoints(
             config.destinations,
-            ledger,
-            lanes=deliverer.lanes,
-            try_out=partial(try_out, sender=outside.sender, clock=clock),
-            hurry=deliverer.hurry,
+            delivery_admin,
+            workers=deliverer.workers,
+            send_test_message=partial(send_test_message, sender=resources.sender, clock=clock),
+            retry_now=deliverer.retry_now,
         ),
-        kinds=KindEndpoints(learning),
-        metrics=MetricsEndpoint(outside.metrics, subjects, started_at=outside.started_at, clock=clock),
+        kinds=KindEndpoints(cadence_learner),
+        metrics=MetricsEndpoint(resources.metrics, subjects, started_at=resources.started_at, clock=clock),
         reasons=reasons,
     )
 
 
-def _sharing(outside: Outside, node: str, poller: Poller, deliverer: Deliverer) -> Sharing:
+def _cluster(resources: Resources, node: str, poller: Poller, deliverer: Deliverer) -> Cluster:
     """What shares the work with the other nodes."""
     # Imported here: who has a file needs nothing of it.
-    from cambwatch.adapters.store.leases import NodeStore  # noqa: PLC0415
+    from cambwatch.adapters.store.leases import LeaseStore  # noqa: PLC0415
 
-    config = outside.config
-    me = Node(node, accounts=frozenset(config.accounts), destinations=frozenset(config.destinations))
-    return Sharing(
+    config = resources.config
+    me = ClusterNode(node, accounts=frozenset(config.accounts), destinations=frozenset(config.destinations))
+    return Cluster(
         me,
-        NodeStore(outside.database, me, lease=config.store.lease),
+        LeaseStore(resources.database, me, lease=config.store.lease),
         poller=poller,
         deliverer=deliverer,
-        tell=outside.peers.tell,
+        publish=resources.cluster_events.publish,
         lease=config.store.lease,
-        clock=outside.clock,
-        alarm=outside.scheduler.alarm("sharing", asyncio.Event()),
+        clock=resources.clock,
+        wakeup=resources.scheduler.wakeup("cluster", asyncio.Event()),
     )
 
 
-def _hear(sharing: Sharing, endings: Endings, reloaded: Callable[[], None], news: News) -> None:
-    sharing.hear(news)
-    for number in news.ended:
-        endings.tell_here(number)
-    if news.reload:
-        reloaded()
+def _apply_cluster_event(
+    cluster: Cluster, task_waiters: TaskWaiters, on_cluster_reload: Callable[[], None], cluster_event: ClusterEvent
+) -> None:
+    cluster.apply_event(cluster_event)
+    for row_id in cluster_event.finished:
+        task_waiters.wake_local(row_id)
+    if cluster_event.reload:
+        on_cluster_reload()
 
 
 def _watchdog(
-    outside: Outside, poller: Poller, deliverer: Deliverer, deliveries: DeliveryStore, limit_s: float | None
+    resources: Resources, poller: Poller, deliverer: Deliverer, deliveries: DeliveryStore, limit_s: float | None
 ) -> Watchdog:
-    works = Works(
+    sources = WatchdogSources(
         watching=lambda: poller.watching,
-        accounts=poller.lanes,
-        timeouts={name: account.timeout for name, account in outside.config.accounts.items()},
-        lanes=deliverer.lanes,
-        prove=outside.database.prove,
-        waiting=deliveries.waiting,
+        accounts=poller.queues,
+        timeouts={name: account.timeout for name, account in resources.config.accounts.items()},
+        workers=deliverer.workers,
+        check_write=resources.database.check_write,
+        pending_counts=deliveries.pending_counts,
     )
-    return Watchdog(works, notify=systemd.notify, limit_s=limit_s, clock=outside.clock, scheduler=outside.scheduler)
+    return Watchdog(
+        sources, notify=systemd.notify, limit_s=limit_s, clock=resources.clock, scheduler=resources.scheduler
+    )

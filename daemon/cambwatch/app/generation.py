@@ -9,49 +9,49 @@ from datetime import datetime
 import structlog
 
 import cambwatch
-from cambwatch.adapters.apprise import Apprise
-from cambwatch.adapters.camb import Camb
+from cambwatch.adapters.apprise import AppriseSender
+from cambwatch.adapters.camb import CambClient
 from cambwatch.adapters.metrics.counters import Metrics
 from cambwatch.adapters.open_files import limit
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.adapters.store.opening import Peers, Store
+from cambwatch.adapters.store.opening import ClusterEvents, Store
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.adapters.webhook import Webhook
-from cambwatch.app.assembly import Outside, Parts, assemble
+from cambwatch.adapters.webhook import WebhookSender
+from cambwatch.app.assembly import Components, Resources, assemble
 from cambwatch.app.sockets import serving
 from cambwatch.config import Config
-from cambwatch.config.reloading import Change
-from cambwatch.core.cluster import News
+from cambwatch.config.reloading import ConfigChange
+from cambwatch.core.cluster import ClusterEvent
 from cambwatch.core.destinations import Destination
 from cambwatch.core.open_files import MOST_CONNECTIONS, RESERVE, connection_limit
-from cambwatch.core.redaction import Concealment
+from cambwatch.core.redaction import Redactor
 from cambwatch.core.secret import Secret
 from cambwatch.loops.clock import Clock
-from cambwatch.loops.cluster import Sharing
+from cambwatch.loops.cluster import Cluster
 from cambwatch.loops.delivery.deliverer import Deliverer
-from cambwatch.loops.delivery.senders import ByType
+from cambwatch.loops.delivery.senders import SenderByType
 from cambwatch.loops.polling.poller import Poller
-from cambwatch.loops.redacting import DiscreetSender, DiscreetSource
+from cambwatch.loops.redacting import RedactingSender, RedactingStatusSource
 from cambwatch.loops.scheduler import Scheduler
 
 GRACE_S = 10.0  # for what is in flight when we are told to stop
 USER_AGENT = f"cambwatch/{cambwatch.__version__}"
-RAISE = "raise the hard limit on open files (LimitNOFILE= in the unit, ulimit -Hn in a shell)"
-TICK_S = 0.001  # the shortest that an alarm can be set to
+RAISE_LIMIT_HINT = "raise the hard limit on open files (LimitNOFILE= in the unit, ulimit -Hn in a shell)"
+FIRST_TICK_S = 0.001  # the shortest that an alarm can be set to
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class Environment:
     """
     What outlives a configuration.
 
     *metrics* count from *started_at* on, the start of the process.
-    *silences* is how long, in seconds, Camb wants to be asked nothing with a key.
-    *begun* hears that all is at work, with the number of tasks that are watched.
+    *pauses* is how long, in seconds, Camb wants to be asked nothing with a key.
+    *change* hears that all is at work, with the number of tasks that are watched.
     *change* gives the configuration that is to take the place of this one, None
-    when the process is to end. *heard* is called when another node was given another one.
+    when the process is to end. *on_cluster_reload* is called when another node was given another one.
     *log_lines_dropped* returns the number of dropped log lines.
     """
 
@@ -61,99 +61,112 @@ class Around:
     started_at: datetime
     metrics: Metrics
     watchdog_s: float | None
-    silences: dict[Secret, float]
-    begun: Callable[[int], None]
-    change: Callable[[], Awaitable[Change | None]]
-    heard: Callable[[], None]
+    pauses: dict[Secret, float]
+    on_started: Callable[[int], None]
+    next_change: Callable[[], Awaitable[ConfigChange | None]]
+    on_cluster_reload: Callable[[], None]
     log_lines_dropped: Callable[[], int]
 
 
-async def generation(begun: Change, around: Around) -> Change | None:
+async def generation(change: ConfigChange, environment: Environment) -> ConfigChange | None:
     """
-    Watch, poll and deliver as *begun* says until it is to change; then finish what is in flight, in at most GRACE_S.
+    Watch, poll and deliver as *change* says until it is to change; then finish what is in flight, in at most GRACE_S.
 
     Returns what is to come after it. Raises StoreUnavailableError when the database
     cannot be had; then nothing was polled.
     """
-    config, clock, metrics = begun.config, around.clock, around.metrics
-    metrics.expect(destinations=config.destinations, accounts=config.accounts)
+    config, clock, metrics = change.config, environment.clock, environment.metrics
+    metrics.initialize_labels(destinations=config.destinations, accounts=config.accounts)
     async with (
-        around.store.peers() as peers,
-        around.store.open(metrics) as database,
+        environment.store.cluster_events() as cluster_events,
+        environment.store.open(metrics) as database,
         Scheduler(now=clock.now, lagged=metrics.lagged) as scheduler,
-        Camb(config.accounts, user_agent=USER_AGENT, now=clock.now) as camb,
-        Webhook(config.destinations, user_agent=USER_AGENT, now=clock.now, proxy=config.proxy) as webhook,
-        Apprise(config.destinations) as apprise,
+        CambClient(config.accounts, user_agent=USER_AGENT, now=clock.now) as camb,
+        WebhookSender(config.destinations, user_agent=USER_AGENT, now=clock.now, proxy=config.proxy) as webhook,
+        AppriseSender(config.destinations) as apprise,
     ):
-        concealment = Concealment(config.secrets())
-        source = DiscreetSource(camb, concealment)
-        sender = DiscreetSender(ByType(webhook, own={"apprise": apprise}), concealment)
-        outside = Outside(
+        redactor = Redactor(config.secrets())
+        source = RedactingStatusSource(camb, redactor)
+        sender = RedactingSender(SenderByType(webhook, own={"apprise": apprise}), redactor)
+        resources = Resources(
             config,
             database,
-            peers,
+            cluster_events,
             scheduler,
             source,
             sender,
             metrics,
             clock,
-            around.started_at,
-            around.log_lines_dropped,
+            environment.started_at,
+            environment.log_lines_dropped,
         )
-        parts = await assemble(
-            outside, around.store, sockets=around.sockets, watchdog_s=around.watchdog_s, reloaded=around.heard
+        components = await assemble(
+            resources,
+            environment.store,
+            sockets=environment.sockets,
+            watchdog_s=environment.watchdog_s,
+            on_cluster_reload=environment.on_cluster_reload,
         )
-        return await _work(parts, begun, around, peers)
+        return await _run_components(components, change, environment, cluster_events)
 
 
-async def _work(parts: Parts, begun: Change, around: Around, peers: Peers) -> Change | None:
-    config = begun.config
-    poller, deliverer, learning, sharing = parts.poller, parts.deliverer, parts.learning, parts.sharing
-    if sharing is None:
-        deliverer.take_up(config.destinations)
-        poller.watch(await parts.tasks.watched(), spread=True)
+async def _run_components(
+    components: Components, change: ConfigChange, environment: Environment, cluster_events: ClusterEvents
+) -> ConfigChange | None:
+    config = change.config
+    poller, deliverer, cadence_learner, cluster = (
+        components.poller,
+        components.deliverer,
+        components.cadence_learner,
+        components.cluster,
+    )
+    if cluster is None:
+        deliverer.acquire(config.destinations)
+        poller.watch(await components.tasks.watched(), spread=True)
     else:
-        await sharing.join()
-    await _watch_configured(config, poller, parts.tasks, around.clock)
-    _warn_of_stranded(await parts.deliveries.waiting(), config.destinations)
-    _keep_silent(config, poller, around.silences, around.clock)
-    connections = _connections(config)
-    async with serving(parts.intake, around.sockets, connections=connections), asyncio.TaskGroup() as group:
-        for name, loop in parts.loops.items():
+        await cluster.join()
+    await _watch_configured(config, poller, components.tasks, environment.clock)
+    _warn_about_unknown_destinations(await components.deliveries.pending_counts(), config.destinations)
+    _restore_pauses(config, poller, environment.pauses, environment.clock)
+    connections = _connection_limit(config)
+    async with serving(components.intake, environment.sockets, connections=connections), asyncio.TaskGroup() as group:
+        for name, loop in components.loops.items():
             group.create_task(loop.run(), name=name)
-        ticked = asyncio.Event()
-        parts.alarm("first tick", ticked).set(TICK_S)
-        await ticked.wait()
+        first_tick = asyncio.Event()
+        components.wakeup("first tick", first_tick).set(FIRST_TICK_S)
+        await first_tick.wait()
         if not config.destinations:
             log.warning("config.doubtful", hint="there are no destinations: nobody will hear of anything")
-        around.begun(poller.watching)
-        if begun.tell:
-            peers.tell(News(reload=True))
+        environment.on_started(poller.watching)
+        if change.reload_others:
+            cluster_events.publish(ClusterEvent(reload=True))
         # A crash of a loop cancels this wait.
-        following = await (around.change() if sharing is None else _change_or_loss(config, around, sharing))
+        following = await (
+            environment.next_change() if cluster is None else _next_change_or_lease_loss(config, environment, cluster)
+        )
         until_s = asyncio.get_running_loop().time() + GRACE_S
-        for working in (poller, parts.concluder, deliverer, learning, parts.retention):
+        for working in (poller, components.concluder, deliverer, cadence_learner, components.retention):
             working.stop()
         if following is not None:
             await _drain(poller, deliverer, until_s=until_s)  # while callers are still answered
-        for loop in parts.loops.values():
+        for loop in components.loops.values():
             loop.stop()
-        parts.endings.tell_all()  # whoever waits for an end hears how it stands
+        components.task_waiters.wake_all()  # whoever waits for an end hears how it stands
     await _drain(poller, deliverer, until_s=until_s)
-    await learning.save()  # also of what has ended since it was told to stop
-    await parts.known_tasks.save()
-    await _note_polls(poller, parts.tasks)
-    if sharing is not None and following is None:
-        await sharing.leave()
-        await peers.flush()
-    now_s = around.clock.monotonic()
-    around.silences.update(
-        {config.accounts[name].api_key: lane.silence_s(now_s) for name, lane in poller.lanes.items()}
+    await cadence_learner.save()  # also of what has ended since it was told to stop
+    await components.known_tasks.save()
+    await _save_poll_counts(poller, components.tasks)
+    if cluster is not None and following is None:
+        await cluster.leave()
+        await cluster_events.flush()
+    now_s = environment.clock.monotonic()
+    environment.pauses.update(
+        {config.accounts[name].api_key: queue.paused_s(now_s) for name, queue in poller.queues.items()}
     )
     return following
 
 
-def _connections(config: Config) -> int:
+def _connection_limit(config: Config) -> int:
     """How many connections the intake may hold, so that polls and deliveries never lack a descriptor."""
     open_files = limit()
     polls = sum(account.concurrency for account in config.accounts.values())
@@ -161,16 +174,16 @@ def _connections(config: Config) -> int:
     connections = connection_limit(open_files, polls=polls, posts=posts)
     if connections < MOST_CONNECTIONS:
         log.info("descriptors.limited", open_files=open_files, polls=polls, posts=posts, connections=connections,
-                 hint=RAISE)  # fmt: skip
+                 hint=RAISE_LIMIT_HINT)  # fmt: skip
     if open_files < RESERVE + polls + posts + connections:
         log.warning("config.doubtful", hint=f"{polls + posts} requests may be under way at once (concurrency), but the "
-                    f"limit on open files is {open_files}: lower concurrency, or {RAISE}")  # fmt: skip
+                    f"limit on open files is {open_files}: lower concurrency, or {RAISE_LIMIT_HINT}")  # fmt: skip
     return connections
 
 
 async def _watch_configured(config: Config, poller: Poller, tasks: TaskStore, clock: Clock) -> None:
     """Watch what *config* has new."""
-    registered = await tasks.register(config.registrations, now=clock.now(), anew=())
+    registered = await tasks.register(config.registrations, now=clock.now(), restart_statuses=())
     new = [one.task for one in registered if one.new]
     poller.watch(new)
     for task in new:
@@ -178,35 +191,35 @@ async def _watch_configured(config: Config, poller: Poller, tasks: TaskStore, cl
                  name=task.name, source="yaml")  # fmt: skip
 
 
-async def _change_or_loss(config: Config, around: Around, sharing: Sharing) -> Change | None:
+async def _next_change_or_lease_loss(config: Config, environment: Environment, cluster: Cluster) -> ConfigChange | None:
     """What is to come next: *config* once more, under another id, where others have taken all that was held."""
-    changed, lost = asyncio.ensure_future(around.change()), asyncio.ensure_future(sharing.lost.wait())
+    changed, lost = asyncio.ensure_future(environment.next_change()), asyncio.ensure_future(cluster.lease_lost.wait())
     try:
         await asyncio.wait((changed, lost), return_when=asyncio.FIRST_COMPLETED)
         if lost.done():
-            around.store.renounce()
-        return changed.result() if changed.done() else Change(config)
+            environment.store.renew_node_id()
+        return changed.result() if changed.done() else ConfigChange(config)
     finally:
         changed.cancel()
         lost.cancel()
 
 
-def _keep_silent(config: Config, poller: Poller, silences: Mapping[Secret, float], clock: Clock) -> None:
+def _restore_pauses(config: Config, poller: Poller, pauses: Mapping[Secret, float], clock: Clock) -> None:
     """What Camb asked for, it asked for with a key, whatever has changed since."""
     now_s = clock.monotonic()
-    for name, lane in poller.lanes.items():
-        if left_s := silences.get(config.accounts[name].api_key):
-            lane.hold(now_s + left_s)
+    for name, queue in poller.queues.items():
+        if left_s := pauses.get(config.accounts[name].api_key):
+            queue.pause_until(now_s + left_s)
 
 
-async def _note_polls(poller: Poller, tasks: TaskStore) -> None:
+async def _save_poll_counts(poller: Poller, tasks: TaskStore) -> None:
     try:
-        await tasks.note_polls(poller.polled())
+        await tasks.record_polls(poller.polled())
     except StoreUnavailableError as error:  # only counts are lost
         log.warning("store.unavailable", undone="polls", error=str(error))
 
 
-def _warn_of_stranded(waiting: Mapping[str, int], known: Mapping[str, Destination]) -> None:
+def _warn_about_unknown_destinations(waiting: Mapping[str, int], known: Mapping[str, Destination]) -> None:
     for name, count in waiting.items():
         if name not in known:
             log.warning("deliveries.stranded", destination=name, waiting=count,

@@ -14,10 +14,10 @@ from cambwatch.adapters import systemd
 from cambwatch.adapters.metrics.counters import Metrics
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.opening import store_at
-from cambwatch.app.generation import GRACE_S, Around, generation
-from cambwatch.app.sockets import addresses, held
+from cambwatch.app.generation import GRACE_S, Environment, generation
+from cambwatch.app.sockets import addresses, open_sockets
 from cambwatch.config import Config
-from cambwatch.config.reloading import Change
+from cambwatch.config.reloading import ConfigChange
 
 __all__ = ["GRACE_S", "run"]
 
@@ -30,7 +30,7 @@ class SystemClock:
     """The machine's clocks and dice."""
 
     def __init__(self) -> None:
-        self._dice = random.Random()  # noqa: S311 - spreads load, guards nothing
+        self._random = random.Random()  # noqa: S311 - spreads load, guards nothing
 
     def now(self) -> datetime:
         """The instant."""
@@ -42,7 +42,7 @@ class SystemClock:
 
     def chance(self) -> float:
         """A number in [0, 1)."""
-        return self._dice.random()
+        return self._random.random()
 
 
 async def run(
@@ -50,8 +50,8 @@ async def run(
     *,
     stop: asyncio.Event,
     ready: Callable[[str], None] = lambda _address: None,
-    changes: "asyncio.Queue[Change] | None" = None,
-    heard: Callable[[], None] = lambda: None,
+    changes: "asyncio.Queue[ConfigChange] | None" = None,
+    on_cluster_reload: Callable[[], None] = lambda: None,
     log_lines_dropped: Callable[[], int] = lambda: 0,
 ) -> None:
     """
@@ -60,7 +60,7 @@ async def run(
     Calls *ready* with the intake's address as soon as it answers. A configuration out of
     *changes* takes the place of the one before, whole: what is in flight is finished,
     everything is made anew out of the database, and callers wait meanwhile. It has the
-    http.listen and store.url of the first, see config.reloading. *heard* is called when
+    http.listen and store.url of the first, see config.reloading. *on_cluster_reload* is called when
     another node that shares the database had its configuration changed. /metrics shows
     what *log_lines_dropped* returns.
 
@@ -68,24 +68,24 @@ async def run(
     cannot be had at the start, OSError when the address cannot; then nothing was polled.
     """
     store = store_at(config.store.where)
-    begun = False
-    following: Change | None = Change(config)
+    started = False
+    following: ConfigChange | None = ConfigChange(config)
 
-    def at_work(watching: int) -> None:
-        nonlocal begun
+    def report_started(watching: int) -> None:
+        nonlocal started
         assert following is not None  # noqa: S101 - it is what is at work
         names = {"destinations": list(following.config.destinations), "accounts": list(following.config.accounts)}
         where = addresses(sockets)
-        if begun:
+        if started:
             log.info("config.reloaded", watching=watching, **names)
         else:
             log.info("service.started", address=where, watching=watching, **names)
             ready(where)
-        begun = True
+        started = True
         systemd.notify("READY=1")
 
-    async def change() -> Change | None:
-        following = await _next(stop, changes)
+    async def next_change() -> ConfigChange | None:
+        following = await _newest_change(stop, changes)
         if following is None:
             log.info("service.stopping")
             systemd.notify("STOPPING=1")
@@ -93,28 +93,28 @@ async def run(
             systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         return following
 
-    with store.held():
+    with store.exclusive_lock():
         await store.migrate()
-        with held(config) as sockets:
+        with open_sockets(config) as sockets:
             clock = SystemClock()
-            around = Around(
+            environment = Environment(
                 store,
                 sockets,
                 clock=clock,
                 started_at=clock.now(),
                 metrics=Metrics(),
-                watchdog_s=systemd.take_watchdog_s(os.environ, pid=os.getpid()),
-                silences={},
-                begun=at_work,
-                change=change,
-                heard=heard,
+                watchdog_s=systemd.pop_watchdog_s(os.environ, pid=os.getpid()),
+                pauses={},
+                on_started=report_started,
+                next_change=next_change,
+                on_cluster_reload=on_cluster_reload,
                 log_lines_dropped=log_lines_dropped,
             )
             while following is not None:
                 try:
-                    following = await generation(following, around)
+                    following = await generation(following, environment)
                 except StoreUnavailableError as error:
-                    if not begun:
+                    if not started:
                         raise
                     log.warning("store.unavailable", undone="reading", error=str(error))
                     with suppress(TimeoutError):
@@ -124,7 +124,7 @@ async def run(
     log.info("service.stopped")
 
 
-async def _next(stop: asyncio.Event, changes: "asyncio.Queue[Change] | None") -> Change | None:
+async def _newest_change(stop: asyncio.Event, changes: "asyncio.Queue[ConfigChange] | None") -> ConfigChange | None:
     """The newest of *changes*, as soon as there is one, told if any was to be; None as soon as *stop* is set."""
     if changes is None:
         await stop.wait()
@@ -138,8 +138,8 @@ async def _next(stop: asyncio.Event, changes: "asyncio.Queue[Change] | None") ->
     if stop.is_set():
         return None
     newest = waits[1].result()
-    assert isinstance(newest, Change)  # noqa: S101 - of the two waits it is the one with a result
+    assert isinstance(newest, ConfigChange)  # noqa: S101 - of the two waits it is the one with a result
     while not changes.empty():
         following = changes.get_nowait()
-        newest = following._replace(tell=newest.tell or following.tell)
+        newest = following._replace(reload_others=newest.reload_others or following.reload_others)
     return newest

@@ -10,41 +10,41 @@ import structlog
 from cambwatch import config as configuration
 from cambwatch.adapters import logs
 from cambwatch.config import Config
-from cambwatch.config.reloading import Change, while_running
+from cambwatch.config.reloading import ConfigChange, apply_to_running
 
 log = structlog.get_logger()
 
 
-class Reloading:
+class ConfigReloader:
     """Reads the file that *found* came from again, by *path* or by the rules without one, when it is to."""
 
-    def __init__(self, path: str | None, found: configuration.Loaded) -> None:
-        self.changes: asyncio.Queue[Change] = asyncio.Queue()
+    def __init__(self, path: str | None, found: configuration.LoadedConfig) -> None:
+        self.changes: asyncio.Queue[ConfigChange] = asyncio.Queue()
         """What is to hold from now on, one after the other."""
         self._path = path
         self._running = found.config
         self._secrets = found.secrets
 
-    def hung_up(self) -> None:
+    def on_sighup(self) -> None:
         """It is to hold anew, here and at the other nodes: that is what SIGHUP does."""
-        if (config := self._read()) is not None:
-            self.changes.put_nowait(Change(config, tell=True))
+        if (config := self._read_config()) is not None:
+            self.changes.put_nowait(ConfigChange(config, reload_others=True))
 
-    def heard(self) -> None:
+    def on_cluster_reload(self) -> None:
         """Another node was reloaded: it is to hold anew where it is not as before."""
         before = self._running
-        if (config := self._read()) is None:
+        if (config := self._read_config()) is None:
             return
         if config == before:
             log.info("config.unchanged", hint="another node was reloaded; the file here is as before")
         else:
-            self.changes.put_nowait(Change(config))
+            self.changes.put_nowait(ConfigChange(config))
 
-    def _read(self) -> Config | None:
+    def _read_config(self) -> Config | None:
         """What is to hold from now on; None, and why in the log, where the file is wrong."""
         try:
             loaded = configuration.load(configuration.find(self._path, os.environ), os.environ)
-            changed, kept = while_running(self._running, loaded.config)
+            changed, kept = apply_to_running(self._running, loaded.config)
         except (configuration.ConfigError, ValueError) as error:
             log.error("config.refused", problems=str(error).splitlines(), hint="the daemon goes on as before")  # noqa: TRY400
             return None
@@ -59,22 +59,22 @@ class Reloading:
         return changed
 
 
-async def until_signal(work: Callable[[asyncio.Event], Awaitable[None]], *, hung_up: Callable[[], None]) -> None:
+async def until_signal(work: Callable[[asyncio.Event], Awaitable[None]], *, on_sighup: Callable[[], None]) -> None:
     """
     Do *work*, which ends when its event is set: that is what SIGTERM and SIGINT do.
 
-    SIGHUP calls *hung_up*.
+    SIGHUP calls *on_sighup*.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def told() -> None:
+    def on_stop_signal() -> None:
         # A second Ctrl-C has its usual effect.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told)
-    loop.add_signal_handler(signal.SIGHUP, hung_up)
+        loop.add_signal_handler(number, on_stop_signal)
+    loop.add_signal_handler(signal.SIGHUP, on_sighup)
     await work(stop)

@@ -21,27 +21,27 @@ from cambwatch.web import server
 SOCKET_MODE = 0o660
 BACKLOG = 4096  # connections that nobody has accepted yet; the kernel may allow fewer
 # Errors of bind() and socket() for an address that a name resolves to and the machine does not have.
-NOT_HERE = frozenset({
+ADDRESS_NOT_AVAILABLE = frozenset({
     errno.EADDRNOTAVAIL,  # no interface has it, such as ::1 if sysctl disables IPv6
     errno.EAFNOSUPPORT,  # the kernel has no IPv6
     errno.EPROTONOSUPPORT,
     errno.ENODEV,  # the interface of a link-local address is gone
     errno.EINVAL,  # a link-local address without an interface
 })  # fmt: skip
-LAST_WORDS_S = 0.2  # for who was accepted and not heard yet; who comes later waits in the socket
+DRAIN_S = 0.2  # for who was accepted and not heard yet; who comes later waits in the socket
 
 log = structlog.get_logger()
 
 
 @contextmanager
-def held(config: Config) -> Iterator[list[socket.socket]]:
+def open_sockets(config: Config) -> Iterator[list[socket.socket]]:
     """
     What callers connect to, for the length of the block: while nobody serves, they wait.
 
     systemd's sockets take the place of http.listen, and its rules hold for them. Raises
     ExposedError where those rules are broken, OSError where an address cannot be had.
     """
-    sockets = _of_systemd(config) or _own(config)
+    sockets = _systemd_sockets(config) or _configured_sockets(config)
     try:
         yield sockets
     finally:
@@ -61,9 +61,9 @@ async def serving(intake: Application, sockets: Sequence[socket.socket], *, conn
     # A server closes what it is given. Also for Unix sockets not create_unix_server(): from Python 3.13 on that takes
     # the file away in the end, which is where callers are to wait.
     backlog = min(BACKLOG, connections)
-    listens = [partial(loop.create_server, sock=one.dup(), backlog=backlog) for one in sockets]
-    limits = replace(server.LIMITS, connections=connections)
-    async with server.serve(intake, *listens, limits=limits, last_words_s=LAST_WORDS_S):
+    server_factories = [partial(loop.create_server, sock=one.dup(), backlog=backlog) for one in sockets]
+    limits = replace(server.DEFAULT_LIMITS, connections=connections)
+    async with server.serve(intake, *server_factories, limits=limits, drain_s=DRAIN_S):
         yield
 
 
@@ -79,9 +79,9 @@ def only_unix(sockets: Sequence[socket.socket]) -> bool:
     return all(one.family == socket.AF_UNIX for one in sockets)
 
 
-def _of_systemd(config: Config) -> list[socket.socket]:
-    sockets = systemd.take_sockets(os.environ, pid=os.getpid())
-    outside = systemd.exposed(sockets)
+def _systemd_sockets(config: Config) -> list[socket.socket]:
+    sockets = systemd.pop_sockets(os.environ, pid=os.getpid())
+    outside = systemd.exposed_address(sockets)
     if outside is not None and config.http.bearer is None:
         raise systemd.ExposedError(
             f"the socket unit listens at {outside}, which other machines can reach: "
@@ -94,7 +94,7 @@ def _of_systemd(config: Config) -> list[socket.socket]:
     return sockets
 
 
-def _own(config: Config) -> list[socket.socket]:
+def _configured_sockets(config: Config) -> list[socket.socket]:
     listen = config.http.listen
     if isinstance(listen, UnixListen):
         return [_bind_unix(Path(listen.path))]
@@ -117,7 +117,7 @@ def listen_at(found: Iterable[tuple[int, tuple[Any, ...]]], port: int) -> list[s
             try:
                 one = opened.enter_context(_bind(family, (address[0], port, *address[2:])))
             except OSError as error:
-                if error.errno not in NOT_HERE:
+                if error.errno not in ADDRESS_NOT_AVAILABLE:
                     raise
                 missing[address[0]] = error.strerror or str(error)
                 continue

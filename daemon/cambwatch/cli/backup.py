@@ -9,7 +9,7 @@ import typer
 from cambwatch import config as configuration
 from cambwatch.adapters.store.backup import BackupError, back_up
 from cambwatch.adapters.terminal import say
-from cambwatch.cli.operations import ConfigPath, Exit, end
+from cambwatch.cli.operations import ConfigPath, Exit, exit_with
 
 
 def backup(
@@ -22,9 +22,9 @@ def backup(
     try:
         database = configuration.database(None if config is None else str(config), os.environ)
     except configuration.ConfigError as error:
-        end(Exit.CONFIG, str(error))
+        exit_with(Exit.CONFIG, str(error))
     try:
         size = back_up(database, file, replace=force)
     except BackupError as error:
-        end(Exit.DATABASE, str(error))
+        exit_with(Exit.DATABASE, str(error))
     say(f"{file}: {size / 1e6:.1f} MB, as {database} was just now")

@@ -29,14 +29,14 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class DaemonClient:
     """Where the daemon listens: an http URL, or the path of a Unix socket."""
 
     url: str
     token: Secret | None = None
     socket: str | None = None
 
-    async def ask(
+    async def call(
         self,
         method: str,
         *path: str,
@@ -76,9 +76,9 @@ class Intake:
             where = self.socket or self.url
             raise UnreachableError(f"no cambwatch answers at {where} ({error or type(error).__name__})") from error
 
-    def ask_now(self, method: str, *path: str, **more: Any) -> Json:
+    def call_sync(self, method: str, *path: str, **more: Any) -> Json:
         """The same for a caller outside an event loop."""
-        return asyncio.run(self.ask(method, *path, **more))
+        return asyncio.run(self.call(method, *path, **more))
 
 
 def explain(problem: Json) -> str:

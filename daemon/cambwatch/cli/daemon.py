@@ -19,17 +19,17 @@ from cambwatch import config as configuration
 from cambwatch.adapters import logs
 from cambwatch.adapters.log_writer import LineWriter
 from cambwatch.adapters.terminal import say, say_json
-from cambwatch.app.signals import Reloading, until_signal
+from cambwatch.app.signals import ConfigReloader, until_signal
 from cambwatch.cli import operations as cli_client
 from cambwatch.cli.backup import backup
-from cambwatch.cli.operations import Account, AsJson, ConfigPath, Exit, Kind, end, labels, print_table
-from cambwatch.core.apprise_url import shown
+from cambwatch.cli.operations import Account, AsJson, ConfigPath, Exit, Kind, exit_with, labels, print_table
+from cambwatch.core.apprise_url import masked_url
 from cambwatch.core.camb import kinds
 from cambwatch.core.events import webhook_id
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Status
-from cambwatch.core.routing import hear, matches
-from cambwatch.core.sample_events import Marks, sample
+from cambwatch.core.routing import destinations_for, matches
+from cambwatch.core.sample_events import RoutingAttributes, sample_event
 from cambwatch.core.templates import TemplateError
 from cambwatch.simulator.command import simulate
 
@@ -74,10 +74,10 @@ def run(config: ConfigPath = None) -> None:
     )
     from cambwatch.adapters.systemd import ExposedError  # noqa: PLC0415
     from cambwatch.app import process as daemon  # noqa: PLC0415
-    from cambwatch.loops.garbage_collection import YOUNG_ONLY  # noqa: PLC0415
+    from cambwatch.loops.garbage_collection import YOUNG_GENERATION_THRESHOLDS  # noqa: PLC0415
 
     gc.freeze()
-    gc.set_threshold(*YOUNG_ONLY)
+    gc.set_threshold(*YOUNG_GENERATION_THRESHOLDS)
     gc.enable()
     loaded = _load(config)
     settings = loaded.config
@@ -89,30 +89,30 @@ def run(config: ConfigPath = None) -> None:
     logs.configure(level=settings.log.level, format=settings.log.format, secrets=loaded.secrets)
     for warning in loaded.warnings:
         log.warning("config.doubtful", hint=warning)
-    reloading = Reloading(None if config is None else str(config), loaded)
+    reloader = ConfigReloader(None if config is None else str(config), loaded)
     try:
         uvloop.run(
             until_signal(
                 lambda stop: daemon.run(
                     settings,
                     stop=stop,
-                    changes=reloading.changes,
-                    heard=reloading.heard,
+                    changes=reloader.changes,
+                    on_cluster_reload=reloader.on_cluster_reload,
                     log_lines_dropped=lambda: lines.dropped,
                 ),
-                hung_up=reloading.hung_up,
+                on_sighup=reloader.on_sighup,
             )
         )
         gc.freeze()  # else Python looks through all of it once more before it ends
     except StoreBusyError as error:
-        end(Exit.BUSY, str(error))
+        exit_with(Exit.BUSY, str(error))
     except (StoreTooNewError, ExposedError) as error:
-        end(Exit.CONFIG, str(error))
+        exit_with(Exit.CONFIG, str(error))
     except StoreUnavailableError as error:
         misconfigured = isinstance(error, StoreMisconfiguredError)
-        end(Exit.CONFIG if misconfigured else Exit.DATABASE, f"the database cannot be used: {error}")
+        exit_with(Exit.CONFIG if misconfigured else Exit.DATABASE, f"the database cannot be used: {error}")
     except OSError as error:
-        end(Exit.ADDRESS, f"cannot listen at {settings.http.listen}: {error.strerror or error}")
+        exit_with(Exit.ADDRESS, f"cannot listen at {settings.http.listen}: {error.strerror or error}")
     except Exception:
         log.exception("service.crashed")
         raise typer.Exit(Exit.FAILED) from None
@@ -126,7 +126,7 @@ def demo(
     """Show the whole job in seconds, on loopback: simulator, daemon and two receivers. Needs no key."""
     from cambwatch.cli import demo as demonstration  # noqa: PLC0415
 
-    raise typer.Exit(demonstration.show(serve=serve))
+    raise typer.Exit(demonstration.run_demo(serve=serve))
 
 
 @app.command()
@@ -137,7 +137,7 @@ def check(*, config: ConfigPath = None, as_json: AsJson = False) -> None:
         loaded = configuration.load(path, os.environ)
     except configuration.ConfigError as error:
         if as_json:
-            say_json({"ok": False, "problems": [str(problem) for problem in error.problems]})
+            say_json({"ok": False, "problems": [str(problem) for problem in error.mistakes]})
         else:
             say(str(error), err=True)
         raise typer.Exit(Exit.CONFIG) from None
@@ -170,20 +170,20 @@ def render(
     """Show the request that would tell a destination of such an end; its secrets are left out."""
     known = _load(config).config.destinations
     if destination not in known:
-        end(
+        exit_with(
             Exit.USAGE,
             f"there is no destination {destination!r} in the configuration ({', '.join(known) or 'it has none'})",
         )
     to = known[destination]
-    event = sample(_kind(kind), _status(status), at=datetime.now(UTC))
+    event = sample_event(_kind(kind), _status(status), at=datetime.now(UTC))
     try:
         message = FORMATS[to.type].render(event, to, delivery_id=webhook_id(event, destination), at=event.finished_at)
     except TemplateError as error:
-        end(Exit.FAILED, f"the template: {error}")
+        exit_with(Exit.FAILED, f"the template: {error}")
     hidden = {name.lower() for name in to.headers} - {"content-type"} | {"webhook-signature"}
     headers = {name: HIDDEN if name in hidden else value for name, value in message.headers.items()}
     if to.type == "apprise":  # what Apprise is called with: the request is its own
-        method, where = "APPRISE", shown(to.url.reveal())
+        method, where = "APPRISE", masked_url(to.url.reveal())
     else:
         url = urlsplit(to.url.reveal())
         method, where = "POST", f"{url.scheme}://{url.hostname}/{HIDDEN}"
@@ -212,9 +212,9 @@ def routes(
 ) -> None:
     """Show who would hear of such an end, and by which route."""
     settings = _load(config).config
-    marks = Marks(account=account, group=group, labels=labels(label or []))
-    event = sample(_kind(kind), _status(status), at=datetime.now(UTC), marks=marks)
-    heard = hear(event, routes=settings.routes, destinations=settings.destinations, notify=None)
+    attributes = RoutingAttributes(account=account, group=group, labels=labels(label or []))
+    event = sample_event(_kind(kind), _status(status), at=datetime.now(UTC), attributes=attributes)
+    heard = destinations_for(event, routes=settings.routes, destinations=settings.destinations, notify=None)
     matching = [(f"routes[{number}]", route) for number, route in enumerate(settings.routes)
                 if matches(route.condition, event)]  # fmt: skip
     by = {name: [place for place, route in matching if name in route.notify] for name in heard}
@@ -230,10 +230,10 @@ def routes(
 
 
 def _kind(word: str) -> str:
-    found = kinds.find(word)
+    found = kinds.find_kind(word)
     if found is None:
-        close = kinds.suggest(word)
-        end(Exit.USAGE, f"{word!r} is no kind of task{f' (did you mean {close}?)' if close else ''}")
+        close = kinds.suggest_kind(word)
+        exit_with(Exit.USAGE, f"{word!r} is no kind of task{f' (did you mean {close}?)' if close else ''}")
     return found.name
 
 
@@ -244,12 +244,12 @@ def _status(word: str) -> Status:
     except ValueError:
         status = Status.PENDING
     if status is Status.PENDING:
-        end(Exit.USAGE, f"{word!r} is no status that a task ends with: {', '.join(terminal)}")
+        exit_with(Exit.USAGE, f"{word!r} is no status that a task ends with: {', '.join(terminal)}")
     return status
 
 
-def _load(path: Path | None) -> configuration.Loaded:
+def _load(path: Path | None) -> configuration.LoadedConfig:
     try:
         return configuration.load(configuration.find(None if path is None else str(path), os.environ), os.environ)
     except configuration.ConfigError as error:
-        end(Exit.CONFIG, str(error))
+        exit_with(Exit.CONFIG, str(error))

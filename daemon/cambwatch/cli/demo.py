@@ -27,15 +27,15 @@ from structlog.typing import EventDict, WrappedLogger
 
 from cambwatch import config as configuration
 from cambwatch.app import process as daemon
-from cambwatch.cli.client import Intake
+from cambwatch.cli.client import DaemonClient
 from cambwatch.core.delivery.signature import sign
-from cambwatch.core.model import Ended, Pending, Unknown
+from cambwatch.core.model import FinishedReply, PendingReply, UnknownTaskReply
 from cambwatch.core.secret import Secret
 from cambwatch.simulator import Settings, Simulator, serve
 
-TIME_S = 25.0  # then something is wrong, and the demo says what is missing
+TIMEOUT_S = 25.0  # then something is wrong, and the demo says what is missing
 SIGNING_SECRET = "whsec_ZGVtby1zZWNyZXQtdGhhdC1vbmx5LXRoZS1kZW1vLXVzZXM="  # noqa: S105 - for this page of theatre only
-UNKNOWN_ID = "99999999-aaaa-4bbb-8ccc-dddddddddddd"  # Camb has never heard of it
+UNKNOWN_TASK_ID = "99999999-aaaa-4bbb-8ccc-dddddddddddd"  # Camb has never heard of it
 SERVED_AT = "127.0.0.1:8787"
 
 _CONFIG = """\
@@ -54,7 +54,7 @@ tasks:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DemoTask:
     """A task of the demo: how it ends at the pretend Camb, and how it is registered here."""
 
     kind: str
@@ -63,24 +63,24 @@ class Sample:
     after_s: float
     yaml: bool
     deadline: str = "1h"
-    told: bool = True
+    notified: bool = True
     reason: str | None = None
     message: str | None = None
 
 
 SAMPLES = (
-    Sample("text-to-voice", "Narrator", "SUCCESS", 1.2, yaml=True),
-    Sample("dub", "Pilot episode", "ERROR", 0.9, yaml=True, reason="SOURCE_TOO_LONG", message="Longer than you may"),
-    Sample("transcription", "Interview", "TIMEOUT", 1.6, yaml=True),
-    Sample("tts", "Greeting", "SUCCESS", 0.4, yaml=False),
-    Sample("story", "Bedtime story", "PAYMENT_REQUIRED", 0.7, yaml=False),
-    Sample("audio-separation", "Stems that never come", "PENDING", 3600, yaml=False, deadline="2s"),
-    Sample("translation", "Mistyped task_id", "NOT_FOUND", 0, yaml=False),
-    Sample("dub", "Feature film", "PENDING", 3600, yaml=False, told=False),
+    DemoTask("text-to-voice", "Narrator", "SUCCESS", 1.2, yaml=True),
+    DemoTask("dub", "Pilot episode", "ERROR", 0.9, yaml=True, reason="SOURCE_TOO_LONG", message="Longer than you may"),
+    DemoTask("transcription", "Interview", "TIMEOUT", 1.6, yaml=True),
+    DemoTask("tts", "Greeting", "SUCCESS", 0.4, yaml=False),
+    DemoTask("story", "Bedtime story", "PAYMENT_REQUIRED", 0.7, yaml=False),
+    DemoTask("audio-separation", "Stems that never come", "PENDING", 3600, yaml=False, deadline="2s"),
+    DemoTask("translation", "Mistyped task_id", "NOT_FOUND", 0, yaml=False),
+    DemoTask("dub", "Feature film", "PENDING", 3600, yaml=False, notified=False),
 )
 
 
-def show(*, serve: bool) -> int:
+def run_demo(*, serve: bool) -> int:
     """Run the demo on the standard output; returns the exit status: 0 when all that was owed was delivered."""
     width = None if sys.stdout.isatty() else 140
     return uvloop.run(_Demo(Console(highlight=False, markup=False, width=width)).run(stay=serve))
@@ -91,7 +91,9 @@ class _Demo:
         self._console = console
         self._started = time.monotonic()
         self._names: dict[str, str] = {}  # task_id -> name
-        self._owed = {(sample.name, to) for sample in SAMPLES if sample.told for to in ("team-slack", "pipeline")}
+        self._undelivered = {
+            (sample.name, to) for sample in SAMPLES if sample.notified for to in ("team-slack", "pipeline")
+        }
         self._all_delivered = asyncio.Event()
 
     async def run(self, *, stay: bool) -> int:
@@ -100,7 +102,7 @@ class _Demo:
         simulator = Simulator(Settings(keys=frozenset({"demo"})), clock=time.monotonic)
         with tempfile.TemporaryDirectory(prefix="cambwatch-demo-") as folder:
             async with serve(simulator) as base_url, self._receivers() as receivers:
-                ids = {sample.name: self._begin(simulator, sample) for sample in SAMPLES}
+                ids = {sample.name: self._add_task(simulator, sample) for sample in SAMPLES}
                 path = Path(folder, "config.yaml")
                 path.write_text(
                     _CONFIG.format(base_url=base_url, folder=folder, receivers=receivers, secret=SIGNING_SECRET,
@@ -111,8 +113,10 @@ class _Demo:
                         if sample.yaml
                     )
                 )  # fmt: skip
-                self._say("simulator", f"pretends to be Camb at {base_url}")
-                self._say("receivers", f"a Slack look-alike and a webhook that checks signatures, at {receivers}")
+                self._print_line("simulator", f"pretends to be Camb at {base_url}")
+                self._print_line(
+                    "receivers", f"a Slack look-alike and a webhook that checks signatures, at {receivers}"
+                )
                 return await self._watch(configuration.load(path, {}).config, ids, stay=stay)
 
     async def _watch(self, settings: configuration.Config, ids: dict[str, str], *, stay: bool) -> int:
@@ -120,37 +124,37 @@ class _Demo:
         address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         async with asyncio.TaskGroup() as group:
             group.create_task(daemon.run(settings, stop=stop, ready=address.set_result), name="daemon")
-            intake = Intake(await address)
+            daemon_api = DaemonClient(await address)
             for sample in SAMPLES:
                 if not sample.yaml:
-                    wish = {"kind": sample.kind, "task_id": ids[sample.name], "name": sample.name}
-                    await intake.ask("POST", "v1", "tasks", body=wish | {"deadline": sample.deadline})
+                    registration = {"kind": sample.kind, "task_id": ids[sample.name], "name": sample.name}
+                    await daemon_api.call("POST", "v1", "tasks", body=registration | {"deadline": sample.deadline})
             try:
-                async with asyncio.timeout(TIME_S):
+                async with asyncio.timeout(TIMEOUT_S):
                     await self._all_delivered.wait()
-                    while _any_unrecorded(page := await intake.ask("GET", "v1", "tasks")):  # noqa: ASYNC110 - over HTTP
+                    while _any_unrecorded(page := await daemon_api.call("GET", "v1", "tasks")):  # noqa: ASYNC110 - over HTTP
                         await asyncio.sleep(0.05)  # the last receiver has it, its outcome is being written down
                 self._print_table(page)
             except TimeoutError:
-                self._say("missing", ", ".join(sorted(f"{name} → {to}" for name, to in self._owed)))
+                self._print_line("missing", ", ".join(sorted(f"{name} → {to}" for name, to in self._undelivered)))
             if stay:
-                self._say("serving", f"{intake.url}; Ctrl-C ends it")
+                self._print_line("serving", f"{daemon_api.url}; Ctrl-C ends it")
                 for number in (signal.SIGTERM, signal.SIGINT):
                     asyncio.get_running_loop().add_signal_handler(number, stop.set)
                 await stop.wait()
             stop.set()
-        if self._owed:
+        if self._undelivered:
             return 1
-        told = sum(sample.told for sample in SAMPLES)
+        notified = sum(sample.notified for sample in SAMPLES)
         self._console.print(
-            f"\n{told} ends, {2 * told} notifications, all delivered. Next: “Five minutes to Slack” in README."
+            f"\n{notified} ends, {2 * notified} notifications, all delivered. Next: “Five minutes to Slack” in README."
         )
         return 0
 
-    def _begin(self, simulator: Simulator, sample: Sample) -> str:
+    def _add_task(self, simulator: Simulator, sample: DemoTask) -> str:
         if sample.status == "NOT_FOUND":
-            self._names[UNKNOWN_ID] = sample.name
-            return UNKNOWN_ID
+            self._names[UNKNOWN_TASK_ID] = sample.name
+            return UNKNOWN_TASK_ID
         status = "SUCCESS" if sample.status == "PENDING" else sample.status  # it would, if anybody waited an hour
         task_id = simulator.add_task(sample.kind, status=status, after_seconds=sample.after_s,
                                      exception_reason=sample.reason, message=sample.message)  # fmt: skip
@@ -172,7 +176,7 @@ class _Demo:
 
     async def _slack(self, request: web.Request) -> web.Response:
         message = await request.json()
-        for line in _as_text(message):
+        for line in _slack_text(message):
             self._console.print(f"           │ {line}", style="cyan")
         self._received("team-slack", message["text"])
         return web.Response(text="ok")
@@ -183,16 +187,16 @@ class _Demo:
         expected = sign([Secret(SIGNING_SECRET)], delivery_id=headers["webhook-id"],
                         timestamp_s=int(headers["webhook-timestamp"]), body=body)  # fmt: skip
         if not hmac.compare_digest(expected, headers["webhook-signature"]):
-            self._say("webhook", "signature is WRONG")
+            self._print_line("webhook", "signature is WRONG")
             return web.Response(status=401)
         document = json.loads(body)
-        self._say("webhook", f"{document['type']}, {headers['webhook-id'][:12]}…, signature is right")
+        self._print_line("webhook", f"{document['type']}, {headers['webhook-id'][:12]}…, signature is right")
         self._received("pipeline", document["data"]["name"])
         return web.Response(status=204)
 
     def _received(self, destination: str, text: str) -> None:
-        self._owed -= {(name, to) for name, to in self._owed if to == destination and name in text}
-        if not self._owed:
+        self._undelivered -= {(name, to) for name, to in self._undelivered if to == destination and name in text}
+        if not self._undelivered:
             self._all_delivered.set()
 
     def _narrate(self, _logger: WrappedLogger, _method: str, event: EventDict) -> str:
@@ -200,25 +204,25 @@ class _Demo:
         what = f'{event.get("kind", "")} "{self._names.get(event.get("task_id", ""), "?")}"'
         match event["event"]:
             case "service.started":
-                self._say("started", f"cambwatch takes tasks at {event['address']}/v1/tasks")
+                self._print_line("started", f"cambwatch takes tasks at {event['address']}/v1/tasks")
             case "task.registered":
-                self._say("registered", f"{what} from {'config.yaml' if event['source'] == 'yaml' else 'HTTP'}")
+                self._print_line("registered", f"{what} from {'config.yaml' if event['source'] == 'yaml' else 'HTTP'}")
             case "task.polled":
-                self._say("polled", f"{what}: {_said(event['report'])}")
+                self._print_line("polled", f"{what}: {_describe_reply(event['report'])}")
             case "task.concluded":
                 said = f"{what}: {event['status']} after {event['seconds']} s and {event['polls']} polls"
-                self._say("concluded", said)
+                self._print_line("concluded", said)
             case "delivery.attempted":
                 said = f"{event['event_type']} to {event['destination']}"
                 result = "delivered" if event["verdict"] == "Delivered" else "refused"
-                self._say(result, f"{said}, HTTP {event['http_status']}, {event['took_ms']} ms")
+                self._print_line(result, f"{said}, HTTP {event['http_status']}, {event['took_ms']} ms")
             case "service.stopping" | "service.stopped":
-                self._say(event["event"].removeprefix("service."), "cambwatch")
+                self._print_line(event["event"].removeprefix("service."), "cambwatch")
             case other:
-                self._say(str(other), str({key: value for key, value in event.items() if key != "event"}))
+                self._print_line(str(other), str({key: value for key, value in event.items() if key != "event"}))
         return ""
 
-    def _say(self, what: str, words: str) -> None:
+    def _print_line(self, what: str, words: str) -> None:
         self._console.print(f"{time.monotonic() - self._started:5.1f} s  {what:<10}  {words}")
 
     def _print_table(self, page: Any) -> None:
@@ -234,18 +238,18 @@ def _any_unrecorded(page: Any) -> bool:
     return any(delivery["state"] != "delivered" for task in page["items"] for delivery in task["deliveries"])
 
 
-def _said(report: object) -> str:
-    match report:
-        case Pending():
+def _describe_reply(reply: object) -> str:
+    match reply:
+        case PendingReply():
             return "PENDING"
-        case Ended(status):
+        case FinishedReply(status):
             return status.value
-        case Unknown():
+        case UnknownTaskReply():
             return "404"
-    return type(report).__name__
+    return type(reply).__name__
 
 
-def _as_text(message: Any) -> list[str]:
+def _slack_text(message: Any) -> list[str]:
     """A Block Kit message as a person would read it in a channel."""
     lines = []
     for block in message.get("blocks", []):

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from cambwatch import config as configuration
 from cambwatch.adapters.terminal import say, say_json
-from cambwatch.cli.client import Intake, RefusedError, UnreachableError
-from cambwatch.core.instants import parse_span, rfc3339
+from cambwatch.cli.client import DaemonClient, RefusedError, UnreachableError
+from cambwatch.core.instants import parse_duration, rfc3339
 
 WIDEST_TABLE = 10_000  # columns; a table takes no more than it needs
 RETRY_S = 300.0  # a hundred thousand deliveries take the daemon a while
@@ -69,8 +69,8 @@ def watch(  # noqa: PLR0913 - its options
     """Watch a task."""
     body: dict[str, Any] = {"kind": kind, "task_id": task_id, "account": account, "labels": labels(label or [])}
     body |= {key: value for key, value in (("name", name), ("notify", notify), ("group", group)) if value}
-    with asking(config) as intake:
-        task = intake.ask_now("POST", "v1", "tasks", body=body)
+    with daemon_client(config) as daemon_api:
+        task = daemon_api.call_sync("POST", "v1", "tasks", body=body)
     if wait:
         _wait(config, task["kind"], task_id, account=account, seconds=None, as_json=as_json)
     _print_task(task, as_json=as_json)
@@ -92,8 +92,8 @@ def tasks(
     query["label"] = [f"{key}:{value}" for key, value in labels(label or []).items()]
     if group:
         query["group"] = group
-    with asking(config) as intake:
-        page = intake.ask_now("GET", "v1", "tasks", query=query)
+    with daemon_client(config) as daemon_api:
+        page = daemon_api.call_sync("GET", "v1", "tasks", query=query)
     if as_json:
         say_json(page["items"])
         return
@@ -114,8 +114,8 @@ def show(
     kind: Kind, task_id: TaskId, *, account: Account = "default", config: ConfigPath = None, as_json: AsJson = False
 ) -> None:
     """Show a task and what was delivered of it."""
-    with asking(config) as intake:
-        task = intake.ask_now("GET", "v1", "tasks", kind, task_id, query={"account": account})
+    with daemon_client(config) as daemon_api:
+        task = daemon_api.call_sync("GET", "v1", "tasks", kind, task_id, query={"account": account})
     _print_task(task, as_json=as_json)
 
 
@@ -133,25 +133,25 @@ def wait(
 ) -> None:
     """Wait until a task ends: exit 0 on SUCCESS, 1 on any other end, 3 without a daemon, 4 when the time is up."""
     try:
-        seconds = None if timeout is None else parse_span(timeout).total_seconds()
+        seconds = None if timeout is None else parse_duration(timeout).total_seconds()
     except ValueError as error:
-        end(Exit.USAGE, f"--timeout: {error}")
+        exit_with(Exit.USAGE, f"--timeout: {error}")
     _wait(config, kind, task_id, account=account, seconds=seconds, as_json=as_json)
 
 
 @commands.command()
 def unwatch(kind: Kind, task_id: TaskId, *, account: Account = "default", config: ConfigPath = None) -> None:
     """Watch a task no longer; nobody is told."""
-    with asking(config) as intake:
-        intake.ask_now("DELETE", "v1", "tasks", kind, task_id, query={"account": account})
+    with daemon_client(config) as daemon_api:
+        daemon_api.call_sync("DELETE", "v1", "tasks", kind, task_id, query={"account": account})
     say(f"{kind} {task_id} is no longer watched")
 
 
 @commands.command()
 def kinds(*, config: ConfigPath = None, as_json: AsJson = False) -> None:
     """List the kinds of task, how long they took so far, and how often they are asked for; sizes below their kind."""
-    with asking(config) as intake:
-        page = intake.ask_now("GET", "v1", "kinds")
+    with daemon_client(config) as daemon_api:
+        page = daemon_api.call_sync("GET", "v1", "kinds")
     if as_json:
         say_json(page["items"])
         return
@@ -191,11 +191,11 @@ def deliveries(
     """List deliveries, newest first; or show one with its attempts."""
     query: dict[str, Any] = {"limit": limit, "state": state or []}
     query |= {key: value for key, value in (("destination", destination), ("task_id", task_id)) if value}
-    with asking(config) as intake:
+    with daemon_client(config) as daemon_api:
         if delivery_id is not None:
-            _print_delivery(intake.ask_now("GET", "v1", "deliveries", delivery_id), as_json=as_json)
+            _print_delivery(daemon_api.call_sync("GET", "v1", "deliveries", delivery_id), as_json=as_json)
             return
-        page = intake.ask_now("GET", "v1", "deliveries", query=query)
+        page = daemon_api.call_sync("GET", "v1", "deliveries", query=query)
     if as_json:
         say_json(page["items"])
         return
@@ -222,81 +222,83 @@ def retry(
     config: ConfigPath = None,
 ) -> None:
     """Try deliveries again that are dead, or that wait; never one that was delivered."""
-    wish = {"destination": destination, "state": state, "since": None if since is None else _instant(since)}
-    wish = {key: value for key, value in wish.items() if value is not None}
-    if sum((delivery_id is not None, bool(wish), all_dead)) != 1:
-        end(Exit.USAGE, "name a delivery, or some by --destination, --state and --since, or --all-dead")
-    with asking(config) as intake:
+    selection = {"destination": destination, "state": state, "since": None if since is None else _instant(since)}
+    selection = {key: value for key, value in selection.items() if value is not None}
+    if sum((delivery_id is not None, bool(selection), all_dead)) != 1:
+        exit_with(Exit.USAGE, "name a delivery, or some by --destination, --state and --since, or --all-dead")
+    with daemon_client(config) as daemon_api:
         if delivery_id is not None:
-            answer = intake.ask_now("POST", "v1", "deliveries", delivery_id, "retry")
+            answer = daemon_api.call_sync("POST", "v1", "deliveries", delivery_id, "retry")
         else:
-            answer = intake.ask_now("POST", "v1", "deliveries", "retry", body=wish, wait_s=RETRY_S)
+            answer = daemon_api.call_sync("POST", "v1", "deliveries", "retry", body=selection, wait_s=RETRY_S)
     say(f"{answer['queued']} queued")
 
 
 @commands.command("test")
-def try_out(
+def send_test(
     destination: Annotated[str, typer.Argument(help="A name out of the configuration.")],
     *,
     config: ConfigPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Send a destination one message that says that it is a test; exit 0 if it was taken, 1 if not."""
-    with asking(config) as intake:
-        came = intake.ask_now("POST", "v1", "destinations", destination, "test", wait_s=TEST_S)
+    with daemon_client(config) as daemon_api:
+        result = daemon_api.call_sync("POST", "v1", "destinations", destination, "test", wait_s=TEST_S)
     if as_json:
-        say_json(came)
+        say_json(result)
     else:
-        status = "" if came["http_status"] is None else f", HTTP {came['http_status']}"
-        say(f"{destination}: {came['outcome']}{status}, {came['took_ms']} ms")
-        if came["detail"]:
-            say(came["detail"])
-    raise typer.Exit(Exit.OK if came["outcome"].startswith("accepted") else Exit.FAILED)
+        status = "" if result["http_status"] is None else f", HTTP {result['http_status']}"
+        say(f"{destination}: {result['outcome']}{status}, {result['took_ms']} ms")
+        if result["detail"]:
+            say(result["detail"])
+    raise typer.Exit(Exit.OK if result["outcome"].startswith("accepted") else Exit.FAILED)
 
 
 @contextmanager
-def asking(path: Path | None) -> Iterator[Intake]:
+def daemon_client(path: Path | None) -> Iterator[DaemonClient]:
     """The intake that the configuration names, and an exit status for whatever it says but yes."""
     try:
-        where = configuration.intake(None if path is None else str(path), os.environ)
+        where = configuration.daemon_api(None if path is None else str(path), os.environ)
     except configuration.ConfigError as error:
-        end(Exit.CONFIG, str(error))
+        exit_with(Exit.CONFIG, str(error))
     try:
-        yield Intake(url=where.url, token=where.token, socket=where.socket)
+        yield DaemonClient(url=where.url, token=where.token, socket=where.socket)
     except UnreachableError as error:
-        end(Exit.UNREACHABLE, f"{error}; start it with `cambwatch run`")
+        exit_with(Exit.UNREACHABLE, f"{error}; start it with `cambwatch run`")
     except RefusedError as error:
         # 1 is kept for tasks that failed: a script must not take a typing mistake for one.
-        end(Exit.USAGE if error.status < 500 else Exit.UNREACHABLE, str(error))
+        exit_with(Exit.USAGE if error.status < 500 else Exit.UNREACHABLE, str(error))
 
 
 def _wait(
     config: Path | None, kind: str, task_id: str, *, account: str, seconds: float | None, as_json: bool
 ) -> NoReturn:
-    with asking(config) as intake:
-        task = asyncio.run(_until_end(intake, kind, task_id, account=account, seconds=seconds))
+    with daemon_client(config) as daemon_api:
+        task = asyncio.run(_wait_until_finished(daemon_api, kind, task_id, account=account, seconds=seconds))
     if task["status"] == "PENDING":
-        end(Exit.STILL_PENDING, f"{kind} {task_id} is still pending")
+        exit_with(Exit.STILL_PENDING, f"{kind} {task_id} is still pending")
     _print_task(task, as_json=as_json)
     raise typer.Exit(Exit.OK if task["status"] == "SUCCESS" else Exit.FAILED)
 
 
-async def _until_end(intake: Intake, kind: str, task_id: str, *, account: str, seconds: float | None) -> Any:
+async def _wait_until_finished(
+    daemon_api: DaemonClient, kind: str, task_id: str, *, account: str, seconds: float | None
+) -> Any:
     loop = asyncio.get_running_loop()
     until = None if seconds is None else loop.time() + seconds
-    heard_s: float | None = None
+    answered_at_s: float | None = None
     while True:
         left = 10.0 if until is None else min(10.0, max(until - loop.time(), 0))
         query = {"account": account, "wait": f"{left:.3f}s"}
         try:
-            task = await intake.ask("GET", "v1", "tasks", kind, task_id, query=query, wait_s=left)
+            task = await daemon_api.call("GET", "v1", "tasks", kind, task_id, query=query, wait_s=left)
         except UnreachableError:
             # A daemon that answered before may be restarting, as at an upgrade.
-            if heard_s is None or loop.time() - heard_s > RESTART_S:
+            if answered_at_s is None or loop.time() - answered_at_s > RESTART_S:
                 raise
             await asyncio.sleep(0.5)
             continue
-        heard_s = loop.time()
+        answered_at_s = loop.time()
         if task["status"] != "PENDING" or (until is not None and loop.time() >= until):
             return task
         say(f"{task['icon']} {task['kind']} {task_id}: {task['status']}, {task['polls']} polls", err=True)
@@ -307,13 +309,13 @@ def labels(words: list[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
-            end(Exit.USAGE, f"--label {word!r}: write name=value")
+            exit_with(Exit.USAGE, f"--label {word!r}: write name=value")
         found[name] = value
     return found
 
 
-def print_table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    table = Table(*heads, box=None, pad_edge=False, header_style="bold")
+def print_table(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    table = Table(*headers, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*row)
     # In a pipe the width of a terminal means nothing, and no id may be cut.
@@ -349,7 +351,7 @@ def _print_task(task: Any, *, as_json: bool) -> None:
     rows += [
         (
             f"→ {one['destination']}",
-            f"{one['state']}, {one['attempts']} attempts, {one['outcome'] or _untold(one)}",
+            f"{one['state']}, {one['attempts']} attempts, {one['outcome'] or _attempt_state(one)}",
         )
         for one in task["deliveries"]
     ]
@@ -357,12 +359,12 @@ def _print_task(task: Any, *, as_json: bool) -> None:
     say("\n".join(f"{key:<{width}}  {value}" for key, value in rows))
 
 
-def end(status: Exit, words: str) -> NoReturn:
+def exit_with(status: Exit, words: str) -> NoReturn:
     say(words, err=True)
     raise typer.Exit(status)
 
 
-def _untold(delivery: Any) -> str:
+def _attempt_state(delivery: Any) -> str:
     return "to be tried again" if delivery["attempts"] else "not tried yet"
 
 
@@ -393,6 +395,6 @@ def _subject(one: Any) -> str:
 
 def _instant(text: str) -> str:
     try:
-        return rfc3339(datetime.now(UTC) - parse_span(text))
+        return rfc3339(datetime.now(UTC) - parse_duration(text))
     except ValueError:
         return text  # the daemon says what is wrong with it, if anything is

@@ -2,26 +2,26 @@
 
 from cambwatch.config.addresses import Listen, TcpListen, UnixListen
 from cambwatch.config.database import database
-from cambwatch.config.errors import ConfigError, Place, Problem
+from cambwatch.config.errors import ConfigError, ConfigMistake, Place
 from cambwatch.config.files import find
-from cambwatch.config.listener import Address, intake
-from cambwatch.config.load import Loaded, load, loads
+from cambwatch.config.listener import DaemonAddress, daemon_api
+from cambwatch.config.load import LoadedConfig, load, loads
 from cambwatch.config.model import Config
 from cambwatch.config.schema import schema
 
 __all__ = [
-    "Address",
     "Config",
     "ConfigError",
+    "ConfigMistake",
+    "DaemonAddress",
     "Listen",
-    "Loaded",
+    "LoadedConfig",
     "Place",
-    "Problem",
     "TcpListen",
     "UnixListen",
+    "daemon_api",
     "database",
     "find",
-    "intake",
     "load",
     "loads",
     "schema",

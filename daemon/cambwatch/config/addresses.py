@@ -11,7 +11,7 @@ from cambwatch.adapters.store import postgres_tls
 from cambwatch.config.readers import read_text, shown
 from cambwatch.core.addresses import is_loopback, private_host
 from cambwatch.core.postgres_parameters import SslMode
-from cambwatch.core.postgres_url import is_postgres, parse
+from cambwatch.core.postgres_url import is_postgres, parse_postgres_url
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
 _ESCAPES = " (in a password write %2F for /, %3F for ?, %23 for #, %25 for %)"
@@ -133,7 +133,7 @@ def read_store_url(value: object, environ: Mapping[str, str]) -> str:
 def _check_server(text: str, environ: Mapping[str, str]) -> None:
     if find_spec("asyncpg") is None or find_spec("greenlet") is None:
         raise ValueError("needs what comes with cambwatch[postgres]: pip install 'cambwatch[postgres]'")
-    tls = parse(text, environ).tls
+    tls = parse_postgres_url(text, environ).tls
     if tls.mode is not SslMode.DISABLE:
         postgres_tls.context(tls)
 

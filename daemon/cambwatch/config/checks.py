@@ -7,11 +7,11 @@ from datetime import timedelta
 from cambwatch.adapters import apprise
 from cambwatch.config.addresses import why_private
 from cambwatch.config.entries import GIVE_UP_AFTER, DestinationEntry, RouteEntry, TaskEntry, When
-from cambwatch.config.errors import Finding, KeyPath, did_you_mean, path_text
-from cambwatch.config.list_items import Parts
-from cambwatch.config.model import Camb, Http, Polling
+from cambwatch.config.errors import Finding, KeyPath, did_you_mean, format_path
+from cambwatch.config.list_items import Sections
+from cambwatch.config.model import CambSection, HttpSection, PollingSection
 from cambwatch.config.readers import shown, write_span
-from cambwatch.config.templates import is_json, why_no_alert, why_no_json
+from cambwatch.config.templates import is_json, why_no_alert, why_not_json
 from cambwatch.config.yaml_nodes import Document
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.camb import kinds
@@ -20,7 +20,7 @@ from cambwatch.core.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownNames:
     """The names that others may refer to."""
 
     document: Document
@@ -46,7 +46,7 @@ class _Known:
         return shown(self.document.value(at))
 
 
-def check(parts: Parts) -> Iterator[Finding]:
+def check_sections(parts: Sections) -> Iterator[Finding]:
     """The mistakes that show only when *parts* are held against each other."""
     document = parts.document
     if parts.camb:
@@ -57,7 +57,7 @@ def check(parts: Parts) -> Iterator[Finding]:
         yield from _check_http(parts.http)
     for name, destination in parts.destinations.items():
         yield from _check_destination(("destinations", name), destination, proxy=parts.egress_proxy)
-    known = _Known(document, parts.account_names(), parts.destination_names())
+    known = _KnownNames(document, parts.account_names(), parts.destination_names())
     for name, destination in parts.destinations.items():
         yield from _check_fallback(name, destination, parts, known)
     for index, route in parts.routes.items():
@@ -68,10 +68,10 @@ def check(parts: Parts) -> Iterator[Finding]:
         before = first.setdefault(task.key, ("tasks", index))
         if before != ("tasks", index):
             line = document.place(before).line
-            yield Finding(("tasks", index, "task_id"), f"is watched already by {path_text(before)} (line {line})")
+            yield Finding(("tasks", index, "task_id"), f"is watched already by {format_path(before)} (line {line})")
 
 
-def _check_camb(camb: Camb) -> Iterator[Finding]:
+def _check_camb(camb: CambSection) -> Iterator[Finding]:
     if DEFAULT_ACCOUNT in camb.accounts:
         message = f"{DEFAULT_ACCOUNT} is the account of camb.api_key: choose another name"
         yield Finding(("camb", "accounts", DEFAULT_ACCOUNT), message, at_key=True)
@@ -86,7 +86,7 @@ def _check_camb(camb: Camb) -> Iterator[Finding]:
         )
 
 
-def _check_polling(polling: Polling, document: Document) -> Iterator[Finding]:
+def _check_polling(polling: PollingSection, document: Document) -> Iterator[Finding]:
     base: KeyPath = ("polling",)
     shortest, longest = polling.min_interval, polling.max_interval
     if shortest > longest:
@@ -117,7 +117,7 @@ def _check_interval(at: KeyPath, interval: timedelta, shortest: timedelta, longe
 
 def _kinds_as_written(document: Document) -> list[tuple[str, str]]:
     polling = document.root.get("polling") or {}
-    found = [(written, kinds.find(written)) for written in polling.get("kinds") or {}]
+    found = [(written, kinds.find_kind(written)) for written in polling.get("kinds") or {}]
     return [(written, kind.name) for written, kind in found if kind]
 
 
@@ -125,7 +125,7 @@ def _first_written(document: Document, base: KeyPath, names: Iterable[str]) -> K
     return next((path for name in names if (path := (*base, name)) in document.places), base)
 
 
-def _check_http(http: Http) -> Iterator[Finding]:
+def _check_http(http: HttpSection) -> Iterator[Finding]:
     if not http.listen.loopback and not http.bearer:
         yield Finding(
             ("http", "token"), f"is missing: whoever reaches {http.listen} could use cambwatch (or token_file)"
@@ -156,7 +156,7 @@ def _check_destination(base: KeyPath, destination: DestinationEntry, *, proxy: S
     yield from _check_retry((*base, "retry"), destination)
 
 
-def _check_fallback(name: str, destination: DestinationEntry, parts: Parts, known: _Known) -> Iterator[Finding]:
+def _check_fallback(name: str, destination: DestinationEntry, parts: Sections, known: _KnownNames) -> Iterator[Finding]:
     at: KeyPath = ("destinations", name, "fallback")
     fallback = destination.fallback
     if fallback is None:
@@ -180,7 +180,7 @@ def _check_chat(base: KeyPath, destination: DestinationEntry) -> Iterator[Findin
 
 
 def _check_apprise(base: KeyPath, destination: DestinationEntry, *, proxy: Secret | None) -> Iterator[Finding]:
-    if not apprise.installed():
+    if not apprise.is_installed():
         message = "apprise needs a library that is not installed: pip install cambwatch[apprise]"
         yield Finding((*base, "type"), message)
     if not destination.allow_private:
@@ -202,7 +202,7 @@ def _check_body(base: KeyPath, destination: DestinationEntry) -> Iterator[Findin
         if any(name.removesuffix("_file") == "content-type" for name in destination.headers):
             message = "content-type is set by cambwatch itself, but for type webhook with a template"
             yield Finding((*base, "headers"), message, at_key=True)
-    elif is_json(destination.headers) and (why := why_no_json(template)):
+    elif is_json(destination.headers) and (why := why_not_json(template)):
         yield Finding((*base, "template" if destination.template else "template_file"), why)
 
 
@@ -220,7 +220,7 @@ def _check_retry(base: KeyPath, destination: DestinationEntry) -> Iterator[Findi
         yield Finding(base, message, at_key=True)
 
 
-def _check_route(base: KeyPath, route: RouteEntry, known: _Known) -> Iterator[Finding]:
+def _check_route(base: KeyPath, route: RouteEntry, known: _KnownNames) -> Iterator[Finding]:
     when = route.when
     for name in sorted(when.model_fields_set):
         if not getattr(when, name):
@@ -247,7 +247,7 @@ def _only_of_tasks(when: When) -> list[str]:
     return [name for name, value in given.items() if value]
 
 
-def _check_task(base: KeyPath, task: TaskEntry, known: _Known) -> Iterator[Finding]:
+def _check_task(base: KeyPath, task: TaskEntry, known: _KnownNames) -> Iterator[Finding]:
     yield from known.destinations_of((*base, "notify"), task.notify or ())
     if "account" in task.model_fields_set or DEFAULT_ACCOUNT in known.accounts:
         yield from known.account((*base, "account"), task.account)

@@ -17,9 +17,9 @@ def database(path: str | None, environ: Mapping[str, str]) -> Path:
     """
     found = find(path, environ)
     examined = examine(read_bytes(found), file=str(found), folder=found.absolute().parent, environ=environ)
-    examined.refuse(finding for finding in examined.mistakes if finding.path[:1] in {(), ("store",)})
+    examined.raise_for(finding for finding in examined.mistakes if finding.path[:1] in {(), ("store",)})
     assert examined.parts.store is not None  # noqa: S101 - without it there would be a mistake
     if (file := examined.parts.store.path) is None:
-        examined.refuse([Finding(("store", "url"), "is a PostgreSQL server: copy its database with pg_dump")])
+        examined.raise_for([Finding(("store", "url"), "is a PostgreSQL server: copy its database with pg_dump")])
     assert file is not None  # noqa: S101 - refused otherwise
     return file

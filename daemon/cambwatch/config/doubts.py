@@ -6,50 +6,50 @@ from urllib.parse import urlsplit
 
 from cambwatch.config.entries import DestinationEntry
 from cambwatch.config.errors import Finding, KeyPath
-from cambwatch.config.list_items import Parts
-from cambwatch.config.model import AccountEntry, Camb, Http
+from cambwatch.config.list_items import Sections
+from cambwatch.config.model import AccountEntry, CambSection, HttpSection
 from cambwatch.config.secrets import LONGEST_KEY
 from cambwatch.core.addresses import is_loopback
 from cambwatch.core.placeholders import ValueMistake, find_value_mistake
-from cambwatch.core.postgres_url import is_postgres, parse
+from cambwatch.core.postgres_url import is_postgres, parse_postgres_url
 from cambwatch.core.secret import Secret
-from cambwatch.core.service_urls import doubt_about_camb, doubt_about_destination
+from cambwatch.core.service_urls import camb_url_warning, destination_url_warning
 
 _FILE = re.compile(r"(~|\.{1,2})/.+|/(etc|home|mnt|opt|root|run|secrets?|srv|tmp|usr|var)/.+|[A-Za-z]:\\.+")
 _SIGNING = "whsec_"
 
 
-def warn(parts: Parts) -> Iterator[Finding]:
+def find_warnings(parts: Sections) -> Iterator[Finding]:
     """Warnings about *parts*, whose values are all valid. No message shows a secret."""
     if parts.store and is_postgres(parts.store.where):
         at: KeyPath = ("store", "url_file" if parts.store.url_file else "url")
-        yield from (Finding(at, note) for note in parse(parts.store.where, {}).notes)
+        yield from (Finding(at, note) for note in parse_postgres_url(parts.store.where, {}).warnings)
     if parts.camb:
-        yield from _doubt_camb(parts.camb)
+        yield from _warn_camb(parts.camb)
     if parts.http:
-        yield from _doubt_http(parts.http)
+        yield from _warn_http(parts.http)
     for name, destination in parts.destinations.items():
-        yield from _doubt_destination(("destinations", name), destination)
+        yield from _warn_destination(("destinations", name), destination)
 
 
-def _doubt_camb(camb: Camb) -> Iterator[Finding]:
-    sections: dict[KeyPath, Camb | AccountEntry] = {("camb",): camb}
+def _warn_camb(camb: CambSection) -> Iterator[Finding]:
+    sections: dict[KeyPath, CambSection | AccountEntry] = {("camb",): camb}
     sections |= {("camb", "accounts", name): account for name, account in camb.accounts.items()}
     for path, section in sections.items():
-        yield from _doubt_key(path, "api_key", section.api_key, section.api_key_file, "the API key that Camb shows")
+        yield from _warn_key(path, "api_key", section.api_key, section.api_key_file, "the API key that Camb shows")
         url = section.base_url
         if url and urlsplit(url).scheme == "http" and not is_loopback(urlsplit(url).hostname or ""):
             yield Finding((*path, "base_url"), "the API key goes over the network unencrypted: use https")
-        if url and (why := doubt_about_camb(url)):
+        if url and (why := camb_url_warning(url)):
             yield Finding((*path, "base_url"), why)
 
 
-def _doubt_http(http: Http) -> Iterator[Finding]:
+def _warn_http(http: HttpSection) -> Iterator[Finding]:
     meant = "a long random text, such as: openssl rand -hex 32"
-    yield from _doubt_key(("http",), "token", http.token, http.token_file, meant)
+    yield from _warn_key(("http",), "token", http.token, http.token_file, meant)
 
 
-def _doubt_key(
+def _warn_key(
     section: KeyPath, name: str, in_place: Secret | None, in_file: Secret | None, meant: str
 ) -> Iterator[Finding]:
     key = in_place or in_file
@@ -65,11 +65,11 @@ def _doubt_key(
         yield Finding(at, f"{why}: {'remove it' if why.removable else f'give {meant}'}")
 
 
-def _doubt_destination(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
+def _warn_destination(base: KeyPath, destination: DestinationEntry) -> Iterator[Finding]:
     url = destination.url or destination.url_file
     if url and destination.type != "apprise":
         own_body = destination.body_template is not None
-        if why := doubt_about_destination(destination.type, url.reveal(), own_body=own_body):
+        if why := destination_url_warning(destination.type, url.reveal(), own_body=own_body):
             yield Finding((*base, "url" if destination.url else "url_file"), why)
     for key, secrets in (("secret", destination.secret), ("secret_file", destination.secret_file)):
         for index, secret in enumerate(secrets):

@@ -12,26 +12,26 @@ from cambwatch.config.fields import (
     NULLABLE_TEXT,
     VARIABLE,
     Count,
-    EndStatus,
+    EmptyAllowed,
     Flag,
     KindName,
     Label,
     LabelValue,
     Name,
     OneOrMany,
-    OrNothing,
     ShortText,
     Span,
     SpanOrNone,
     TaskId,
-    numbers,
+    TerminalStatus,
+    enum_schema,
+    number_schema,
     one_or_many,
-    texts,
-    words,
+    text_schema,
 )
 from cambwatch.config.readers import choice, number, one_line, or_none, read_json, read_text, shown, whole
 from cambwatch.config.secrets import (
-    FileName,
+    HeaderFile,
     HeaderValue,
     SigningSecret,
     SigningSecretFile,
@@ -41,7 +41,7 @@ from cambwatch.config.secrets import (
 from cambwatch.config.templates import TemplateInFile, TemplateInPlace
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.delivery.retry import RetryPolicy
-from cambwatch.core.destinations import Condition, Destination, Rate, Route
+from cambwatch.core.destinations import Condition, Destination, RateLimit, Route
 from cambwatch.core.model import Registration, TaskKey
 from cambwatch.core.secret import Secret
 from cambwatch.core.templates import BodyTemplate
@@ -66,14 +66,14 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
 
-def _read_rate(value: object) -> Rate:
-    if isinstance(value, Rate):
+def _read_rate(value: object) -> RateLimit:
+    if isinstance(value, RateLimit):
         return value
     match = _RATE.fullmatch(read_text(value))
     per_second = float(match["count"]) / {"s": 1, "m": 60, "h": 3600}[match["unit"]] if match else 0
     if not 0 < per_second <= 10_000:
         raise ValueError(f"{shown(value)} must be a rate such as 10/s or 30/m, up to 10000/s")
-    return Rate(per_second, burst=max(1, int(per_second)))
+    return RateLimit(per_second, burst=max(1, int(per_second)))
 
 
 def _read_header_name(value: object) -> str:
@@ -91,7 +91,7 @@ def _read_header_name(value: object) -> str:
 def _mark_files(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
-    return {name: FileName(inner) if str(name).lower().endswith(_FILE) else inner for name, inner in value.items()}
+    return {name: HeaderFile(inner) if str(name).lower().endswith(_FILE) else inner for name, inner in value.items()}
 
 
 def _read_extra(value: object) -> Any:
@@ -102,8 +102,8 @@ def _read_extra(value: object) -> Any:
     return read_json(value)
 
 
-EventWord = Annotated[str, PlainValidator(choice(("task", "group"))), words(("task", "group"))]
-HeaderName = Annotated[str, PlainValidator(_read_header_name), texts()]
+EventWord = Annotated[str, PlainValidator(choice(("task", "group"))), enum_schema(("task", "group"))]
+HeaderName = Annotated[str, PlainValidator(_read_header_name), text_schema()]
 _RATE_SCHEMA = WithJsonSchema(
     {"type": ["string", "null"], "pattern": r"^[0-9.]+ */ *(s|m|h)$|\$\{", "examples": ["10/s", "30/m"]}
 )
@@ -111,13 +111,13 @@ _GROUP_SIZE_SCHEMA = WithJsonSchema({"anyOf": [{"type": ["integer", "null"], "mi
 _EXTRA_SCHEMA = WithJsonSchema({"type": ["object", "null"]})
 
 
-class Retry(Section):
+class RetrySection(Section):
     """`retry` of a destination."""
 
     first: Span = Field(timedelta(seconds=5), description="pause after the first failure")
-    factor: Annotated[float, PlainValidator(number(least=1, most=100)), numbers("number", minimum=1, maximum=100)] = (
-        Field(2.0, description="each further pause is so many times longer")
-    )
+    factor: Annotated[
+        float, PlainValidator(number(least=1, most=100)), number_schema("number", minimum=1, maximum=100)
+    ] = Field(2.0, description="each further pause is so many times longer")
     max: Span = Field(timedelta(hours=1), description="no pause is longer")
     give_up_after: SpanOrNone = Field(
         None, description="so long it is tried, waiting in line not counted; webhook 3d, chats 24h"
@@ -127,7 +127,7 @@ class Retry(Section):
 class DestinationEntry(Section):
     """One of `destinations`."""
 
-    type: Annotated[str, PlainValidator(choice(TYPES)), words(TYPES)] = Field(
+    type: Annotated[str, PlainValidator(choice(TYPES)), enum_schema(TYPES)] = Field(
         description="what the receiver understands"
     )
     url: UrlInPlace = Field(None, description="secret: where to post")
@@ -139,17 +139,19 @@ class DestinationEntry(Section):
     secret_file: Annotated[tuple[SigningSecretFile, ...], OneOrMany()] = Field(
         (), description="file, or list of files, that hold such secrets"
     )
-    headers: Annotated[dict[HeaderName, HeaderValue], BeforeValidator(_mark_files), OrNothing()] = Field(
+    headers: Annotated[dict[HeaderName, HeaderValue], BeforeValidator(_mark_files), EmptyAllowed()] = Field(
         default_factory=dict, description="secret: further headers; name_file reads the value from a file"
     )
     template: TemplateInPlace = Field(None, description="Jinja2 (sandboxed): the whole body, for type webhook")
     template_file: TemplateInFile = Field(None, description="file that holds the template")
     timeout: Span = Field(timedelta(seconds=15), description="for one attempt, from dialling to the end of the answer")
     concurrency: Count = Field(4, description="requests at once")
-    rate: Annotated[Rate | None, PlainValidator(or_none(_read_rate)), _RATE_SCHEMA] = Field(
+    rate: Annotated[RateLimit | None, PlainValidator(or_none(_read_rate)), _RATE_SCHEMA] = Field(
         None, description="10/s, 30/m; null: what the service of this type allows"
     )
-    retry: Annotated[Retry, OrNothing()] = Field(default_factory=Retry, description="when to try again")
+    retry: Annotated[RetrySection, EmptyAllowed()] = Field(
+        default_factory=RetrySection, description="when to try again"
+    )
     allow_private: Flag = Field(
         False, description="may the URL be plain http, or lead to loopback, private or link-local addresses?"
     )
@@ -199,11 +201,11 @@ class When(Section):
     event: Annotated[tuple[EventWord, ...], OneOrMany()] = Field(
         (), description="task: one ended; group: one is complete"
     )
-    status: Annotated[tuple[EndStatus, ...], OneOrMany()] = Field((), description="how the task ended")
+    status: Annotated[tuple[TerminalStatus, ...], OneOrMany()] = Field((), description="how the task ended")
     kind: Annotated[tuple[KindName, ...], OneOrMany()] = Field((), description="kind of task")
     account: Annotated[tuple[Name, ...], OneOrMany()] = Field((), description="account of the task")
     group: Annotated[tuple[ShortText, ...], OneOrMany()] = Field((), description="group of the task")
-    label: Annotated[dict[Label, LabelValue], OrNothing()] = Field(
+    label: Annotated[dict[Label, LabelValue], EmptyAllowed()] = Field(
         default_factory=dict, description="labels that the task has, with these values"
     )
 
@@ -222,7 +224,7 @@ class When(Section):
 class RouteEntry(Section):
     """One of `routes`."""
 
-    when: Annotated[When, OrNothing()] = Field(default_factory=When, description="without it: everything")
+    when: Annotated[When, EmptyAllowed()] = Field(default_factory=When, description="without it: everything")
     notify: Annotated[tuple[Name, ...], OneOrMany()] = Field(description="names of destinations")
 
     def as_core(self) -> Route:
@@ -238,7 +240,7 @@ class TaskEntry(Section):
     name: Annotated[str | None, PlainValidator(or_none(one_line(200))), NULLABLE_TEXT] = Field(
         None, description="what people call it"
     )
-    labels: Annotated[dict[Label, LabelValue], OrNothing()] = Field(
+    labels: Annotated[dict[Label, LabelValue], EmptyAllowed()] = Field(
         default_factory=dict, max_length=32, description="for routes"
     )
     notify: Annotated[tuple[Name, ...] | None, BeforeValidator(one_or_many)] = Field(

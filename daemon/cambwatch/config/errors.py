@@ -34,7 +34,7 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ConfigMistake:
     """One mistake. *place* is None where the file as a whole is meant, *path* is empty at the root."""
 
     file: str
@@ -54,14 +54,14 @@ class ConfigError(Exception):
     """
     The configuration cannot be used.
 
-    Its text has one line for each of *problems*, in the order of the file, as far as
+    Its text has one line for each of *mistakes*, in the order of the file, as far as
     anybody would read them.
     """
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: problem.place or Place(0, 0)))
-        lines = [str(problem) for problem in self.problems[:_MOST_LINES]]
-        if more := len(self.problems) - len(lines):
+    def __init__(self, mistakes: Iterable[ConfigMistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes, key=lambda problem: problem.place or Place(0, 0)))
+        lines = [str(problem) for problem in self.mistakes[:_MOST_LINES]]
+        if more := len(self.mistakes) - len(lines):
             lines.append(f"... and {more} more")
         super().__init__("\n".join(lines))
 
@@ -82,7 +82,7 @@ def not_utf8(raw: bytes) -> str:
     return "not a text in UTF-8"
 
 
-def path_text(path: KeyPath) -> str:
+def format_path(path: KeyPath) -> str:
     """
     *path* as people write it: `routes[0].notify[1]`.
 

@@ -9,14 +9,14 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, PlainValidator,
 from pydantic_core import CoreSchema, core_schema
 
 from cambwatch.config.readers import (
-    TOLD,
+    NOTIFIED_STATUSES,
     one_line,
     or_none,
     read_bool,
-    read_end,
     read_kind,
     read_name,
     read_task_id,
+    read_terminal_status,
     span,
     whole,
 )
@@ -55,7 +55,7 @@ def one_or_many(value: object) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class OrNothing:
+class EmptyAllowed:
     """Marks a mapping or list whose key may stand alone, with everything below it commented out: *empty* it is then."""
 
     empty: type[dict[Any, Any]] | type[tuple[Any, ...]] = dict
@@ -69,17 +69,17 @@ class OrNothing:
         return {"anyOf": [handler(schema), {"type": "null"}]}
 
 
-def texts(schema: JsonSchema | None = None) -> WithJsonSchema:
+def text_schema(schema: JsonSchema | None = None) -> WithJsonSchema:
     """The JSON Schema of a text that need not be quoted where it looks like a number."""
     return WithJsonSchema({"type": ["string", "number"]} | (schema or {}))
 
 
-def words(known: Collection[str | None]) -> WithJsonSchema:
+def enum_schema(known: Collection[str | None]) -> WithJsonSchema:
     """The JSON Schema of one of *known*, of which None is null."""
     return WithJsonSchema({"anyOf": [{"enum": list(known)}, VARIABLE]})
 
 
-def numbers(kind: str, **bounds: float) -> WithJsonSchema:
+def number_schema(kind: str, **bounds: float) -> WithJsonSchema:
     """The JSON Schema of a number."""
     return WithJsonSchema({"anyOf": [{"type": kind, **bounds}, VARIABLE]})
 
@@ -101,12 +101,12 @@ _KIND_WORDS = [word for kind in kinds.KINDS.values() for word in (kind.name, *ki
 Span = Annotated[timedelta, PlainValidator(span()), _span_schema("string")]
 SpanOrZero = Annotated[timedelta, PlainValidator(span(zero=True)), _span_schema("string")]
 SpanOrNone = Annotated[timedelta | None, PlainValidator(or_none(span())), _span_schema("string", "null")]
-Count = Annotated[int, PlainValidator(whole(1, 10_000)), numbers("integer", minimum=1, maximum=10_000)]
+Count = Annotated[int, PlainValidator(whole(1, 10_000)), number_schema("integer", minimum=1, maximum=10_000)]
 Flag = Annotated[bool, PlainValidator(read_bool), WithJsonSchema({"anyOf": [{"type": "boolean"}, VARIABLE]})]
-Name = Annotated[str, PlainValidator(read_name), texts({"pattern": r"^[A-Za-z0-9_.-]{1,64}$|\$\{"})]
-KindName = Annotated[str, PlainValidator(read_kind), words(_KIND_WORDS)]
-EndStatus = Annotated[Status, PlainValidator(read_end), words(TOLD)]
-TaskId = Annotated[str, PlainValidator(read_task_id), texts({"minLength": 1, "maxLength": LONGEST_TASK_ID})]
-Label = Annotated[str, PlainValidator(one_line(64)), texts({"minLength": 1, "maxLength": 64})]
-LabelValue = Annotated[str, PlainValidator(one_line(256, empty=True)), texts({"maxLength": 256})]
-ShortText = Annotated[str, PlainValidator(one_line(200)), texts({"minLength": 1, "maxLength": 200})]
+Name = Annotated[str, PlainValidator(read_name), text_schema({"pattern": r"^[A-Za-z0-9_.-]{1,64}$|\$\{"})]
+KindName = Annotated[str, PlainValidator(read_kind), enum_schema(_KIND_WORDS)]
+TerminalStatus = Annotated[Status, PlainValidator(read_terminal_status), enum_schema(NOTIFIED_STATUSES)]
+TaskId = Annotated[str, PlainValidator(read_task_id), text_schema({"minLength": 1, "maxLength": LONGEST_TASK_ID})]
+Label = Annotated[str, PlainValidator(one_line(64)), text_schema({"minLength": 1, "maxLength": 64})]
+LabelValue = Annotated[str, PlainValidator(one_line(256, empty=True)), text_schema({"maxLength": 256})]
+ShortText = Annotated[str, PlainValidator(one_line(200)), text_schema({"minLength": 1, "maxLength": 200})]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cambwatch.config.errors import ConfigError, Place, Problem
+from cambwatch.config.errors import ConfigError, ConfigMistake, Place
 from cambwatch.config.yaml_reader import MOST_BYTES
 
 PLACES = (Path("config.yaml"), Path("/etc/cambwatch/config.yaml"))
@@ -54,4 +54,4 @@ def absent(path: Path) -> bool:
 
 def failed(file: str, message: str, place: Place | None = None) -> ConfigError:
     """The error of a file in which nothing could be looked at."""
-    return ConfigError([Problem(file, place, "", message)])
+    return ConfigError([ConfigMistake(file, place, "", message)])

@@ -13,9 +13,17 @@ from pydantic import BaseModel, ValidationError
 
 from cambwatch.config.entries import DestinationEntry, RouteEntry, TaskEntry
 from cambwatch.config.errors import Finding, KeyPath
-from cambwatch.config.model import Camb, Config, Http, Log, Polling, Results, Store
+from cambwatch.config.model import (
+    CambSection,
+    Config,
+    HttpSection,
+    LogSection,
+    PollingSection,
+    ResultsSection,
+    StoreSection,
+)
 from cambwatch.config.readers import read_name
-from cambwatch.config.secrets import Surroundings
+from cambwatch.config.secrets import ReadContext
 from cambwatch.config.wording import explain, keys, mapping_needed, unknown_key
 from cambwatch.config.yaml_nodes import Document
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
@@ -23,21 +31,21 @@ from cambwatch.core.secret import Secret
 
 M = TypeVar("M", bound=BaseModel)
 
-_ALONE = ("egress_proxy", "egress_proxy_file")
+_ROOT_KEYS = ("egress_proxy", "egress_proxy_file")
 """Keys of the root that are no section."""
 
 
 @dataclass(slots=True)
-class Parts:
+class Sections:
     """What of a document is right by itself; None, or not in the mapping, where it is not."""
 
     document: Document
-    camb: Camb | None = None
-    polling: Polling | None = None
-    results: Results | None = None
-    store: Store | None = None
-    http: Http | None = None
-    log: Log | None = None
+    camb: CambSection | None = None
+    polling: PollingSection | None = None
+    results: ResultsSection | None = None
+    store: StoreSection | None = None
+    http: HttpSection | None = None
+    log: LogSection | None = None
     egress_proxy: Secret | None = None
     destinations: dict[str, DestinationEntry] = field(default_factory=dict)
     routes: dict[int, RouteEntry] = field(default_factory=dict)
@@ -72,41 +80,41 @@ class Parts:
         return Config.model_validate(everything)
 
 
-def read_parts(document: Document, surroundings: Surroundings) -> Parts:
+def read_sections(document: Document, read_context: ReadContext) -> Sections:
     """The parts of *document*, whose root is a mapping, and what is wrong with each by itself."""
     root: Mapping[str, Any] = document.root
-    reader = _PartReader(document, surroundings)
-    alone = reader.part((), Config, {key: root[key] for key in _ALONE if key in root})
-    parts = Parts(
+    reader = _SectionReader(document, read_context)
+    root_values = reader.section((), Config, {key: root[key] for key in _ROOT_KEYS if key in root})
+    sections = Sections(
         document,
-        camb=reader.part(("camb",), Camb, root.get("camb")),
-        polling=reader.part(("polling",), Polling, root.get("polling")),
-        results=reader.part(("results",), Results, root.get("results")),
-        store=reader.part(("store",), Store, root.get("store")),
-        http=reader.part(("http",), Http, root.get("http")),
-        log=reader.part(("log",), Log, root.get("log")),
-        egress_proxy=alone.proxy if alone else None,
+        camb=reader.section(("camb",), CambSection, root.get("camb")),
+        polling=reader.section(("polling",), PollingSection, root.get("polling")),
+        results=reader.section(("results",), ResultsSection, root.get("results")),
+        store=reader.section(("store",), StoreSection, root.get("store")),
+        http=reader.section(("http",), HttpSection, root.get("http")),
+        log=reader.section(("log",), LogSection, root.get("log")),
+        egress_proxy=root_values.proxy if root_values else None,
         destinations=reader.named(("destinations",), DestinationEntry, root.get("destinations")),
         routes=reader.listed(("routes",), RouteEntry, root.get("routes")),
         tasks=reader.listed(("tasks",), TaskEntry, root.get("tasks")),
         findings=reader.findings,
     )
     known = keys(Config)
-    parts.findings += [unknown_key((key,), known) for key in root if key not in known]
-    return parts
+    sections.findings += [unknown_key((key,), known) for key in root if key not in known]
+    return sections
 
 
-class _PartReader:
-    def __init__(self, document: Document, surroundings: Surroundings) -> None:
+class _SectionReader:
+    def __init__(self, document: Document, read_context: ReadContext) -> None:
         self._document = document
-        self._surroundings = surroundings
+        self._read_context = read_context
         self.findings: list[Finding] = []
 
-    def part(self, path: KeyPath, model: type[M], value: Any) -> M | None:
+    def section(self, path: KeyPath, model: type[M], value: Any) -> M | None:
         # A section may stand empty, with every key in it commented out; an entry of a list or by a name may not.
         content = {} if value is None and len(path) == 1 else value
         try:
-            return model.model_validate(content, context=self._surroundings)
+            return model.model_validate(content, context=self._read_context)
         except ValidationError as error:
             self.findings += explain(error, path, model, self._document)
             return None
@@ -121,16 +129,16 @@ class _PartReader:
                 read_name(name)
             except ValueError as error:
                 self.findings.append(Finding((*path, name), str(error), at_key=True))
-            if (part := self.part((*path, name), model, inner)) is not None:
-                right[name] = part
+            if (section := self.section((*path, name), model, inner)) is not None:
+                right[name] = section
         return right
 
     def listed(self, path: KeyPath, model: type[M], value: Any) -> dict[int, M]:
         if value is not None and not isinstance(value, list):
             self.findings.append(Finding(path, "must be a list: every entry begins with a dash"))
             return {}
-        found = {index: self.part((*path, index), model, inner) for index, inner in enumerate(value or [])}
-        return {index: part for index, part in found.items() if part is not None}
+        found = {index: self.section((*path, index), model, inner) for index, inner in enumerate(value or [])}
+        return {index: section for index, section in found.items() if section is not None}
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -8,14 +8,14 @@ from cambwatch.config.addresses import TcpListen, UnixListen
 from cambwatch.config.errors import Finding
 from cambwatch.config.files import PLACES, absent, find, read_bytes
 from cambwatch.config.load import examine
-from cambwatch.config.model import Http
+from cambwatch.config.model import HttpSection
 from cambwatch.core.secret import Secret
 
 _EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach such a listener from this machine
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class DaemonAddress:
     """*url* is the root of the intake; with *socket*, the path of a Unix socket, its host means nothing."""
 
     url: str
@@ -23,28 +23,28 @@ class Address:
     socket: str | None = None
 
 
-def intake(path: str | None, environ: Mapping[str, str], *, places: Sequence[Path] = PLACES) -> Address:
+def daemon_api(path: str | None, environ: Mapping[str, str], *, places: Sequence[Path] = PLACES) -> DaemonAddress:
     """
     Where the daemon with the configuration of find() listens, the default address where there is no file.
 
     Only `http` has to be right: whoever asks need not have the keys and URLs of the
     daemon. Raises ConfigError.
     """
-    nobody_says = not path and not environ.get("CAMBWATCH_CONFIG")
-    if nobody_says and all(absent(place) for place in places):
-        return _address(Http())
+    unspecified = not path and not environ.get("CAMBWATCH_CONFIG")
+    if unspecified and all(absent(place) for place in places):
+        return _address(HttpSection())
     found = find(path, environ, places=places)
     examined = examine(read_bytes(found), file=str(found), folder=found.absolute().parent, environ=environ)
-    examined.refuse(finding for finding in examined.mistakes if finding.path[:1] in {(), ("http",)})
-    http = examined.parts.http or Http()
+    examined.raise_for(finding for finding in examined.mistakes if finding.path[:1] in {(), ("http",)})
+    http = examined.parts.http or HttpSection()
     if isinstance(http.listen, TcpListen) and http.listen.port == 0:
-        examined.refuse([Finding(("http", "listen"), "port 0 is any that is free: nobody can know where to ask")])
+        examined.raise_for([Finding(("http", "listen"), "port 0 is any that is free: nobody can know where to ask")])
     return _address(http)
 
 
-def _address(http: Http) -> Address:
+def _address(http: HttpSection) -> DaemonAddress:
     match http.listen:
         case UnixListen(path):
-            return Address("http://localhost", http.bearer, path)
+            return DaemonAddress("http://localhost", http.bearer, path)
         case TcpListen(host, port):
-            return Address(f"http://{TcpListen(_EVERY_INTERFACE.get(host, host), port)}", http.bearer)
+            return DaemonAddress(f"http://{TcpListen(_EVERY_INTERFACE.get(host, host), port)}", http.bearer)

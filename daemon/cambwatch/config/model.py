@@ -22,25 +22,25 @@ from cambwatch.config.addresses import (
 from cambwatch.config.entries import DestinationEntry, RouteEntry, Section, TaskEntry
 from cambwatch.config.fields import (
     Count,
+    EmptyAllowed,
     Flag,
     KindName,
     Name,
     OneOrMany,
-    OrNothing,
     Span,
     SpanOrNone,
     SpanOrZero,
-    numbers,
-    texts,
-    words,
+    enum_schema,
+    number_schema,
+    text_schema,
 )
 from cambwatch.config.readers import choice, number, or_none, span, whole
 from cambwatch.config.secrets import (
     ProxyInFile,
     ProxyInPlace,
+    ReadContext,
     StoreUrl,
     StoreUrlInFile,
-    Surroundings,
     TokenInFile,
     TokenInPlace,
 )
@@ -60,12 +60,12 @@ _STRATEGIES = tuple(strategy.value for strategy in Strategy)
 _per_second = number(above=0, most=10_000)
 
 BaseUrl = Annotated[str, PlainValidator(read_base_url), WithJsonSchema({"type": "string"})]
-PerSecond = Annotated[float, PlainValidator(_per_second), numbers("number", exclusiveMinimum=0, maximum=10_000)]
+PerSecond = Annotated[float, PlainValidator(_per_second), number_schema("number", exclusiveMinimum=0, maximum=10_000)]
 ListenText = Annotated[
     Listen,
     PlainValidator(read_listen),
     PlainSerializer(str),
-    texts({"examples": ["127.0.0.1:8787", "unix:/run/a.sock"]}),
+    text_schema({"examples": ["127.0.0.1:8787", "unix:/run/a.sock"]}),
 ]
 AllowedHost = Annotated[str, PlainValidator(read_allowed_host), WithJsonSchema({"type": "string"})]
 
@@ -87,7 +87,7 @@ class AccountEntry(Section):
     timeout: SpanOrNone = Field(None, description="null: camb.timeout")
 
 
-class Camb(Section):
+class CambSection(Section):
     """`camb`: what we ask."""
 
     base_url: BaseUrl = Field("https://client.camb.ai/apis", description="what stands before Camb's paths")
@@ -96,16 +96,16 @@ class Camb(Section):
     requests_per_second: PerSecond = Field(20.0, description="budget per account, polls and result fetches together")
     concurrency: Count = Field(64, description="requests at once, per account")
     timeout: Span = Field(timedelta(seconds=30), description="for one request")
-    accounts: Annotated[dict[Name, AccountEntry], OrNothing()] = Field(
+    accounts: Annotated[dict[Name, AccountEntry], EmptyAllowed()] = Field(
         default_factory=dict, description="further API keys by name"
     )
 
 
-class KindPolling(Section):
+class KindPollingSection(Section):
     """One of `polling.kinds`; what it leaves out is as under `polling`."""
 
-    strategy: Annotated[str | None, PlainValidator(or_none(choice(_STRATEGIES))), words((*_STRATEGIES, None))] = Field(
-        None, description="null: polling.strategy"
+    strategy: Annotated[str | None, PlainValidator(or_none(choice(_STRATEGIES))), enum_schema((*_STRATEGIES, None))] = (
+        Field(None, description="null: polling.strategy")
     )
     interval: SpanOrNone = Field(None, description="null: polling.interval")
     deadline: SpanOrNone = Field(None, description="null: polling.deadline")
@@ -114,10 +114,10 @@ class KindPolling(Section):
     ] = Field(None, description="null: polling.not_found_grace")
 
 
-class Polling(Section):
+class PollingSection(Section):
     """`polling`: when we ask."""
 
-    strategy: Annotated[str, PlainValidator(choice(_STRATEGIES)), words(_STRATEGIES)] = Field(
+    strategy: Annotated[str, PlainValidator(choice(_STRATEGIES)), enum_schema(_STRATEGIES)] = Field(
         Strategy.LEARNED.value,
         description="fixed: every `interval`; learned: when an end is likely, once it is known how long tasks take",
     )
@@ -132,12 +132,12 @@ class Polling(Section):
         timedelta(minutes=2),
         description="NOT_FOUND after 404 for this long, if Camb never returned a status for the task",
     )
-    kinds: Annotated[dict[KindName, KindPolling], OrNothing()] = Field(
+    kinds: Annotated[dict[KindName, KindPollingSection], EmptyAllowed()] = Field(
         default_factory=dict, description="what is otherwise for some kinds"
     )
 
 
-class Results(Section):
+class ResultsSection(Section):
     """`results`: what happens after SUCCESS."""
 
     fetch: Flag = Field(True, description="put the result (URLs) into the notification")
@@ -146,7 +146,7 @@ class Results(Section):
     )
 
 
-class Store(Section):
+class StoreSection(Section):
     """`store`: where tasks and deliveries are kept."""
 
     url: StoreUrl = Field(
@@ -167,14 +167,14 @@ class Store(Section):
     @classmethod
     def _inside_state_directory(cls, url: str, info: ValidationInfo) -> str:
         path = url.removeprefix(_SQLITE)
-        if path == url or not isinstance(info.context, Surroundings) or not info.context.state_directory:
+        if path == url or not isinstance(info.context, ReadContext) or not info.context.state_directory:
             return url
         # An absolute path stays what it is.
         return f"{_SQLITE}{info.context.state_directory / path}"
 
     @field_validator("lease", mode="after")
     @classmethod
-    def _neither_moment_nor_age(cls, lease: timedelta) -> timedelta:
+    def _check_lease(cls, lease: timedelta) -> timedelta:
         if not timedelta(seconds=2) <= lease <= timedelta(minutes=10):
             raise ValueError("must be from 2s to 10m: a shorter one ends by chance, a longer one keeps others waiting")
         return lease
@@ -191,7 +191,7 @@ class Store(Section):
         return None if path == self.where else Path(path)
 
 
-class Http(Section):
+class HttpSection(Section):
     """`http`: who may ask us."""
 
     listen: ListenText = Field(DEFAULT_LISTEN, description="host:port or unix:/path")
@@ -211,13 +211,13 @@ class Http(Section):
         return self.token or self.token_file
 
 
-class Log(Section):
+class LogSection(Section):
     """`log`: what is written to standard error."""
 
-    level: Annotated[str, PlainValidator(choice(_LEVELS)), words(_LEVELS)] = Field(
+    level: Annotated[str, PlainValidator(choice(_LEVELS)), enum_schema(_LEVELS)] = Field(
         "info", description="from this level on"
     )
-    format: Annotated[str, PlainValidator(choice(_LOG_FORMATS)), words(_LOG_FORMATS)] = Field(
+    format: Annotated[str, PlainValidator(choice(_LOG_FORMATS)), enum_schema(_LOG_FORMATS)] = Field(
         "auto", description="auto: console on a terminal, JSON lines otherwise"
     )
 
@@ -230,25 +230,33 @@ class Config(Section):
     same as the rest of the program knows it.
     """
 
-    camb: Annotated[Camb, OrNothing()] = Field(default_factory=Camb, description="what we ask")
-    polling: Annotated[Polling, OrNothing()] = Field(default_factory=Polling, description="when we ask")
-    results: Annotated[Results, OrNothing()] = Field(default_factory=Results, description="what happens after SUCCESS")
-    store: Annotated[Store, OrNothing()] = Field(default_factory=Store, description="where tasks are kept")
-    http: Annotated[Http, OrNothing()] = Field(default_factory=Http, description="who may ask us")
+    camb: Annotated[CambSection, EmptyAllowed()] = Field(default_factory=CambSection, description="what we ask")
+    polling: Annotated[PollingSection, EmptyAllowed()] = Field(
+        default_factory=PollingSection, description="when we ask"
+    )
+    results: Annotated[ResultsSection, EmptyAllowed()] = Field(
+        default_factory=ResultsSection, description="what happens after SUCCESS"
+    )
+    store: Annotated[StoreSection, EmptyAllowed()] = Field(
+        default_factory=StoreSection, description="where tasks are kept"
+    )
+    http: Annotated[HttpSection, EmptyAllowed()] = Field(default_factory=HttpSection, description="who may ask us")
     egress_proxy: ProxyInPlace = Field(
         None, description="secret: http://host:port or http://user:password@host:port, the way to destinations"
     )
     egress_proxy_file: ProxyInFile = Field(None, description="file that holds the URL of the egress proxy")
-    destination_entries: Annotated[dict[Name, DestinationEntry], OrNothing()] = Field(
+    destination_entries: Annotated[dict[Name, DestinationEntry], EmptyAllowed()] = Field(
         default_factory=dict, alias="destinations", description="who can be told, by name"
     )
-    route_entries: Annotated[tuple[RouteEntry, ...], OrNothing(tuple)] = Field(
+    route_entries: Annotated[tuple[RouteEntry, ...], EmptyAllowed(tuple)] = Field(
         (), alias="routes", description="who hears of what; without routes all destinations hear everything"
     )
-    task_entries: Annotated[tuple[TaskEntry, ...], OrNothing(tuple)] = Field(
+    task_entries: Annotated[tuple[TaskEntry, ...], EmptyAllowed(tuple)] = Field(
         (), alias="tasks", description="watched from the start"
     )
-    log: Annotated[Log, OrNothing()] = Field(default_factory=Log, description="what is written to standard error")
+    log: Annotated[LogSection, EmptyAllowed()] = Field(
+        default_factory=LogSection, description="what is written to standard error"
+    )
 
     @cached_property
     def accounts(self) -> Mapping[str, Account]:
@@ -293,7 +301,7 @@ class Config(Section):
     def poll_policy(self, kind: str) -> PollPolicy:
         """How tasks of *kind*, a name of kinds.KINDS, are asked for."""
         polling = self.polling
-        own = polling.kinds.get(kind, KindPolling())
+        own = polling.kinds.get(kind, KindPollingSection())
         grace = polling.not_found_grace if own.not_found_grace is None else own.not_found_grace
         return PollPolicy(
             interval=own.interval or polling.interval,

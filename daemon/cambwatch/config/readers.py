@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 from cambwatch.config.errors import did_you_mean
 from cambwatch.config.yaml_nodes import Scalar
 from cambwatch.core.camb import kinds
-from cambwatch.core.instants import parse_span
+from cambwatch.core.instants import parse_duration
 from cambwatch.core.model import Status
 from cambwatch.core.names import check_name, check_task_id
 
 T = TypeVar("T")
 
 LATER = "not supported yet: it comes with a later version"
-TOLD = tuple(status.value for status in Status if status not in {Status.PENDING, Status.REMOVED})
+NOTIFIED_STATUSES = tuple(status.value for status in Status if status not in {Status.PENDING, Status.REMOVED})
 """The statuses that an event can have."""
 
 _TRUTH_WORDS = frozenset({"true", "false", "yes", "no", "on", "off", "y", "n"})
@@ -118,7 +118,7 @@ def span(*, zero: bool = False) -> Callable[[object], timedelta]:
             return value
         text = read_text(value)
         try:
-            found = parse_span(text)
+            found = parse_duration(text)
         except ValueError:
             if re.fullmatch(r"\d+(\.\d+)?", text):
                 raise ValueError(f"{shown(value)} has no unit: write ms, s, m, h or d behind the number") from None
@@ -157,21 +157,21 @@ def choice(words: Collection[str]) -> Callable[[object], str]:
 def read_kind(value: object) -> str:
     """The name of the kind that is meant."""
     word = read_text(value)
-    if kind := kinds.find(word):
+    if kind := kinds.find_kind(word):
         return kind.name
-    near = kinds.suggest(word[:100])
+    near = kinds.suggest_kind(word[:100])
     hint = f" (did you mean {near}?)" if near else did_you_mean(word, kinds.KINDS)
     raise ValueError(f"{shown(value)} is no kind of task{hint}{_list_hint(word)}")
 
 
-def read_end(value: object) -> Status:
+def read_terminal_status(value: object) -> Status:
     """The status that an event can have."""
     word = read_text(value).strip().upper()
-    if word in TOLD:
+    if word in NOTIFIED_STATUSES:
         return Status(word)
     if word in {Status.PENDING, Status.REMOVED}:
-        raise ValueError(f"nobody is told of {word}: a route hears of {', '.join(TOLD)}")
-    raise ValueError(f"{shown(value)} is no status{did_you_mean(word, TOLD)}{_list_hint(word)}")
+        raise ValueError(f"nobody is told of {word}: a route hears of {', '.join(NOTIFIED_STATUSES)}")
+    raise ValueError(f"{shown(value)} is no status{did_you_mean(word, NOTIFIED_STATUSES)}{_list_hint(word)}")
 
 
 def _list_hint(word: str) -> str:

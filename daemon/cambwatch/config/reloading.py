@@ -7,14 +7,14 @@ from cambwatch.config.model import Config
 _LISTEN, _STORE = "http.listen", "store.url"
 
 
-class Change(NamedTuple):
+class ConfigChange(NamedTuple):
     """A configuration that takes the place of another; with *tell* the other nodes are to read theirs again too."""
 
     config: Config
-    tell: bool = False
+    reload_others: bool = False
 
 
-def while_running(running: Config, changed: Config) -> tuple[Config, list[str]]:
+def apply_to_running(running: Config, changed: Config) -> tuple[Config, list[str]]:
     """
     *changed*, but where to listen and the database, which stay as they are; and which of these it would have changed.
 

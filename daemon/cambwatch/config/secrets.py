@@ -13,7 +13,7 @@ from cambwatch.adapters import apprise
 from cambwatch.config.addresses import read_store_url, split_proxy, split_url
 from cambwatch.config.errors import not_utf8
 from cambwatch.config.readers import or_none, read_text
-from cambwatch.core.delivery.signature import check_secret
+from cambwatch.core.delivery.signature import check_secret_format
 from cambwatch.core.placeholders import ValueMistake, find_value_mistake
 from cambwatch.core.postgres_url import is_postgres
 from cambwatch.core.secret import Secret
@@ -26,7 +26,7 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?")
 
 
 @dataclass(slots=True)
-class Surroundings:
+class ReadContext:
     """The context of a configuration: its folder, the state folder, environment variables. Collects warnings."""
 
     folder: Path
@@ -36,14 +36,14 @@ class Surroundings:
 
 
 @dataclass(frozen=True, slots=True)
-class Credential:
+class SystemdCredential:
     """A file that systemd hands to the service; its mode is systemd's business."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
-class FileName:
+class HeaderFile:
     """The value of a header whose key ends in `_file`."""
 
     value: object
@@ -60,12 +60,12 @@ def read_secret(value: object, check: Callable[[str], None]) -> Secret:
     return Secret(text)
 
 
-def read_secret_file(value: object, check: Callable[[str], None], surroundings: object) -> Secret:
+def read_secret_file(value: object, check: Callable[[str], None], read_context: object) -> Secret:
     """The text in the file that *value* names, without the line break at its end."""
-    if not isinstance(surroundings, Surroundings):
+    if not isinstance(read_context, ReadContext):
         raise ValueError("is only read together with the file that names it")  # noqa: TRY004 - pydantic knows ValueError
-    path = value.path if isinstance(value, Credential) else surroundings.folder / read_text(value)
-    what = f"the systemd credential {path.name}" if isinstance(value, Credential) else "the file"
+    path = value.path if isinstance(value, SystemdCredential) else read_context.folder / read_text(value)
+    what = f"the systemd credential {path.name}" if isinstance(value, SystemdCredential) else "the file"
     # The path is not shown: who pastes the secret itself here must not find it in the log.
     try:
         with path.open("rb") as file:
@@ -87,10 +87,10 @@ def read_secret_file(value: object, check: Callable[[str], None], surroundings: 
         check(text)
     except ValueError as error:
         raise ValueError(f"in {what}: {error}") from None
-    if mode & 0o044 and not isinstance(value, Credential):
+    if mode & 0o044 and not isinstance(value, SystemdCredential):
         warning = f"{path}: others than its owner may read this secret (mode {mode:04o}): chmod 600 it"
-        if warning not in surroundings.warnings:
-            surroundings.warnings.append(warning)
+        if warning not in read_context.warnings:
+            read_context.warnings.append(warning)
     return Secret(text)
 
 
@@ -117,7 +117,7 @@ def check_service_url(text: str) -> None:
     """The URL of an Apprise service, by its own parser where that is installed; checks.py asks whether it is."""
     if any(character.isspace() or not character.isprintable() for character in text):
         raise ValueError("a URL must not hold spaces or control characters: write %20 for a space")
-    if apprise.installed() and (why := apprise.why_refused(text)):
+    if apprise.is_installed() and (why := apprise.unusable_url_reason(text)):
         raise ValueError(why)
 
 
@@ -129,7 +129,7 @@ def check_proxy(text: str) -> None:
 def check_signing_secret(text: str) -> None:
     """What the signer takes, and how to make one."""
     try:
-        check_secret(text)
+        check_secret_format(text)
     except ValueError as error:
         raise ValueError(f"{error}; make one with: echo whsec_$(openssl rand -base64 32)") from None
 
@@ -152,7 +152,7 @@ def _read_file(value: object, check: Callable[[str], None], info: ValidationInfo
 
 
 def _read_store_url(value: object, info: ValidationInfo) -> str:
-    return read_store_url(value, info.context.environ if isinstance(info.context, Surroundings) else {})
+    return read_store_url(value, info.context.environ if isinstance(info.context, ReadContext) else {})
 
 
 def _check_store_url(text: str, info: ValidationInfo) -> None:
@@ -232,7 +232,7 @@ SigningSecretFile = Annotated[
 
 
 def _read_header(value: object, info: ValidationInfo) -> Secret:
-    if isinstance(value, FileName):
+    if isinstance(value, HeaderFile):
         return read_secret_file(value.value, check_header_value, info.context)
     return read_secret(value, check_header_value)
 

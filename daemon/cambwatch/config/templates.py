@@ -14,10 +14,10 @@ from typing import Annotated
 from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 
 from cambwatch.config.errors import not_utf8
-from cambwatch.config.readers import TOLD, read_text
-from cambwatch.config.secrets import Surroundings
+from cambwatch.config.readers import NOTIFIED_STATUSES, read_text
+from cambwatch.config.secrets import ReadContext
 from cambwatch.config.yaml_nodes import Scalar
-from cambwatch.core.event_json import body
+from cambwatch.core.event_json import notification_body
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
 from cambwatch.core.model import Outcome, Status
 from cambwatch.core.secret import Secret
@@ -26,7 +26,7 @@ from cambwatch.core.templates import LONGEST_SOURCE, BodyTemplate, TemplateError
 _START = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 _END = _START + timedelta(seconds=41.2)
 _AWKWARD = 'A "quoted" \\ name & more'
-_UNSHOWN = "cannot be rendered: it holds a variable, so what is wrong is not shown"
+_HIDDEN_ERROR = "cannot be rendered: it holds a variable, so what is wrong is not shown"
 
 
 def read_template(value: object) -> BodyTemplate | None:
@@ -42,7 +42,7 @@ def _read_template_file(value: object, info: ValidationInfo) -> BodyTemplate | N
         return value
     if info.data.get("template"):
         raise ValueError("give template or template_file, not both")
-    if not isinstance(info.context, Surroundings):
+    if not isinstance(info.context, ReadContext):
         raise ValueError("is only read together with the file that names it")  # noqa: TRY004 - pydantic knows ValueError
     try:
         with (info.context.folder / read_text(value)).open("rb") as file:
@@ -67,16 +67,16 @@ def _compiled(source: str, *, shown: bool) -> BodyTemplate:
             except TemplateError as error:
                 raise TemplateError(f"{error.words} (in {name})", error.line) from None
     except TemplateError as error:
-        raise ValueError(str(error if shown else TemplateError(_UNSHOWN, error.line))) from None
+        raise ValueError(str(error if shown else TemplateError(_HIDDEN_ERROR, error.line))) from None
     return template
 
 
 def render(template: BodyTemplate, event: Event) -> bytes:
     """What *template* makes of *event*; raises TemplateError."""
-    return template.render({**body(event), "id": "msg_00000000000000000000000000000000"})
+    return template.render({**notification_body(event), "id": "msg_00000000000000000000000000000000"})
 
 
-def why_no_json(template: BodyTemplate, events: Iterable[tuple[str, Event]] | None = None) -> str | None:
+def why_not_json(template: BodyTemplate, events: Iterable[tuple[str, Event]] | None = None) -> str | None:
     """What to say where *template*, which renders, makes something else than JSON; None where it makes JSON."""
     for name, event in samples() if events is None else events:
         try:
@@ -98,7 +98,7 @@ def why_no_alert(template: BodyTemplate, *, in_json: bool) -> str | None:
         except TemplateError as error:  # without its words, which may quote a token out of a variable
             where = "" if error.line is None else f"line {error.line} of the template "
             return f"{where}fails on {name}, whose data has destination, summary, since, waiting and last_outcome"
-    return why_no_json(template, alerts()) if in_json else None
+    return why_not_json(template, alerts()) if in_json else None
 
 
 def _refuse(word: str) -> None:
@@ -114,7 +114,7 @@ def is_json(headers: Mapping[str, Secret]) -> bool:
 
 def samples() -> Iterator[tuple[str, Event]]:
     """Events to try a template with, and what each is."""
-    for word in TOLD:
+    for word in NOTIFIED_STATUSES:
         status = Status(word)
         yield f"a full {_full(status).type}", _full(status)
         yield f"a bare {_bare(status).type}", _bare(status)

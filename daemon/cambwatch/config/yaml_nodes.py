@@ -6,7 +6,7 @@ from typing import Any
 
 from cambwatch.config.errors import Finding, KeyPath, Place, is_name
 from cambwatch.config.expand import expand, has_reference, why_not
-from cambwatch.config.yaml_reader import Node, compose
+from cambwatch.config.yaml_reader import YamlNode, compose
 
 Value = Any
 """None, a Scalar, a list of values, or a dict from str to values."""
@@ -82,7 +82,7 @@ class _Reader:
         self.places: dict[KeyPath, Place] = {}
         self.key_places: dict[KeyPath, Place] = {}
 
-    def value(self, node: Node, path: KeyPath) -> Value:
+    def value(self, node: YamlNode, path: KeyPath) -> Value:
         nothing = node.content == "" and node.plain
         self.places[path] = self.key_places.get(path, node.place) if nothing else node.place
         if node.foreign_tag:
@@ -95,7 +95,9 @@ class _Reader:
                 return self._mapping(children, path)
             case children:
                 return [
-                    self.value(child, (*path, index)) for index, child in enumerate(children) if isinstance(child, Node)
+                    self.value(child, (*path, index))
+                    for index, child in enumerate(children)
+                    if isinstance(child, YamlNode)
                 ]
 
     def _scalar(self, text: str, path: KeyPath, *, plain: bool) -> Scalar | None:
@@ -111,7 +113,7 @@ class _Reader:
 
     def _mapping(self, pairs: Any, path: KeyPath) -> dict[str, Value]:
         values: dict[str, Value] = {}
-        merged: list[Node] = []
+        merged: list[YamlNode] = []
         for key, node in pairs:
             if not isinstance(key.content, str) or key.foreign_tag:
                 self.findings.append(Finding(path, "a key must be a text", place=key.place))
@@ -123,7 +125,7 @@ class _Reader:
             self._merge(node, path, values)
         return values
 
-    def _member(self, key: Node, node: Node, path: KeyPath, values: dict[str, Value]) -> None:
+    def _member(self, key: YamlNode, node: YamlNode, path: KeyPath, values: dict[str, Value]) -> None:
         name = str(key.content)
         inner = (*path, name)
         if has_reference(name):
@@ -138,12 +140,12 @@ class _Reader:
             self.key_places[inner] = key.place
             values[name] = self.value(node, inner)
 
-    def _merge(self, node: Node, path: KeyPath, values: dict[str, Value]) -> None:
+    def _merge(self, node: YamlNode, path: KeyPath, values: dict[str, Value]) -> None:
         """Take from *node*, a mapping or a list of them, the keys that are not there; earlier ones win."""
         sources = [node] if node.is_mapping or isinstance(node.content, str) else node.content
         for source in sources:
-            if not isinstance(source, Node) or not source.is_mapping:
-                place = source.place if isinstance(source, Node) else node.place
+            if not isinstance(source, YamlNode) or not source.is_mapping:
+                place = source.place if isinstance(source, YamlNode) else node.place
                 self.findings.append(Finding(path, "<< takes the alias of a mapping, or a list of them", place=place))
                 continue
             inner = _Reader(self._environ)

@@ -32,15 +32,15 @@ class UnreadableError(Exception):
         self.place = place
 
 
-def compose(raw: bytes) -> "Node | None":
+def compose(raw: bytes) -> "YamlNode | None":
     """The root of the document in *raw*, None where there is none; raises UnreadableError."""
     composer = _Composer()
     text = _decode(raw)
     try:
         for event in yaml.parse(text, Loader=_LOADER):
-            composer.take(event)
+            composer.add_event(event)
     except yaml.MarkedYAMLError as error:
-        raise _in_our_words(error, _end_of(text)) from None
+        raise _explain_syntax(error, _end_of(text)) from None
     except (yaml.YAMLError, ValueError, OverflowError):  # the latter two: odd escapes, without libyaml
         raise UnreadableError("this is not YAML") from None
     return composer.root
@@ -66,11 +66,11 @@ def _end_of(text: str) -> Place:
 
 
 @dataclass(slots=True)
-class Node:
+class YamlNode:
     """Part of the document before aliases are unfolded; *weight* and *height* count as if they were."""
 
     place: Place
-    content: "str | list[Node] | list[tuple[Node, Node]]"
+    content: "str | list[YamlNode] | list[tuple[YamlNode, YamlNode]]"
     plain: bool = False
     is_mapping: bool = False
     foreign_tag: bool = False
@@ -79,27 +79,27 @@ class Node:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenCollection:
     """A list or mapping whose end has not been met."""
 
     place: Place
     anchor: str | None
     is_mapping: bool
     foreign_tag: bool
-    children: list[Node] = field(default_factory=list)
+    children: list[YamlNode] = field(default_factory=list)
 
 
 class _Composer:
     """Builds the tree of nodes out of events, without recursion and within the limits."""
 
     def __init__(self) -> None:
-        self.root: Node | None = None
+        self.root: YamlNode | None = None
         self._documents = 0
         self._weight = 0
-        self._stack: list[_Open] = []
-        self._anchors: dict[str, Node | None] = {}  # None: its end has not been met
+        self._stack: list[_OpenCollection] = []
+        self._anchors: dict[str, YamlNode | None] = {}  # None: its end has not been met
 
-    def take(self, event: Any) -> None:
+    def add_event(self, event: Any) -> None:
         place = _place(event.start_mark)
         match event:
             case yaml.DocumentStartEvent():
@@ -110,19 +110,19 @@ class _Composer:
                 if event.anchor:
                     self._anchors[event.anchor] = None
                 is_mapping = isinstance(event, yaml.MappingStartEvent)
-                self._stack.append(_Open(place, event.anchor, is_mapping, event.tag not in _PLAIN_TAGS))
+                self._stack.append(_OpenCollection(place, event.anchor, is_mapping, event.tag not in _PLAIN_TAGS))
                 self._limit(place, weight=1, height=0)
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                 self._close()
             case yaml.ScalarEvent():
                 plain = event.style in {None, ""} and event.tag is None
-                node = Node(place, event.value, plain=plain, foreign_tag=event.tag not in _PLAIN_TAGS)
+                node = YamlNode(place, event.value, plain=plain, foreign_tag=event.tag not in _PLAIN_TAGS)
                 self._limit(place, weight=1, height=1)
                 self._add(node, event.anchor)
             case yaml.AliasEvent():
                 self._add(self._resolve(event.anchor or "", place), None)
 
-    def _resolve(self, anchor: str, place: Place) -> Node:
+    def _resolve(self, anchor: str, place: Place) -> YamlNode:
         # The name is not shown: it may be a password that begins with a star.
         if anchor not in self._anchors:
             raise UnreadableError("no anchor of this name: put quotes around a text that begins with *", place)
@@ -144,7 +144,7 @@ class _Composer:
         children = done.children
         content = list(zip(children[::2], children[1::2], strict=True)) if done.is_mapping else children
         self._add(
-            Node(
+            YamlNode(
                 done.place,
                 content,
                 is_mapping=done.is_mapping,
@@ -155,7 +155,7 @@ class _Composer:
             done.anchor,
         )
 
-    def _add(self, node: Node, anchor: str | None) -> None:
+    def _add(self, node: YamlNode, anchor: str | None) -> None:
         if anchor:
             self._anchors[anchor] = node
         if self._stack:
@@ -182,7 +182,7 @@ _SYNTAX = (
 )
 
 
-def _in_our_words(error: yaml.MarkedYAMLError, end: Place) -> UnreadableError:
+def _explain_syntax(error: yaml.MarkedYAMLError, end: Place) -> UnreadableError:
     stuck = _place(error.problem_mark) if error.problem_mark else None
     begun = _place(error.context_mark) if error.context_mark else None
     problem = error.problem or ""

@@ -23,7 +23,7 @@ def public_host(url: str) -> str | None:
     return host if written_so and (_DIGITS_AND_DOTS.fullmatch(host) or _NAME.fullmatch(host)) else None
 
 
-def shown(url: str) -> str:
+def masked_url(url: str) -> str:
     """*url* for people: its service and, where that is no secret, its host."""
     return f"{url.partition('://')[0]}://{public_host(url) or ''}/..."
 

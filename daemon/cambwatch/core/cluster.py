@@ -4,12 +4,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-SLACK = 0.1  # of its share that a node may hold beyond it, before it gives any back
-LEAST_SLACK = 10  # tasks: to move fewer is not worth it
+REBALANCE_SLACK = 0.1  # of its share that a node may hold beyond it, before it gives any back
+MIN_REBALANCED_TASKS = 10  # tasks: to move fewer is not worth it
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class ClusterNode:
     """A process that is alive, by its id, whose tasks it can ask for and to whom it can post."""
 
     id: str
@@ -18,46 +18,46 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ClusterSnapshot:
     """
     Who is there and who holds what, at one moment.
 
     *nodes* are those whose lease runs. *tasks* are the numbers of pending tasks by
-    account and the id of their node, None where there is none; *lanes* the ids by
-    destination, likewise. *next_end_s* is when the first lease of another node runs out,
+    account and the id of their node, None where there is none; *destination_leases* the ids by
+    destination, likewise. *next_lease_end_s* is when the first lease of another node runs out,
     in seconds from now, None where there is no other.
     """
 
-    nodes: Sequence[Node]
+    nodes: Sequence[ClusterNode]
     tasks: Mapping[tuple[str, str | None], int]
-    lanes: Mapping[str, str | None]
-    next_end_s: float | None = None
+    destination_leases: Mapping[str, str | None]
+    next_lease_end_s: float | None = None
 
     def gone(self) -> frozenset[str]:
         """The ids under which something is held by a node that is not there."""
-        holders = {node for _, node in self.tasks} | set(self.lanes.values())
+        holders = {node for _, node in self.tasks} | set(self.destination_leases.values())
         return frozenset(holder for holder in holders if holder is not None) - {node.id for node in self.nodes}
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LeasePlan:
     """
-    What one node is to do: *take* and *give_back* so many tasks by account, lanes by destination.
+    What one node is to do: *acquire* and *release* so many tasks by account, lanes by destination.
 
-    Among *take_lanes* are those that it holds already. *parts* is among how many nodes
+    Among *acquire_destinations* are those that it holds already. *nodes_sharing* is among how many nodes
     each account's budget is divided.
     """
 
-    take: Mapping[str, int]
-    give_back: Mapping[str, int]
-    take_lanes: frozenset[str]
-    give_back_lanes: frozenset[str]
-    parts: Mapping[str, int]
+    acquire: Mapping[str, int]
+    release: Mapping[str, int]
+    acquire_destinations: frozenset[str]
+    release_destinations: frozenset[str]
+    nodes_sharing: Mapping[str, int]
 
 
-def plan(standing: Standing, me: Node) -> Plan:
+def plan_leases(snapshot: ClusterSnapshot, this_node: ClusterNode) -> LeasePlan:
     """
-    What *me* is to do where things stand so.
+    What *this_node* is to do where things stand so.
 
     The tasks of an account are shared evenly among the nodes that have it: a node takes
     what nobody holds up to its share, and gives back what it holds of more than its
@@ -65,37 +65,41 @@ def plan(standing: Standing, me: Node) -> Plan:
     together are no less than all tasks, so none is left over.
     A lane has one rightful node, which all agree on, see rightful().
     """
-    parts = {account: _those_with(account, standing.nodes) or 1 for account in me.accounts}
-    take, give_back = {}, {}
-    here = {node.id for node in standing.nodes}
-    for account in sorted(me.accounts):
-        total = sum(count for (whose, _), count in standing.tasks.items() if whose == account)
-        free = sum(count for (whose, node), count in standing.tasks.items() if whose == account and node not in here)
-        mine = standing.tasks.get((account, me.id), 0)
-        share = -(-total // parts[account])
+    nodes_sharing = {account: _count_nodes_with(account, snapshot.nodes) or 1 for account in this_node.accounts}
+    acquire, release = {}, {}
+    here = {node.id for node in snapshot.nodes}
+    for account in sorted(this_node.accounts):
+        total = sum(count for (whose, _), count in snapshot.tasks.items() if whose == account)
+        free = sum(count for (whose, node), count in snapshot.tasks.items() if whose == account and node not in here)
+        mine = snapshot.tasks.get((account, this_node.id), 0)
+        share = -(-total // nodes_sharing[account])
         if free and mine < share:
-            take[account] = min(free, share - mine)
-        elif mine - share > max(share * SLACK, LEAST_SLACK):
-            give_back[account] = mine - share
-    for (account, node), count in standing.tasks.items():
-        if node == me.id and account not in me.accounts:  # a reload has taken it away
-            give_back[account] = count
-    known = me.destinations | standing.lanes.keys()
-    lanes = {name: rightful(name, standing.nodes) for name in known}
-    return Plan(
-        take=take,
-        give_back=give_back,
-        take_lanes=frozenset(
-            name for name, node in lanes.items() if node == me.id and standing.lanes.get(name) not in here - {me.id}
+            acquire[account] = min(free, share - mine)
+        elif mine - share > max(share * REBALANCE_SLACK, MIN_REBALANCED_TASKS):
+            release[account] = mine - share
+    for (account, node), count in snapshot.tasks.items():
+        if node == this_node.id and account not in this_node.accounts:  # a reload has taken it away
+            release[account] = count
+    known = this_node.destinations | snapshot.destination_leases.keys()
+    destination_leases = {name: preferred_node(name, snapshot.nodes) for name in known}
+    return LeasePlan(
+        acquire=acquire,
+        release=release,
+        acquire_destinations=frozenset(
+            name
+            for name, node in destination_leases.items()
+            if node == this_node.id and snapshot.destination_leases.get(name) not in here - {this_node.id}
         ),
-        give_back_lanes=frozenset(
-            name for name, node in lanes.items() if node != me.id and standing.lanes.get(name) == me.id
+        release_destinations=frozenset(
+            name
+            for name, node in destination_leases.items()
+            if node != this_node.id and snapshot.destination_leases.get(name) == this_node.id
         ),
-        parts=parts,
+        nodes_sharing=nodes_sharing,
     )
 
 
-def rightful(destination: str, nodes: Collection[Node]) -> str | None:
+def preferred_node(destination: str, nodes: Collection[ClusterNode]) -> str | None:
     """
     The id of the node that is to post to *destination*; None where none of *nodes* can.
 
@@ -106,26 +110,26 @@ def rightful(destination: str, nodes: Collection[Node]) -> str | None:
     return max(able, key=lambda node: sha256(f"{node}\0{destination}".encode()).digest(), default=None)
 
 
-def _those_with(account: str, nodes: Collection[Node]) -> int:
+def _count_nodes_with(account: str, nodes: Collection[ClusterNode]) -> int:
     return sum(account in node.accounts for node in nodes)
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class ClusterEvent:
     """
     What one node tells the others, who look by themselves now and then as well.
 
-    Destinations that are *owed* something now, or are to be tried now at somebody's wish
-    (*hurry*); ids of tasks that *ended*, were *removed*, or are to be *asked* for now; ids
-    of deliveries that were *cancelled*; that there is something to take (*look*); that the
+    Destinations that are *queued* something now, or are to be tried now at somebody's wish
+    (*retry_now*); ids of tasks that *finished*, were *removed*, or are to be *poll_requested* for now; ids
+    of deliveries that were *cancelled*; that there is something to take (*rebalance*); that the
     configuration was read again (*reload*).
     """
 
-    owed: frozenset[str] = frozenset()
-    hurry: frozenset[str] = frozenset()
-    ended: frozenset[int] = frozenset()
+    queued: frozenset[str] = frozenset()
+    retry_now: frozenset[str] = frozenset()
+    finished: frozenset[int] = frozenset()
     removed: frozenset[int] = frozenset()
-    asked: frozenset[int] = frozenset()
+    poll_requested: frozenset[int] = frozenset()
     cancelled: frozenset[str] = frozenset()
-    look: bool = False
+    rebalance: bool = False
     reload: bool = False

@@ -11,7 +11,7 @@ from cambwatch.core.templates import BodyTemplate
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateLimit:
     """At most *per_second* on average and *burst* at once; both > 0."""
 
     per_second: float
@@ -39,7 +39,7 @@ class Destination:
     template: BodyTemplate | None = None
     timeout: timedelta = timedelta(seconds=15)
     concurrency: int = 4
-    rate: Rate | None = None
+    rate: RateLimit | None = None
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     allow_private: bool = False
     alert_after: timedelta = timedelta(minutes=15)

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import assert_never
 
-from cambwatch.core.camb.results import storable
+from cambwatch.core.camb.results import make_storable
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
-from cambwatch.core.guidance import alert_icon, guide, summary
+from cambwatch.core.guidance import alert_icon, guidance_for, summary
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Json, Outcome, Status
 
@@ -13,7 +13,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def to_document(event: Event) -> dict[str, Json]:
+def event_to_json(event: Event) -> dict[str, Json]:
     """*event* in plain JSON values, from which from_document() makes the same event again."""
     match event:
         case TaskEnded():
@@ -62,7 +62,7 @@ def to_document(event: Event) -> dict[str, Json]:
             assert_never(event)
 
 
-def from_document(document: Json) -> Event:
+def event_from_json(document: Json) -> Event:
     """
     The event that to_document() wrote; keys that a later version added are passed over.
 
@@ -112,7 +112,7 @@ def from_document(document: Json) -> Event:
             raise ValueError(f"{other!r} is no event")
 
 
-def body(event: Event) -> dict[str, Json]:
+def notification_body(event: Event) -> dict[str, Json]:
     """The notification: `type`, `timestamp` (when it happened) and `data`, in plain JSON values."""
     return {"type": event.type, "timestamp": rfc3339(event.finished_at), "data": _data(event)}
 
@@ -120,7 +120,7 @@ def body(event: Event) -> dict[str, Json]:
 def _data(event: Event) -> dict[str, Json]:
     match event:
         case TaskEnded():
-            guidance = guide(event.kind, event.status, event.exception_reason)
+            guidance = guidance_for(event.kind, event.status, event.exception_reason)
             return {
                 "account": event.account,
                 "kind": event.kind,
@@ -140,7 +140,7 @@ def _data(event: Event) -> dict[str, Json]:
                 "duration_seconds": _duration_s(event),
                 "polls": event.polls,
                 "result_endpoint": event.result_endpoint,
-                "result": storable(event.result),
+                "result": make_storable(event.result),
                 "links": [{"label": link.label, "url": link.url} for link in event.links],
                 "result_pending": event.result_pending,
             }

@@ -119,10 +119,10 @@ class DestinationAlert:
         return self.at
 
 
-Routed = TaskEnded | GroupComplete
+RoutedEvent = TaskEnded | GroupComplete
 """What the routes decide about."""
 
-Event = Routed | DestinationAlert
+Event = RoutedEvent | DestinationAlert
 
 
 def webhook_id(event: Event, destination: str) -> str:

@@ -7,10 +7,10 @@ from typing import assert_never
 
 from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, TaskEnded
-from cambwatch.core.instants import in_words
+from cambwatch.core.instants import format_duration
 from cambwatch.core.model import Outcome, Status
 from cambwatch.core.text import one_line
-from cambwatch.core.text_cutting import cut
+from cambwatch.core.text_cutting import truncate
 
 LONGEST_SUMMARY = 300  # characters
 LONGEST_NAME = 100  # characters of a name within a summary
@@ -27,54 +27,54 @@ class Guidance:
 
 
 @dataclass(frozen=True, slots=True)
-class _Telling:
+class _StatusWording:
     """
     How one status is told.
 
-    *ended* follows the task's name and holds `{span}`; *counted* follows a number of
-    tasks; *contact* is what a failure says where Camb has left no message.
+    *sentence* follows the task's name and holds `{span}`; *count_noun* follows a number of
+    tasks; *support_hint* is what a failure says where Camb has left no message.
     """
 
     icon: str
     action: str
-    ended: str
-    counted: str
-    contact: str | None = None
+    sentence: str
+    count_noun: str
+    support_hint: str | None = None
 
 
-_TELLINGS: Mapping[Status, _Telling] = MappingProxyType(
+_STATUS_WORDINGS: Mapping[Status, _StatusWording] = MappingProxyType(
     {
-        Status.PENDING: _Telling("⏳", "wait", "is still pending after {span}", "pending"),
-        Status.SUCCESS: _Telling("✅", "download_result", "succeeded after {span}", "succeeded"),
-        Status.ERROR: _Telling("❌", "review_inputs", "failed after {span}", "failed", "Contact support"),
-        Status.TIMEOUT: _Telling(
+        Status.PENDING: _StatusWording("⏳", "wait", "is still pending after {span}", "pending"),
+        Status.SUCCESS: _StatusWording("✅", "download_result", "succeeded after {span}", "succeeded"),
+        Status.ERROR: _StatusWording("❌", "review_inputs", "failed after {span}", "failed", "Contact support"),
+        Status.TIMEOUT: _StatusWording(
             "⏰",
             "retry_or_contact",
             "timed out at Camb after {span}",
             "timed out",
             "Contact support if it happens again",
         ),
-        Status.PAYMENT_REQUIRED: _Telling(
+        Status.PAYMENT_REQUIRED: _StatusWording(
             "💳",
             "add_credits",
             "stopped for lack of credits after {span}",
             "stopped for lack of credits",
             "Contact support if there are credits left",
         ),
-        Status.EXPIRED: _Telling(
+        Status.EXPIRED: _StatusWording(
             "⌛",
             "check_studio",
             "showed no end within {span}: cambwatch stopped watching, Camb may still finish it",
             "expired",
         ),
-        Status.NOT_FOUND: _Telling(
+        Status.NOT_FOUND: _StatusWording(
             "❓", "check_task_id", "was not found after {span}: Camb does not know its task_id", "not found"
         ),
-        Status.REMOVED: _Telling("⏹️", "none", "is no longer watched after {span}", "removed"),
+        Status.REMOVED: _StatusWording("⏹️", "none", "is no longer watched after {span}", "removed"),
     }
 )
 
-_WORDS: Mapping[str, str] = MappingProxyType(
+_ACTION_WORDS: Mapping[str, str] = MappingProxyType(
     {
         "download_result": "Download the result",
         "download_voice": "Listen to the previews and download the voice",
@@ -101,12 +101,12 @@ _ALERT_WORDS: Mapping[Outcome, str] = MappingProxyType(
 )
 
 
-def guide(kind: str, status: Status, exception_reason: str | None) -> Guidance:
+def guidance_for(kind: str, status: Status, exception_reason: str | None) -> Guidance:
     """The guidance for a task of *kind* in *status*; a kind that nobody knows is guided like most."""
-    telling = _telling(status, exception_reason)
+    wording = _wording_for(status, exception_reason)
     known = KINDS.get(kind)
-    action = known.action if known and status is Status.SUCCESS else telling.action
-    return Guidance(telling.icon, action, _WORDS[action])
+    action = known.action if known and status is Status.SUCCESS else wording.action
+    return Guidance(wording.icon, action, _ACTION_WORDS[action])
 
 
 def group_icon(event: GroupComplete) -> str:
@@ -127,22 +127,22 @@ def alert_advice(event: DestinationAlert) -> str | None:
     return _ALERT_WORDS.get(event.outcome, "Look at the receiver: cambwatch tries on, and nothing that waits is lost")
 
 
-def title(kind: str) -> str:
+def kind_title(kind: str) -> str:
     """What people call *kind*: `Text to voice`."""
     known = KINDS.get(kind)
     return known.title if known else one_line(kind) or "Task"
 
 
-def subject(event: TaskEnded) -> str:
+def task_label(event: TaskEnded) -> str:
     """What people call the task: its name, else `Dub 6a1f0c9e…`; one line, never empty."""
-    return one_line(event.name) or f"{title(event.kind)} {_short(event.task_id)}"
+    return one_line(event.name) or f"{kind_title(event.kind)} {_short(event.task_id)}"
 
 
 def explanation(event: TaskEnded) -> str | None:
     """Of an end without success: what Camb said, else whom to ask, else None; one line."""
     if event.status is Status.SUCCESS:
         return None
-    return one_line(event.message) or _telling(event.status, event.exception_reason).contact
+    return one_line(event.message) or _wording_for(event.status, event.exception_reason).support_hint
 
 
 def summary(event: Event) -> str:
@@ -156,40 +156,42 @@ def summary(event: Event) -> str:
             line = _alert_line(event)
         case _:
             assert_never(event)
-    return cut(line, LONGEST_SUMMARY)
+    return truncate(line, LONGEST_SUMMARY)
 
 
-def _telling(status: Status, exception_reason: str | None) -> _Telling:
+def _wording_for(status: Status, exception_reason: str | None) -> _StatusWording:
     # Camb says that credits are missing as a status, or as the reason of an ERROR.
     if status is Status.ERROR and exception_reason == Status.PAYMENT_REQUIRED:
         status = Status.PAYMENT_REQUIRED
-    return _TELLINGS[status]
+    return _STATUS_WORDINGS[status]
 
 
 def _task_line(event: TaskEnded) -> str:
-    telling = _telling(event.status, event.exception_reason)
+    wording = _wording_for(event.status, event.exception_reason)
     name = one_line(event.name)
-    who = f'"{cut(name, LONGEST_NAME)}"' if name else _short(event.task_id)
-    line = f"{title(event.kind)} {who} " + telling.ended.format(span=in_words(event.finished_at - event.registered_at))
-    if telling.contact is None:  # no failure of Camb's: its own words say it all
+    who = f'"{truncate(name, LONGEST_NAME)}"' if name else _short(event.task_id)
+    line = f"{kind_title(event.kind)} {who} " + wording.sentence.format(
+        span=format_duration(event.finished_at - event.registered_at)
+    )
+    if wording.support_hint is None:  # no failure of Camb's: its own words say it all
         return line
     message = one_line(event.message)
     reason = one_line(event.exception_reason)
-    told = message if reason in (None, Status.PAYMENT_REQUIRED) else reason
-    return line + (f": {told}" if told else "") + ("" if message else f". {telling.contact}")
+    reason_words = message if reason in (None, Status.PAYMENT_REQUIRED) else reason
+    return line + (f": {reason_words}" if reason_words else "") + ("" if message else f". {wording.support_hint}")
 
 
 def _group_line(event: GroupComplete) -> str:
-    counts = [(event.counts.get(status, 0), telling.counted) for status, telling in _TELLINGS.items()]
-    parts = [f"{count} {counted}" for count, counted in counts if count]
-    group = cut(one_line(event.group) or "?", LONGEST_NAME)
+    counts = [(event.counts.get(status, 0), wording.count_noun) for status, wording in _STATUS_WORDINGS.items()]
+    parts = [f"{count} {count_noun}" for count, count_noun in counts if count]
+    group = truncate(one_line(event.group) or "?", LONGEST_NAME)
     return f'Group "{group}" is complete: {", ".join(parts) or "no tasks"}'
 
 
 def _alert_line(event: DestinationAlert) -> str:
     waits = f"{event.waiting} waiting" if event.waiting else "nothing waits"
-    span = in_words(event.at - event.since)
-    name = cut(one_line(event.destination) or "?", LONGEST_NAME)
+    span = format_duration(event.at - event.since)
+    name = truncate(one_line(event.destination) or "?", LONGEST_NAME)
     if event.recovered:
         return f'Destination "{name}" takes messages again after {span}: {waits}'
     status = "" if event.http_status is None else f", HTTP {event.http_status}"
@@ -198,4 +200,4 @@ def _alert_line(event: DestinationAlert) -> str:
 
 def _short(task_id: str) -> str:
     line = one_line(task_id) or "?"
-    return line if len(line) <= SHORT_ID + 4 else cut(line, SHORT_ID + 1)
+    return line if len(line) <= SHORT_ID + 4 else truncate(line, SHORT_ID + 1)

@@ -11,40 +11,40 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from cambwatch.core.cadence.policy import PollPolicy
-from cambwatch.core.camb.evidence import NOTHING_PROVEN, Evidence, is_status
-from cambwatch.core.delivery.breaker import pause_when_limited
+from cambwatch.core.camb.evidence import NO_EVIDENCE, Evidence, shows_status
+from cambwatch.core.delivery.breaker import rate_limit_pause
 from cambwatch.core.destinations import Destination
 from cambwatch.core.model import (
     Attempt,
-    Conclude,
+    Conclusion,
     Confirm,
     Delivered,
     Delivery,
-    Ended,
-    Forbidden,
+    DeliveryDecision,
+    FinishedReply,
+    ForbiddenReply,
     GiveUp,
-    Invalid,
+    InvalidTaskIdReply,
     Outcome,
     PauseAccount,
-    Pending,
+    PendingReply,
     PollAgain,
-    Report,
+    PollDecision,
+    PollReply,
     RetryAt,
     Status,
-    Step,
     Task,
-    Unavailable,
-    Unconfirmed,
-    Unknown,
-    Verdict,
+    UnavailableReply,
+    UnconfirmedReply,
+    UnknownTaskReply,
 )
 
 INVALID_TRIES = 3  # 422 answers in a row that conclude NOT_FOUND for a task that was never known
-CLAIMS = 2  # polls in a row that must return the same terminal status if it is not certain
+CLAIMS_TO_CONCLUDE = 2  # polls in a row that must return the same terminal status if it is not certain
 DEADLINE_STRETCH = 0.1  # of the deadline's span: how much longer we try when Camb gives no answer at the deadline
 SHORT_BUDGET = timedelta(hours=6)  # for refusals that a deploy or a slip of the configuration may have caused
-LONGEST_SPARED = timedelta(days=7)  # of waiting that no budget is charged with: even 429 does not go on for ever
-LATE = timedelta(minutes=10)  # behind which messages come as digests, not as a burst
+LONGEST_UNCHARGED = timedelta(days=7)  # of waiting that no budget is charged with: even 429 does not go on for ever
+LATE_AFTER = timedelta(minutes=10)  # behind which messages come as digests, not as a burst
 
 _REFUSALS = frozenset({Outcome.DESTINATION_GONE, Outcome.PAYLOAD_REJECTED, Outcome.AUTH, Outcome.POLICY})
 
@@ -57,7 +57,7 @@ class Progress:
     *known*: Camb has returned a status for the task. *known_at* is when Camb last answered
     with any status word, or else when cambwatch started to watch the task. *failures*,
     *refusals* and *unknown* count answers in a row: without information, refusing the
-    task_id, and not knowing the task. *word* is the last unknown status word.
+    task_id, and not knowing the task. *unknown_status* is the last unknown status word.
     *claimed* is a terminal status that is not certain, *claims* how many polls in a row
     have returned it. *pending_at_s* is the age of the task, in seconds since its
     registration, when the last poll that found it pending was sent; None: not yet by
@@ -71,60 +71,60 @@ class Progress:
     failures: int = 0
     refusals: int = 0
     unknown: int = 0
-    word: str | None = None
+    unknown_status: str | None = None
     claimed: Status | None = None
     claims: int = 0
     pending_at_s: float | None = None
 
-    def note(self, report: Report, *, asked_at: datetime, age_s: float, now: datetime) -> None:
-        """Take in the answer to a poll that was sent at *asked_at*, *age_s* seconds after the registration."""
+    def note(self, reply: PollReply, *, polled_at: datetime, age_s: float, now: datetime) -> None:
+        """Take in the answer to a poll that was sent at *polled_at*, *age_s* seconds after the registration."""
         self.polls += 1
-        self.first_polled_at = self.first_polled_at or asked_at
-        match report:
-            case Pending(word):
+        self.first_polled_at = self.first_polled_at or polled_at
+        match reply:
+            case PendingReply(word):
                 self.pending_at_s = age_s
-                self._knows(now, certain=word is None)
-            case Ended(status, certain=False):
+                self._record_known(now, certain=word is None)
+            case FinishedReply(status, certain=False):
                 self.failures = self.refusals = self.unknown = 0
                 self.claims = self.claims + 1 if self.claimed is status else 1
                 self.claimed = status
-            case Ended() | Unconfirmed():
-                self._knows(now, certain=True)
-            case Unknown():
-                self._refused(refusals=0)
-            case Invalid():
-                self._refused(refusals=self.refusals + 1)
-            case Forbidden() | Unavailable():
+            case FinishedReply() | UnconfirmedReply():
+                self._record_known(now, certain=True)
+            case UnknownTaskReply():
+                self._record_refusal(refusals=0)
+            case InvalidTaskIdReply():
+                self._record_refusal(refusals=self.refusals + 1)
+            case ForbiddenReply() | UnavailableReply():
                 self.failures += 1
                 self.claimed = None  # a gateway that breaks down says such things between its errors
             case _:
-                assert_never(report)
+                assert_never(reply)
 
-    def _knows(self, now: datetime, *, certain: bool) -> None:
+    def _record_known(self, now: datetime, *, certain: bool) -> None:
         self.known_at = now
         self.known |= certain
         self.failures = self.refusals = self.unknown = 0
         self.claimed = None
 
-    def _refused(self, *, refusals: int) -> None:
+    def _record_refusal(self, *, refusals: int) -> None:
         self.refusals = refusals
         self.failures = 0
         self.claimed = None
         self.unknown += 1
 
 
-def next_step(
+def decide_after_poll(
     task: Task,
     progress: Progress,
-    report: Report,
+    reply: PollReply,
     *,
     policy: PollPolicy,
     now: datetime,
     chance: float,
-    evidence: Evidence = NOTHING_PROVEN,
-) -> Step:
+    evidence: Evidence = NO_EVIDENCE,
+) -> PollDecision:
     """
-    Decide what to do with *task* after *report*. *progress* and *evidence* already include it.
+    Decide what to do with *task* after *reply*. *progress* and *evidence* already include it.
 
     *now* is the task's own time: its registration and what went by since, by a clock
     that nobody sets. Neither its pauses nor its deadline care for the machine's.
@@ -149,92 +149,96 @@ def next_step(
     """
     overdue = now >= task.deadline_at
     age = now - task.registered_at
-    if evidence.key_refused and not is_status(report) and not isinstance(report, Forbidden):
+    if evidence.key_refused and not shows_status(reply) and not isinstance(reply, ForbiddenReply):
         trouble = max(progress.failures, progress.unknown, 1)
-        retry_after = report.retry_after if isinstance(report, Unavailable) else None
+        retry_after = reply.retry_after if isinstance(reply, UnavailableReply) else None
         pause = policy.pause_after_trouble(trouble, age=age, chance=chance)
         return PollAgain(max(pause, retry_after or timedelta(0)))
-    match report:
-        case Pending(word) if overdue:
-            return Conclude(Status.EXPIRED, message=None if word is None else f"The last status was {word}")
-        case Pending():
-            return PollAgain(_until_deadline(task, _pause(progress, policy, age, chance), now))
-        case Ended(status, run_id, reason, message, certain) if certain or progress.claims >= CLAIMS:
-            return Conclude(status, run_id, reason, message)
-        case Ended(status):
-            if now >= _last_call(task):
-                return Conclude(Status.EXPIRED, message=f"The last answer was {status}, in a form that is not Camb's")
-            return PollAgain(_until_deadline(task, _pause(progress, policy, age, chance), now))
-        case Unconfirmed(run_id):
+    match reply:
+        case PendingReply(word) if overdue:
+            return Conclusion(Status.EXPIRED, message=None if word is None else f"The last status was {word}")
+        case PendingReply():
+            return PollAgain(_capped_at_deadline(task, _pause(progress, policy, age, chance), now))
+        case FinishedReply(status, run_id, reason, message, certain) if (
+            certain or progress.claims >= CLAIMS_TO_CONCLUDE
+        ):
+            return Conclusion(status, run_id, reason, message)
+        case FinishedReply(status):
+            if now >= _final_poll_at(task):
+                return Conclusion(Status.EXPIRED, message=f"The last answer was {status}, in a form that is not Camb's")
+            return PollAgain(_capped_at_deadline(task, _pause(progress, policy, age, chance), now))
+        case UnconfirmedReply(run_id):
             return Confirm(run_id)
-        case Forbidden():
-            return _after_forbidden(task, progress, report, policy=policy, now=now, chance=chance, evidence=evidence)
-        case Unknown() | Invalid():
-            return _after_unknown(task, progress, report, policy=policy, now=now, chance=chance, gone=evidence.gone)
-        case Unavailable(fault, wish, detail):
-            if now >= _last_call(task):
-                return Conclude(Status.EXPIRED, message=f"Camb could not be asked at the deadline ({detail or fault})")
+        case ForbiddenReply():
+            return _after_forbidden(task, progress, reply, policy=policy, now=now, chance=chance, evidence=evidence)
+        case UnknownTaskReply() | InvalidTaskIdReply():
+            return _after_unknown(task, progress, reply, policy=policy, now=now, chance=chance, gone=evidence.gone)
+        case UnavailableReply(fault, retry_after, detail):
+            if now >= _final_poll_at(task):
+                return Conclusion(
+                    Status.EXPIRED, message=f"Camb could not be asked at the deadline ({detail or fault})"
+                )
             pause = policy.pause_after_trouble(progress.failures, age=age, chance=chance)
-            return PollAgain(max(_until_deadline(task, pause, now), wish or timedelta(0)))
+            return PollAgain(max(_capped_at_deadline(task, pause, now), retry_after or timedelta(0)))
         case _:
-            assert_never(report)
+            assert_never(reply)
 
 
 def _after_forbidden(
     task: Task,
     progress: Progress,
-    report: Forbidden,
+    reply: ForbiddenReply,
     *,
     policy: PollPolicy,
     now: datetime,
     chance: float,
     evidence: Evidence,
-) -> Step:
+) -> PollDecision:
     """The step after a 401 or 403: Camb refuses the key, or this task for this key."""
     pause = policy.pause_after_trouble(progress.failures, age=now - task.registered_at, chance=chance)
     if evidence.key_refused:
-        return PauseAccount(report.http_status, pause)
-    if now >= task.deadline_at and evidence.forbidden_alone:
-        words = f"Camb refuses to show this task with this API key (HTTP {report.http_status})"
-        return Conclude(Status.EXPIRED, message=f"{words}: {report.detail}" if report.detail else words)
-    return PollAgain(_until_deadline(task, pause, now))
+        return PauseAccount(reply.http_status, pause)
+    if now >= task.deadline_at and evidence.only_this_forbidden:
+        words = f"Camb refuses to show this task with this API key (HTTP {reply.http_status})"
+        return Conclusion(Status.EXPIRED, message=f"{words}: {reply.detail}" if reply.detail else words)
+    return PollAgain(_capped_at_deadline(task, pause, now))
 
 
 def _after_unknown(
     task: Task,
     progress: Progress,
-    report: Unknown | Invalid,
+    reply: UnknownTaskReply | InvalidTaskIdReply,
     *,
     policy: PollPolicy,
     now: datetime,
     chance: float,
     gone: bool,
-) -> Step:
+) -> PollDecision:
     """The step after a 404, 410 or 422: Camb does not know the task, or refuses its task_id."""
     if progress.known:
-        believed = gone
-    elif isinstance(report, Unknown):
-        believed = now - progress.known_at >= policy.not_found_grace
+        is_proven = gone
+    elif isinstance(reply, UnknownTaskReply):
+        is_proven = now - progress.known_at >= policy.not_found_grace
     else:
-        believed = progress.refusals >= INVALID_TRIES
-    if believed:
-        return Conclude(Status.NOT_FOUND, message=report.detail)
+        is_proven = progress.refusals >= INVALID_TRIES
+    if is_proven:
+        return Conclusion(Status.NOT_FOUND, message=reply.detail)
     if now >= task.deadline_at:
-        return Conclude(Status.EXPIRED, message=f"The last answer was: {report.detail or 'unknown task'}")
-    policy = policy.unlearned()  # what was learned is true of tasks that are there
+        return Conclusion(Status.EXPIRED, message=f"The last answer was: {reply.detail or 'unknown task'}")
+    policy = policy.with_fixed_interval()  # what was learned is true of tasks that are there
     age = now - task.registered_at
     if progress.known:
         pause = policy.pause_after_trouble(progress.unknown, age=age, chance=chance)
     else:
         pause = _pause(progress, policy, age, chance)
-    return PollAgain(_until_deadline(task, pause, now))
+    return PollAgain(_capped_at_deadline(task, pause, now))
 
 
-def unconfirmed(task: Task, *, policy: PollPolicy, now: datetime) -> Step:
+def decide_unconfirmed(task: Task, *, policy: PollPolicy, now: datetime) -> PollDecision:
     """Decide what to do with *task* after its result could not be fetched: that it is still pending."""
     if now >= task.deadline_at:
-        return Conclude(Status.EXPIRED)
-    return PollAgain(_until_deadline(task, policy.pause(now - task.registered_at), now))
+        return Conclusion(Status.EXPIRED)
+    return PollAgain(_capped_at_deadline(task, policy.pause(now - task.registered_at), now))
 
 
 def _pause(progress: Progress, policy: PollPolicy, age: timedelta, chance: float) -> timedelta:
@@ -242,28 +246,30 @@ def _pause(progress: Progress, policy: PollPolicy, age: timedelta, chance: float
     return policy.first_pause(chance=chance) if first else policy.pause(age)
 
 
-def _last_call(task: Task) -> datetime:
+def _final_poll_at(task: Task) -> datetime:
     """Until when we ask for a task that Camb gives no answer about."""
     return task.deadline_at + (task.deadline_at - task.registered_at) * DEADLINE_STRETCH
 
 
-def _until_deadline(task: Task, pause: timedelta, now: datetime) -> timedelta:
+def _capped_at_deadline(task: Task, pause: timedelta, now: datetime) -> timedelta:
     """*pause*, cut so that one poll falls on the deadline, and one on the end of what lies behind it."""
-    left = (task.deadline_at if now < task.deadline_at else _last_call(task)) - now
+    left = (task.deadline_at if now < task.deadline_at else _final_poll_at(task)) - now
     return min(pause, left) if left > timedelta(0) else pause
 
 
-def in_plain_words(delivery: Delivery) -> bool:
+def needs_plain_format(delivery: Delivery) -> bool:
     """Whether the next attempt is to say it plainly, because the service refused the form of the last."""
     return delivery.outcome is Outcome.PAYLOAD_REJECTED
 
 
 def is_late(delivery: Delivery, now: datetime) -> bool:
     """Whether *delivery* has been owed for so long that people are better told of it together with others."""
-    return now - delivery.created_at >= LATE
+    return now - delivery.created_at >= LATE_AFTER
 
 
-def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, now: datetime, chance: float) -> Verdict:
+def decide_after_attempt(
+    delivery: Delivery, attempt: Attempt, destination: Destination, *, now: datetime, chance: float
+) -> DeliveryDecision:
     """
     Decide what becomes of *delivery* after *attempt*.
 
@@ -277,8 +283,8 @@ def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, n
     """
     custom = destination.type == "webhook"
     since = delivery.budget_from or delivery.created_at
-    wish = attempt.retry_after or timedelta(0)
-    spared = delivery.spared + _in_line(delivery, attempt, now)
+    retry_after = attempt.retry_after or timedelta(0)
+    uncharged = delivery.uncharged + _time_in_queue(delivery, attempt, now)
     match attempt.outcome:
         case Outcome.ACCEPTED | Outcome.ACCEPTED_UNVERIFIED:
             return Delivered()
@@ -286,7 +292,7 @@ def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, n
             return GiveUp()
         case Outcome.AUTH if not custom:
             return GiveUp()
-        case Outcome.PAYLOAD_REJECTED if not custom and in_plain_words(delivery):
+        case Outcome.PAYLOAD_REJECTED if not custom and needs_plain_format(delivery):
             return GiveUp()  # the same would be refused again
         case Outcome.DESTINATION_GONE | Outcome.PAYLOAD_REJECTED | Outcome.AUTH | Outcome.POLICY:
             # The first refusal after other trouble always gets one more try, however old the event.
@@ -300,22 +306,22 @@ def verdict(delivery: Delivery, attempt: Attempt, destination: Destination, *, n
             budget = destination.retry.give_up_after
             pause = destination.retry.backoff.pause(attempt.number, chance=chance)
             if attempt.outcome is Outcome.RATE_LIMITED:
-                pause = pause_when_limited(attempt, destination.retry, limits=attempt.number, chance=chance)
+                pause = rate_limit_pause(attempt, destination.retry, rate_limits=attempt.number, chance=chance)
             # An attempt at the very end of the budget is made up for, however short the pause that is asked for.
-            spared = max(spared, now - since - budget) + max(pause, wish)
+            uncharged = max(uncharged, now - since - budget) + max(pause, retry_after)
         case _:
             assert_never(attempt.outcome)
-    spared = min(spared, LONGEST_SPARED)
-    ends_at = since + budget + spared
+    uncharged = min(uncharged, LONGEST_UNCHARGED)
+    ends_at = since + budget + uncharged
     if now >= ends_at:
         return GiveUp()
-    at = now + max(pause, wish)
+    at = now + max(pause, retry_after)
     # One attempt falls on the end of the budget, unless a Retry-After lies beyond it.
-    at = min(at, max(ends_at, now + destination.retry.first, now + wish))
-    return RetryAt(at, not_before=now + wish if wish else None, spared=spared)
+    at = min(at, max(ends_at, now + destination.retry.first, now + retry_after))
+    return RetryAt(at, not_before=now + retry_after if retry_after else None, uncharged=uncharged)
 
 
-def _in_line(delivery: Delivery, attempt: Attempt, now: datetime) -> timedelta:
+def _time_in_queue(delivery: Delivery, attempt: Attempt, now: datetime) -> timedelta:
     """How long *delivery* has waited since it was due, before *attempt*, known at *now*, was begun."""
     if delivery.next_attempt_at is None:
         return timedelta(0)

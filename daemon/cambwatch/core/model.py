@@ -29,7 +29,7 @@ class Status(StrEnum):
     REMOVED = "REMOVED"  # a user stopped watching; nobody is told
 
 
-WATCHED_ANEW = frozenset({Status.REMOVED, Status.EXPIRED, Status.NOT_FOUND})
+RESTARTABLE_STATUSES = frozenset({Status.REMOVED, Status.EXPIRED, Status.NOT_FOUND})
 """Statuses that are not Camb's last word: registering such a task again watches it again."""
 
 
@@ -90,7 +90,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
+class RegistrationResult:
     """What came of a registration; *new* is False where the task was known already and left as it is."""
 
     task: Task
@@ -151,14 +151,14 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
-    """Camb still works on the task. *word* is its status where that is none that we know."""
+class PendingReply:
+    """Camb still works on the task. *unknown_status* is its status if that is not one that cambwatch knows."""
 
-    word: str | None = None
+    unknown_status: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class FinishedReply:
     """
     Camb is done with the task.
 
@@ -174,28 +174,28 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Unconfirmed:
+class UnconfirmedReply:
     """A run without a status word: finished if, and only if, its result can be fetched."""
 
     run_id: int
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
+class UnknownTaskReply:
     """Camb does not know the task (404, 410)."""
 
     detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Invalid:
+class InvalidTaskIdReply:
     """Camb refuses the task_id itself (422)."""
 
     detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Forbidden:
+class ForbiddenReply:
     """Camb refuses the key (401), or access to this task with it (403)."""
 
     http_status: int
@@ -203,7 +203,7 @@ class Forbidden:
 
 
 @dataclass(frozen=True, slots=True)
-class Unavailable:
+class UnavailableReply:
     """
     No answer to the question. *retry_after* is Camb's own wish, never negative.
 
@@ -216,11 +216,12 @@ class Unavailable:
     reading: PauseReading | None = None
 
 
-Report = Pending | Ended | Unconfirmed | Unknown | Invalid | Forbidden | Unavailable
+_Refusal = UnconfirmedReply | UnknownTaskReply | InvalidTaskIdReply | ForbiddenReply | UnavailableReply
+PollReply = PendingReply | FinishedReply | _Refusal
 
 
 @dataclass(frozen=True, slots=True)
-class Conclude:
+class Conclusion:
     """The task reached a terminal status: write it down and owe its event."""
 
     status: Status
@@ -251,7 +252,7 @@ class PauseAccount:
     pause: timedelta
 
 
-Step = Conclude | Confirm | PollAgain | PauseAccount
+PollDecision = Conclusion | Confirm | PollAgain | PauseAccount
 
 
 class DeliveryState(StrEnum):
@@ -272,7 +273,7 @@ class Delivery:
     event, another destination or a task watched anew. *attempts* counts those
     whose outcome was recorded. *next_attempt_at* is None unless *state* is
     pending. *budget_from* is when somebody wished for another try: the budget of
-    retries counts from there, None: from *created_at*. *spared* is how much of the
+    retries counts from there, None: from *created_at*. *uncharged* is how much of the
     time since then does not count, because the delivery had to wait for something
     else than its own pauses.
     """
@@ -289,12 +290,12 @@ class Delivery:
     http_status: int | None = None  # of the same, None when there was no answer
     detail: str | None = None  # of the same: the first words of the answer, or what went wrong
     budget_from: datetime | None = None
-    spared: timedelta = timedelta(0)
+    uncharged: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What a delivery tells of: the event's type, and the task (then *kind* is given), group or *about* destination."""
+class DeliverySubject:
+    """The subject of a delivery: the event's type and its task (with *kind*), group or destination."""
 
     event_type: str
     account: str | None = None
@@ -302,15 +303,15 @@ class Subject:
     task_id: str | None = None
     name: str | None = None
     group: str | None = None
-    about: str | None = None
+    about_destination: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """How many deliveries wait for a destination, at least one, and since when the oldest is owed."""
 
-    waiting: int
-    oldest_at: datetime
+    pending: int
+    oldest_pending_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,8 +346,8 @@ class Attempt:
     """
     One POST and what came of it; *number* counts from 1.
 
-    *quiet* is how long the receiver takes nothing more, as it says beside having
-    accepted. *together* is how many deliveries the POST told of: of a digest, several.
+    *accepts_again_after* is how long the receiver takes nothing more, as it says beside having
+    accepted. *delivery_count* is how many deliveries the POST told of: of a digest, several.
     *reading* is how the receiver's pause was understood, where the log should say so; it is not kept.
     """
 
@@ -356,8 +357,8 @@ class Attempt:
     http_status: int | None = None
     retry_after: timedelta | None = None
     detail: str | None = None
-    quiet: timedelta | None = None
-    together: int = 1
+    accepts_again_after: timedelta | None = None
+    delivery_count: int = 1
     reading: PauseReading | None = None
 
 
@@ -379,12 +380,12 @@ class RetryAt:
     """
     The next attempt is due at *at*, on no account before *not_before*.
 
-    *spared* is how much of the delivery's time so far, and until then, its budget is not charged with.
+    *uncharged* is how much of the delivery's time so far, and until then, its budget is not charged with.
     """
 
     at: datetime
     not_before: datetime | None = None
-    spared: timedelta = timedelta(0)
+    uncharged: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,4 +393,4 @@ class GiveUp:
     """No further attempt by itself: the delivery is dead."""
 
 
-Verdict = Delivered | RetryAt | GiveUp
+DeliveryDecision = Delivered | RetryAt | GiveUp

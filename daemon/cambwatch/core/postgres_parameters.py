@@ -33,7 +33,7 @@ class SslMode(StrEnum):
         return self not in {SslMode.DISABLE, SslMode.ALLOW, SslMode.PREFER}
 
 
-class Use(StrEnum):
+class ParameterUse(StrEnum):
     """What cambwatch does with a parameter."""
 
     USED = "used"
@@ -50,7 +50,7 @@ class UrlParameter:
     or refused. *variable* is the environment variable with its default.
     """
 
-    use: Use
+    use: ParameterUse
     reason: str = ""
     read: Callable[[str], str] = str
     variable: str = ""
@@ -111,15 +111,15 @@ _HOSTER = "a setting of the hoster"
 
 
 def _used(read: Callable[[str], str] = str, variable: str = "") -> UrlParameter:
-    return UrlParameter(Use.USED, "", read, variable)
+    return UrlParameter(ParameterUse.USED, "", read, variable)
 
 
 def _ignored(reason: str, read: Callable[[str], str] = str) -> UrlParameter:
-    return UrlParameter(Use.IGNORED, reason, read)
+    return UrlParameter(ParameterUse.IGNORED, reason, read)
 
 
 def _refused(reason: str) -> UrlParameter:
-    return UrlParameter(Use.REFUSED, reason)
+    return UrlParameter(ParameterUse.REFUSED, reason)
 
 
 PARAMETERS: Mapping[str, UrlParameter] = MappingProxyType(

@@ -8,11 +8,11 @@ from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from cambwatch.core.postgres_parameters import LONGEST_CONNECT_S, PARAMETERS, SslMode, Use
+from cambwatch.core.postgres_parameters import LONGEST_CONNECT_S, PARAMETERS, ParameterUse, SslMode
 from cambwatch.core.secret import Secret
 
 DEFAULT_PORT = 5432
-OLDEST_TLS = "TLSv1.2"
+MIN_TLS_VERSION = "TLSv1.2"
 ESCAPES = " (in a user, password or database write %40 for @, %3A for :, %2F for /, %3F for ?, %23 for #, %25 for %)"
 FORM = "postgresql://user:password@host/database"
 
@@ -25,7 +25,7 @@ _SECRETS = ("password", "sslpassword")
 _BY_CAMBWATCH = frozenset({"application_name", "client_encoding"})
 
 
-class Host(NamedTuple):
+class PostgresHost(NamedTuple):
     """A host name, an address, or the folder of a Unix socket, which starts with a slash."""
 
     name: str
@@ -36,7 +36,7 @@ class Host(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Tls:
+class PostgresTls:
     """Whether to use TLS, and with which files; all paths are absolute, *root* may be `system`."""
 
     mode: SslMode
@@ -44,9 +44,9 @@ class Tls:
     certificate: str | None = None
     key: str | None = None
     key_password: Secret | None = None
-    revoked: str | None = None
-    oldest: str = OLDEST_TLS
-    newest: str | None = None
+    crl: str | None = None
+    min_version: str = MIN_TLS_VERSION
+    max_version: str | None = None
     direct: bool = False
 
 
@@ -56,21 +56,21 @@ class PostgresUrl:
     Where a PostgreSQL server is and how to connect to it.
 
     *user*, *password* and *passfile* are None if libpq's defaults apply. *settings* are set after
-    connecting. *routing* goes into the startup packet, where a pooler looks for it. *notes* are
+    connecting. *startup_options* goes into the startup packet, where a pooler looks for it. *warnings* are
     warnings for the operator.
     """
 
-    hosts: tuple[Host, ...]
+    hosts: tuple[PostgresHost, ...]
     database: str
     user: str | None
     password: Secret | None
     passfile: str | None
-    tls: Tls
-    connect_s: float | None
-    role: str
+    tls: PostgresTls
+    connect_timeout_s: float | None
+    target_session_attrs: str
     settings: Mapping[str, str]
-    routing: str
-    notes: tuple[str, ...]
+    startup_options: str
+    warnings: tuple[str, ...]
 
 
 def is_postgres(text: str) -> bool:
@@ -78,7 +78,7 @@ def is_postgres(text: str) -> bool:
     return text.partition(":")[0].partition("+")[0].lower() in {"postgresql", "postgres"}
 
 
-def parse(text: str, environ: Mapping[str, str]) -> PostgresUrl:
+def parse_postgres_url(text: str, environ: Mapping[str, str]) -> PostgresUrl:
     """
     The parsed *text*, with libpq's environment variables as defaults.
 
@@ -95,7 +95,7 @@ def parse(text: str, environ: Mapping[str, str]) -> PostgresUrl:
     database = given.get("dbname") or split.database
     if not database:
         mistakes.append(f"has no database: write {FORM}")
-    settings, routing = _options(given.get("options", ""), mistakes)
+    settings, startup_options = _options(given.get("options", ""), mistakes)
     if schemas := given.get("schema") or given.get("currentSchema"):
         settings["search_path"] = ", ".join(_quoted(schema) for schema in schemas.split(","))
     tls = _tls(given, mistakes)
@@ -110,12 +110,12 @@ def parse(text: str, environ: Mapping[str, str]) -> PostgresUrl:
         password=Secret(password) if password else None,
         passfile=given.get("passfile"),
         tls=tls,
-        connect_s=min(seconds, LONGEST_CONNECT_S) if seconds > 0 else None,
+        connect_timeout_s=min(seconds, LONGEST_CONNECT_S) if seconds > 0 else None,
         # With several hosts, some are usually standbys, which accept no writes.
-        role=given.get("target_session_attrs") or ("any" if len(hosts) == 1 else "read-write"),
+        target_session_attrs=given.get("target_session_attrs") or ("any" if len(hosts) == 1 else "read-write"),
         settings=settings,
-        routing=routing,
-        notes=tuple(_notes(given, tls)),
+        startup_options=startup_options,
+        warnings=tuple(_warnings(given, tls)),
     )
 
 
@@ -190,7 +190,7 @@ def _parameters(query: str, mistakes: list[str]) -> dict[str, str]:
 
 def _add(given: dict[str, str], name: str, value: str, mistakes: list[str], *, by: str) -> None:
     parameter = PARAMETERS[name]
-    if parameter.use is Use.REFUSED:
+    if parameter.use is ParameterUse.REFUSED:
         mistakes.append(f"{by}: {parameter.reason}")
         return
     try:
@@ -209,7 +209,7 @@ def _unknown(name: str) -> str:
     return f"{name} is not a known parameter: remove it; write a server setting as options=-c%20name%3Dvalue"
 
 
-def _hosts(split: _Split, given: Mapping[str, str], default: str, mistakes: list[str]) -> tuple[Host, ...]:
+def _hosts(split: _Split, given: Mapping[str, str], default: str, mistakes: list[str]) -> tuple[PostgresHost, ...]:
     names, ports = [], []
     for item in split.hosts.split(","):
         found = _HOST_AND_PORT.fullmatch(item)
@@ -231,7 +231,8 @@ def _hosts(split: _Split, given: Mapping[str, str], default: str, mistakes: list
         mistakes.append(f"has no host: write {FORM}")
         return ()
     return tuple(
-        Host(_host(name, mistakes), _port(port or default, mistakes)) for name, port in zip(names, ports, strict=True)
+        PostgresHost(_host(name, mistakes), _port(port or default, mistakes))
+        for name, port in zip(names, ports, strict=True)
     )
 
 
@@ -269,7 +270,7 @@ def _port(written: str, mistakes: list[str]) -> int:
 def _options(text: str, mistakes: list[str]) -> tuple[dict[str, str], str]:
     """The settings in *text*, in the syntax of a server's command line, and the words for a pooler."""
     settings: dict[str, str] = {}
-    routing = []
+    startup_options = []
     words = iter(re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\s\\])+", text))
     for word in words:
         setting = None
@@ -278,13 +279,13 @@ def _options(text: str, mistakes: list[str]) -> tuple[dict[str, str], str]:
         elif word.startswith("--"):
             setting = _SETTING.fullmatch(word[2:])
         elif _SETTING.fullmatch(word):
-            routing.append(word)  # such as Neon's endpoint=... and Supabase's reference=...
+            startup_options.append(word)  # such as Neon's endpoint=... and Supabase's reference=...
             continue
         if setting is None:
             mistakes.append("options: must be of the form -c%20name%3Dvalue")
         elif setting["name"] not in _BY_CAMBWATCH:
             settings[setting["name"].replace("-", "_")] = setting["value"]
-    return settings, " ".join(routing)
+    return settings, " ".join(startup_options)
 
 
 def _quoted(schema: str) -> str:
@@ -292,7 +293,7 @@ def _quoted(schema: str) -> str:
     return name if name.startswith('"') else f'"{name}"'
 
 
-def _tls(given: Mapping[str, str], mistakes: list[str]) -> Tls:
+def _tls(given: Mapping[str, str], mistakes: list[str]) -> PostgresTls:
     if "ssl" in given and "sslmode" in given:
         mistakes.append("give ssl or sslmode, not both")
     root = given.get("sslrootcert")
@@ -310,23 +311,26 @@ def _tls(given: Mapping[str, str], mistakes: list[str]) -> Tls:
     direct = given.get("sslnegotiation") == "direct"
     if direct and not mode.requires_tls and not mistakes:
         mistakes.append(f"sslnegotiation=direct needs sslmode=require or verify-full, not {mode}")
-    oldest, newest = given.get("ssl_min_protocol_version", OLDEST_TLS), given.get("ssl_max_protocol_version")
-    if newest and newest < oldest:
-        mistakes.append(f"ssl_max_protocol_version={newest} is older than ssl_min_protocol_version={oldest}")
-    return Tls(
+    min_version, max_version = (
+        given.get("ssl_min_protocol_version", MIN_TLS_VERSION),
+        given.get("ssl_max_protocol_version"),
+    )
+    if max_version and max_version < min_version:
+        mistakes.append(f"ssl_max_protocol_version={max_version} is older than ssl_min_protocol_version={min_version}")
+    return PostgresTls(
         mode=mode,
         root=root,
         certificate=given.get("sslcert"),
         key=given.get("sslkey"),
         key_password=Secret(given["sslpassword"]) if "sslpassword" in given else None,
-        revoked=given.get("sslcrl"),
-        oldest=oldest,
-        newest=newest,
+        crl=given.get("sslcrl"),
+        min_version=min_version,
+        max_version=max_version,
         direct=direct,
     )
 
 
-def _notes(given: Mapping[str, str], tls: Tls) -> Iterator[str]:
+def _warnings(given: Mapping[str, str], tls: PostgresTls) -> Iterator[str]:
     if given.get("channel_binding") == "require":
         verified = tls.mode is SslMode.VERIFY_FULL
         yield (

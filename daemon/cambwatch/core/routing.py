@@ -4,16 +4,16 @@ from collections.abc import Collection, Sequence
 from typing import assert_never
 
 from cambwatch.core.destinations import Condition, Route
-from cambwatch.core.events import GroupComplete, Routed, TaskEnded
+from cambwatch.core.events import GroupComplete, RoutedEvent, TaskEnded
 from cambwatch.core.model import Status
 
 TASK = "task"
 GROUP = "group"
-_SILENT = frozenset({Status.PENDING, Status.REMOVED})
+_UNROUTED_STATUSES = frozenset({Status.PENDING, Status.REMOVED})
 
 
-def hear(
-    event: Routed, *, routes: Sequence[Route], destinations: Collection[str], notify: tuple[str, ...] | None
+def destinations_for(
+    event: RoutedEvent, *, routes: Sequence[Route], destinations: Collection[str], notify: tuple[str, ...] | None
 ) -> tuple[str, ...]:
     """
     The names of *destinations*, in their order, that hear of *event*.
@@ -22,7 +22,7 @@ def hear(
     Else every route that matches adds its destinations, and without any routes all
     hear everything. Names that are no destination (any more) are left out.
     """
-    if isinstance(event, TaskEnded) and event.status in _SILENT:
+    if isinstance(event, TaskEnded) and event.status in _UNROUTED_STATUSES:
         return ()
     if notify is not None:
         named = set(notify)
@@ -33,7 +33,7 @@ def hear(
     return tuple(name for name in dict.fromkeys(destinations) if name in named)
 
 
-def matches(condition: Condition, event: Routed) -> bool:
+def matches(condition: Condition, event: RoutedEvent) -> bool:
     """Whether *event* is what *condition* asks for."""
     match event:
         case TaskEnded():

@@ -13,7 +13,7 @@ _AUDIO = "https://example.com/sample.flac"
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class RoutingAttributes:
     """What routes ask of a task besides its kind and status."""
 
     account: str = "default"
@@ -21,20 +21,20 @@ class Marks:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def sample(
+def sample_event(
     kind: str,
     status: Status,
     *,
     at: datetime,
     task_id: str = "sample",
     name: str = "Sample",
-    marks: Marks | None = None,
+    attributes: RoutingAttributes | None = None,
 ) -> TaskEnded:
     """The end of a task that there is not, with the terminal *status*, at *at*."""
-    marks = marks or Marks()
+    attributes = attributes or RoutingAttributes()
     success = status is Status.SUCCESS
     return TaskEnded(
-        account=marks.account,
+        account=attributes.account,
         kind=kind,
         task_id=task_id,
         registrations=1,
@@ -42,8 +42,8 @@ def sample(
         registered_at=at - _TOOK,
         finished_at=at,
         name=name,
-        labels=marks.labels,
-        group=marks.group,
+        labels=attributes.labels,
+        group=attributes.group,
         run_id=123 if success else None,
         exception_reason="SAMPLE_REASON" if status is Status.ERROR else None,
         message=None if success else "This is a sample",
@@ -53,7 +53,7 @@ def sample(
     )
 
 
-def trial(at: datetime) -> TaskEnded:
+def sample_test_message(at: datetime) -> TaskEnded:
     """What a destination is tried out with at *at*; every instant has its own, so that none is taken for known."""
     task_id = f"test-{at:%Y%m%d-%H%M%S-%f}"
-    return sample("dub", Status.SUCCESS, at=at, task_id=task_id, name=TEST_NAME)
+    return sample_event("dub", Status.SUCCESS, at=at, task_id=task_id, name=TEST_NAME)

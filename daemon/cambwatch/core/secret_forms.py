@@ -14,7 +14,7 @@ Parts of a URL, because a receiver may show the request target, and a library it
 A segment or a value is not redacted by itself if it looks like an ordinary word, a number, a version or a date.
 Otherwise ordinary text would be redacted. The value of a query parameter such as `token` or `sig` is always redacted.
 
-Encodings of a character, also mixed. `plain` decodes them, `writings` matches them:
+Encodings of a character, also mixed. `decoded` decodes them, `encodings_pattern` matches them:
 
 | encoding                      | `/`                      | `"`             |
 |-------------------------------|--------------------------|-----------------|
@@ -34,7 +34,7 @@ from html import unescape
 from html.entities import html5
 from urllib.parse import urlsplit
 
-_SIGNS = frozenset("%\\&")  # each encoding starts with one of them
+_ESCAPE_SIGNS = frozenset("%\\&")  # each encoding starts with one of them
 _MOST_LAYERS = 5  # nested encodings
 _ESCAPE = re.compile(
     r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
@@ -46,10 +46,10 @@ _JSON_CODE = re.compile(r"\\?u([0-9A-Fa-f]{4})")
 
 # Ordinary text and not a secret: words, numbers, versions and dates.
 _PLAIN = re.compile(r"(?:[A-Z]?[a-z]{1,12}|v?[0-9]{1,4})(?:[/._ :-]+(?:[A-Z]?[a-z]{1,12}|v?[0-9]{1,4}))*/?")
-_TELLING = re.compile(r"sig|secret|token|key|pass|pwd|auth|code|cred|hash", re.IGNORECASE)
+_SENSITIVE_NAME = re.compile(r"sig|secret|token|key|pass|pwd|auth|code|cred|hash", re.IGNORECASE)
 
 
-def parts(secret: str) -> Iterator[str]:
+def exposed_parts(secret: str) -> Iterator[str]:
     """*secret*, and if it is a URL the parts that others may show; may repeat a part or yield an empty one."""
     yield secret
     if "://" not in secret:
@@ -64,11 +64,11 @@ def parts(secret: str) -> Iterator[str]:
     yield posixpath.normpath(url.path).replace("//", "/") if url.path else ""
     yield url.query
     last = url.path.rstrip("/").rpartition("/")[2]
-    if not _PLAIN.fullmatch(plain(last)):
+    if not _PLAIN.fullmatch(decoded(last)):
         yield last
     for pair in re.split("[&;]", url.query):
         name, _, value = pair.partition("=")
-        if not _PLAIN.fullmatch(plain(value)) or _TELLING.search(name):
+        if not _PLAIN.fullmatch(decoded(value)) or _SENSITIVE_NAME.search(name):
             yield value
 
 
@@ -79,10 +79,10 @@ def _with_idna(url: str, netloc: str) -> str:
         return ""
 
 
-def plain(text: str) -> str:
+def decoded(text: str) -> str:
     """*text* with all nested encodings of the table decoded, and `+` as a space."""
     for _ in range(_MOST_LAYERS):
-        if _SIGNS.isdisjoint(text):
+        if _ESCAPE_SIGNS.isdisjoint(text):
             break
         found = _ESCAPE.sub(_decode, text)
         if found == text:
@@ -104,12 +104,12 @@ def _decode(found: re.Match[str]) -> str:
 
 
 @lru_cache(maxsize=1024)
-def writings(text: str) -> str:
+def encodings_pattern(text: str) -> str:
     """A regular expression for the decoded *text* in every encoding of the table."""
-    return "".join(map(_writings, text))
+    return "".join(map(_encodings_pattern, text))
 
 
-def _writings(character: str) -> str:
+def _encodings_pattern(character: str) -> str:
     code = ord(character)
     ways = {re.escape(character)}
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8

@@ -16,7 +16,7 @@ from cambwatch.core.placeholders import ValueMistake, find_value_mistake
 CAMB = "https://client.camb.ai/apis"
 
 
-class _Service(NamedTuple):
+class _ServiceUrls(NamedTuple):
     """
     A chat service whose webhook URLs have one of *hosts* and a path that matches *path*.
 
@@ -34,23 +34,23 @@ _CONNECTORS = ("*.webhook.office.com", "outlook.office.com")
 _WORKFLOWS = ("*.logic.azure.com", "*.logic.azure.us", "*.api.powerplatform.com")
 
 # By the type of the destination.
-SERVICES = {
-    "slack": _Service(
+SERVICE_URLS = {
+    "slack": _ServiceUrls(
         "Slack",
         ("hooks.slack.com", "hooks.slack-gov.com"),
         r"/(services|triggers|workflows)/.+",
         "https://hooks.slack.com/services/...",
     ),
-    "discord": _Service(
+    "discord": _ServiceUrls(
         "Discord", _DISCORD, r"/api/(v[0-9]+/)?webhooks/[^/]+/.+", "https://discord.com/api/webhooks/..."
     ),
-    "google_chat": _Service(
+    "google_chat": _ServiceUrls(
         "Google Chat",
         ("chat.googleapis.com",),
         r"/v1/spaces/[^/]+/messages",
         "https://chat.googleapis.com/v1/spaces/.../messages?...",
     ),
-    "teams": _Service(
+    "teams": _ServiceUrls(
         "Microsoft Teams",
         (*_WORKFLOWS, *_CONNECTORS),
         r"/.+",
@@ -61,7 +61,7 @@ SERVICES = {
 # (hosts, path, warning) for URLs of the service itself that will not work.
 _SPECIAL = (
     (
-        SERVICES["slack"].hosts,
+        SERVICE_URLS["slack"].hosts,
         r"/(triggers|workflows)/.*",
         (
             "starts a Slack workflow: it expects its own variables, and cambwatch cannot verify its answer; "
@@ -95,7 +95,7 @@ _ENDPOINTS = frozenset(kind.status_path.partition("/{")[0].strip("/").rpartition
 }
 
 
-def doubt_about_camb(url: str) -> str | None:
+def camb_url_warning(url: str) -> str | None:
     """
     Why *url*, an http or https URL, is probably not a base URL of Camb's API; None if it may be one.
 
@@ -116,17 +116,19 @@ def doubt_about_camb(url: str) -> str | None:
     return None
 
 
-def doubt_about_destination(kind: str, url: str, *, own_body: bool) -> str | None:
+def destination_url_warning(kind: str, url: str, *, own_body: bool) -> str | None:
     """
     Why *url*, an http or https URL, is probably wrong for a destination of type *kind*; None if it may be right.
 
     *own_body*: the operator's template makes the body, which may be in the format of a chat.
     """
     parts = urlsplit(url)
-    owner = next((name for name, service in SERVICES.items() if _usual_port(parts) and _at(parts, service.hosts)), None)
+    owner = next(
+        (name for name, service in SERVICE_URLS.items() if _usual_port(parts) and _at(parts, service.hosts)), None
+    )
     if owner != kind and owner is not None:
-        return None if own_body else f"is a {SERVICES[owner].name} URL: did you mean type: {owner}?"
-    service = SERVICES.get(kind)
+        return None if own_body else f"is a {SERVICE_URLS[owner].name} URL: did you mean type: {owner}?"
+    service = SERVICE_URLS.get(kind)
     if service is None:
         return None
     if owner is None:

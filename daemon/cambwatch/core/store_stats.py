@@ -7,7 +7,7 @@ from cambwatch.core.model import Backlog, Status
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class StoreStats:
     """How many tasks have each status (one that none has may be missing), and what waits for each destination."""
 
     tasks: Mapping[Status, int]
@@ -15,7 +15,7 @@ class Census:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class DiskSpace:
     """In bytes: what the database takes, and of its file system the size and what is left for us."""
 
     database: int

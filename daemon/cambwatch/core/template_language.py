@@ -23,12 +23,12 @@ from jinja2.visitor import NodeTransformer
 
 from cambwatch.core.model import Json
 
-WORK = 1 << 20  # what one rendering may cost: characters made, and TURN for each turn of a loop
-TURN = 50
+MAX_WORK = 1 << 20  # what one rendering may cost: characters made, and TURN for each turn of a loop
+ITERATION_COST = 50
 LONGEST_RANGE = 10_000
 LARGEST_NUMBER = 2**63
 
-ALLOWANCE = "the allowance"
+WORK_LIMIT_KEY = "the work limit"
 """The name under which the values of a rendering hold its Allowance: with a space, so that no template can say it."""
 
 _FILTERS = (
@@ -57,22 +57,22 @@ _REFUSED: Mapping[type[nodes.Node], str] = {
 }
 
 
-class Allowance:
+class WorkLimit:
     """What one rendering may cost."""
 
     __slots__ = ("_left",)
 
     def __init__(self) -> None:
-        self._left = WORK
+        self._left = MAX_WORK
 
-    def draw(self, cost: int) -> None:
+    def spend(self, cost: int) -> None:
         """Take *cost* from it; raises SecurityError where it is used up."""
         self._left -= cost
         if self._left < 0:
-            raise SecurityError("takes too much work: too many turns of loops, or too much text")
+            raise SecurityError("takes too much work: too many iterations of loops, or too much text")
 
 
-def bounded(tree: nodes.Template, language: "Language") -> nodes.Template:
+def bounded(tree: nodes.Template, language: "TemplateLanguage") -> nodes.Template:
     """*tree* with its bounds; raises TemplateSyntaxError at what has none."""
     bound: nodes.Template = _Bounds().visit(tree)
     bound.set_environment(language)
@@ -91,11 +91,11 @@ class _Bounds(NodeTransformer):
         if node.recursive:
             raise jinja2.TemplateSyntaxError("a recursive loop is not available here", node.lineno)
         written = sum(len(data.data) for part in node.body for data in _parts(part, nodes.TemplateData))
-        node.iter = _filter(node.iter, "each turn", nodes.Const(TURN + written))
+        node.iter = _filter(node.iter, "each iteration", nodes.Const(ITERATION_COST + written))
         return self.generic_visit(node)
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
-        return self.generic_visit(_filter(nodes.List(node.nodes, lineno=node.lineno), "together"))
+        return self.generic_visit(_filter(nodes.List(node.nodes, lineno=node.lineno), "concatenate"))
 
     def visit_Call(self, node: nodes.Call) -> nodes.Node:  # noqa: N802
         """What is called is a method, whatever keys the data has: a label may be named `items`."""
@@ -116,21 +116,21 @@ def _filter(node: nodes.Node, name: str, *arguments: nodes.Expr) -> nodes.Filter
     return made
 
 
-def _allowance_of(context: Context) -> Allowance:
-    found: Allowance = context.parent[ALLOWANCE]  # what a template sets itself is elsewhere
+def _work_limit_of(context: Context) -> WorkLimit:
+    found: WorkLimit = context.parent[WORK_LIMIT_KEY]  # what a template sets itself is elsewhere
     return found
 
 
 @pass_environment
-def _method(environment: "Language", value: object, name: str) -> object:
+def _method(environment: "TemplateLanguage", value: object, name: str) -> object:
     return environment.method(value, name)
 
 
 @pass_context
-def _each_turn(context: Context, items: Iterable[Any], cost: int) -> Iterator[Any]:
-    allowance = _allowance_of(context)
+def _each_iteration(context: Context, items: Iterable[Any], cost: int) -> Iterator[Any]:
+    work_limit = _work_limit_of(context)
     for item in items:
-        allowance.draw(cost)
+        work_limit.spend(cost)
         yield item
 
 
@@ -151,7 +151,7 @@ def _written(value: object) -> str:
 
 
 def _made(context: Context, text: str) -> str:
-    _allowance_of(context).draw(len(text))
+    _work_limit_of(context).spend(len(text))
     return text
 
 
@@ -161,12 +161,12 @@ def _print(context: Context, value: object) -> str:
 
 
 def _joined(context: Context, texts: list[str], between: str) -> str:
-    _allowance_of(context).draw(sum(map(len, texts)) + len(between) * len(texts))  # before it is made
+    _work_limit_of(context).spend(sum(map(len, texts)) + len(between) * len(texts))  # before it is made
     return between.join(texts)
 
 
 @pass_context
-def _together(context: Context, values: list[object]) -> str:
+def _concatenate(context: Context, values: list[object]) -> str:
     return _joined(context, [_written(value) for value in values], "")
 
 
@@ -180,7 +180,7 @@ def _join(context: Context, values: Iterable[Any], d: str = "", attribute: str |
 @pass_context
 def _replace(context: Context, value: object, old: str, new: str) -> str:
     text = _written(value)
-    _allowance_of(context).draw(len(text) + text.count(old) * len(new))
+    _work_limit_of(context).spend(len(text) + text.count(old) * len(new))
     return text.replace(old, new)
 
 
@@ -218,11 +218,11 @@ def _range(context: Context, *bounds: int) -> range:
     found = range(*bounds)
     if len(found) > LONGEST_RANGE:
         raise SecurityError(f"a range has at most {LONGEST_RANGE} numbers")
-    _allowance_of(context).draw(len(found))
+    _work_limit_of(context).spend(len(found))
     return found
 
 
-class Language(ImmutableSandboxedEnvironment):
+class TemplateLanguage(ImmutableSandboxedEnvironment):
     """Jinja2 with what is named above and nothing else."""
 
     intercepted_binops = frozenset({"+", "*", "%"})
@@ -231,8 +231,8 @@ class Language(ImmutableSandboxedEnvironment):
         super().__init__(undefined=jinja2.StrictUndefined, autoescape=False, finalize=_print, cache_size=0)
         own: dict[str, Callable[..., Any]] = {
             "e": _escape, "escape": _escape, "join": _join, "replace": _replace, "string": _print,
-            "tojson": _tojson, "urlencode": _urlencode, "each turn": _each_turn, "method": _method,
-            "together": _together,
+            "tojson": _tojson, "urlencode": _urlencode, "each iteration": _each_iteration, "method": _method,
+            "concatenate": _concatenate,
         }  # fmt: skip
         self.filters = {name: filters.FILTERS[name] for name in _FILTERS} | own
         self.globals = {"range": _range, "namespace": Namespace}
@@ -259,7 +259,7 @@ class Language(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
         if operator == "+" and not numbers and isinstance(left, str | list) and isinstance(right, str | list):
-            _allowance_of(context).draw(len(left) + len(right))
+            _work_limit_of(context).spend(len(left) + len(right))
         elif not numbers:
             raise TypeError(f"{operator} is for numbers here")
         result = self.binop_table[operator](left, right)

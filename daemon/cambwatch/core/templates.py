@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import jinja2
 
 from cambwatch.core.model import Json
-from cambwatch.core.template_language import ALLOWANCE, Allowance, Language, bounded
+from cambwatch.core.template_language import WORK_LIMIT_KEY, TemplateLanguage, WorkLimit, bounded
 from cambwatch.core.text import one_line
 
 LONGEST_SOURCE = 64 << 10  # characters
 LONGEST_BODY = 256 << 10  # bytes
 LONGEST_WORDS = 300  # characters kept of what is wrong, which may quote the template
 
-_TROUBLE = (
+_RENDER_ERRORS = (
     jinja2.TemplateError,
     ArithmeticError,
     AttributeError,
@@ -50,24 +50,24 @@ class BodyTemplate:
         if len(source) > LONGEST_SOURCE:
             raise TemplateError(f"longer than {LONGEST_SOURCE >> 10} KiB", None)
         self._source = source
-        language = Language()
+        language = TemplateLanguage()
         try:
             self._template = language.from_string(bounded(language.parse(source), language))
-        except _TROUBLE as error:
-            raise _told(error) from None
+        except _RENDER_ERRORS as error:
+            raise _template_error(error) from None
 
     def render(self, values: Mapping[str, Json]) -> bytes:
         """What the template makes of *values*, in UTF-8; raises TemplateError."""
         pieces = []
-        room = LONGEST_BODY
+        space_left = LONGEST_BODY
         try:
-            for piece in self._template.generate({**values, ALLOWANCE: Allowance()}):
+            for piece in self._template.generate({**values, WORK_LIMIT_KEY: WorkLimit()}):
                 pieces.append(piece)
-                room -= len(piece)
-                if room < 0:
+                space_left -= len(piece)
+                if space_left < 0:
                     break
-        except _TROUBLE as error:
-            raise _told(error) from None
+        except _RENDER_ERRORS as error:
+            raise _template_error(error) from None
         body = "".join(pieces).encode("utf-8", "replace")
         if len(body) > LONGEST_BODY:
             raise TemplateError(f"makes more than {LONGEST_BODY >> 10} KiB", None)
@@ -83,7 +83,7 @@ class BodyTemplate:
         return "<template>"
 
 
-def _told(error: BaseException) -> TemplateError:
+def _template_error(error: BaseException) -> TemplateError:
     if isinstance(error, jinja2.TemplateSyntaxError):
         return TemplateError(one_line(error.message, longest=LONGEST_WORDS) or "no template", error.lineno)
     line = None

@@ -24,7 +24,7 @@ import re
 from unicodedata import bidirectional, combining
 
 from cambwatch.core.model import Json
-from cambwatch.core.text_cutting import ELLIPSIS, cut
+from cambwatch.core.text_cutting import ELLIPSIS, truncate
 
 LONGEST_TEXT = 2000  # characters
 LONGEST_LOOK = 4 * LONGEST_TEXT  # characters; the rest is dropped unseen
@@ -76,7 +76,7 @@ def one_line(value: Json, *, longest: int = LONGEST_TEXT) -> str | None:
             except RecursionError:  # parsed just below the limit, but too deep to serialize
                 return None
     line = clean(words if len(words) <= LONGEST_LOOK else words[:LONGEST_LOOK] + ELLIPSIS)
-    return cut(line, longest) if line else None
+    return truncate(line, longest) if line else None
 
 
 def clean(words: str) -> str:

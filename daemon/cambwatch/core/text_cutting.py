@@ -9,30 +9,30 @@ ELLIPSIS = "…"
 _CLUSTER = regex.compile(r"\X")
 
 
-def cut(words: str, longest: int, *, width: Callable[[str], int] = len) -> str:
+def truncate(words: str, longest: int, *, width: Callable[[str], int] = len) -> str:
     """*words*, truncated with an ellipsis if they are wider than *longest*."""
     if width(words) <= longest:
         return words
     return words[: prefix_length(words, longest - width(ELLIPSIS), width)] + ELLIPSIS
 
 
-def prefix_length(words: str, room: int, width: Callable[[str], int]) -> int:
+def prefix_length(words: str, max_width: int, width: Callable[[str], int]) -> int:
     """
-    The length in characters of the longest prefix of *words* that is at most *room* wide.
+    The length in characters of the longest prefix of *words* that is at most *max_width* wide.
 
     The prefix ends after a whole extended grapheme cluster (UAX #29): an emoji with its joiners,
     a flag, a letter with its marks, a Hangul or Devanagari syllable. Only a cluster that is
-    wider than *room* by itself is split.
+    wider than *max_width* by itself is split.
 
     *width* must be at least 1 per character, and additive over the characters of a text.
     """
     if width is len and words.isascii() and "\r" not in words:  # the common case
-        return min(len(words), max(room, 0))
+        return min(len(words), max(max_width, 0))
     end = 0
-    left = room
-    for cluster in _clusters(words[: 2 * max(room, 0) + 2]):  # no later character can matter
+    left = max_width
+    for cluster in _clusters(words[: 2 * max(max_width, 0) + 2]):  # no later character can matter
         needed = width(cluster)
-        if needed > room:
+        if needed > max_width:
             return end + _characters(cluster, left, width)
         if needed > left:
             break

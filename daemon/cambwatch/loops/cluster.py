@@ -8,231 +8,231 @@ from typing import Protocol
 import structlog
 
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.core.cluster import News, Node, Plan, Standing, plan
+from cambwatch.core.cluster import ClusterEvent, ClusterNode, ClusterSnapshot, LeasePlan, plan_leases
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.model import Task
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.delivery.deliverer import Deliverer
 from cambwatch.loops.polling.poller import Poller
-from cambwatch.loops.scheduler import Alarm
+from cambwatch.loops.scheduler import Wakeup
 
-RENEWALS = 3  # in the length of a lease: two may fail
-AT_ONCE = 1000  # tasks that change hands in one transaction: more would keep the polls waiting
-AFTER_S = 0.1  # the end of another's lease, until it is looked at
-TRY_AGAIN_S = 0.5  # while the database cannot be had
+RENEWALS_PER_LEASE = 3  # in the length of a lease: two may fail
+BATCH_SIZE = 1000  # tasks that change hands in one transaction: more would keep the polls waiting
+LEASE_END_MARGIN_S = 0.1  # the end of another's lease, until it is looked at
+STORE_RETRY_S = 0.5  # while the database cannot be had
 
 log = structlog.get_logger()
 
 
-class NodeBook(Protocol):
+class ClusterStore(Protocol):
     """Where it is written down who holds what."""
 
     async def join(self) -> None: ...
-    async def renew(self) -> Standing | None: ...
-    async def take(self, account: str, most: int, *, gone: Collection[str]) -> list[Task]: ...
-    async def give_back(self, account: str, most: int) -> list[int]: ...
+    async def renew(self) -> ClusterSnapshot | None: ...
+    async def acquire(self, account: str, most: int, *, gone: Collection[str]) -> list[Task]: ...
+    async def release(self, account: str, most: int) -> list[int]: ...
     async def held(self, *, after: int, most: int) -> list[Task]: ...
-    async def take_lanes(self, destinations: Collection[str], *, gone: Collection[str]) -> Sequence[str]: ...
-    async def give_back_lanes(self, destinations: Collection[str]) -> None: ...
+    async def acquire_destinations(self, destinations: Collection[str], *, gone: Collection[str]) -> Sequence[str]: ...
+    async def release_destinations(self, destinations: Collection[str]) -> None: ...
     async def breakers(self) -> Mapping[str, Breaker]: ...
     async def leave(self) -> None: ...
 
 
-class Sharing:
-    """What *me*, one of the nodes, asks for and posts."""
+class Cluster:
+    """What *this_node*, one of the nodes, asks for and posts."""
 
     def __init__(
         self,
-        me: Node,
-        book: NodeBook,
+        this_node: ClusterNode,
+        store: ClusterStore,
         *,
         poller: Poller,
         deliverer: Deliverer,
-        tell: Callable[[News], None],
+        publish: Callable[[ClusterEvent], None],
         lease: timedelta,
         clock: Clock,
-        alarm: Alarm,
+        wakeup: Wakeup,
     ) -> None:
-        self._me = me
-        self._book = book
+        self._this_node = this_node
+        self._store = store
         self._poller = poller
         self._deliverer = deliverer
-        self._tell = tell
+        self._publish = publish
         self._lease_s = lease.total_seconds()
         self._clock = clock
-        self._alarm = alarm
-        self._kick = alarm.kick
-        self._giving_back: dict[str, asyncio.Task[None]] = {}
-        self._nodes: frozenset[str] = frozenset()
+        self._wakeup = wakeup
+        self._wakeup_event = wakeup.wakeup_event
+        self._releasing: dict[str, asyncio.Task[None]] = {}
+        self._node_ids: frozenset[str] = frozenset()
         self._stopping = False
-        self._missed = False  # news, perhaps
-        self.others_gone: Callable[[], None] = lambda: None
+        self._events_missed = False  # news, perhaps
+        self.on_node_gone: Callable[[], None] = lambda: None
         """Called when another node is gone, so that this one continues its work."""
-        self.lost = asyncio.Event()
+        self.lease_lost = asyncio.Event()
         """Set when others have taken this node for gone: nothing that it does counts any more."""
 
     async def join(self) -> None:
         """Be one of the nodes, with all that this one held before. Raises StoreUnavailableError."""
-        await self._book.join()
+        await self._store.join()
         after = 0
-        while tasks := await self._book.held(after=after, most=AT_ONCE):
+        while tasks := await self._store.held(after=after, most=BATCH_SIZE):
             self._poller.watch(tasks, spread=True)
             after = tasks[-1].id
-        await self._look()
-        self._tell(News(look=True))
+        await self._renew_and_rebalance()
+        self._publish(ClusterEvent(rebalance=True))
 
     async def run(self) -> None:
         """Renew the lease, take and give back, until stop() is called or the lease is lost."""
-        while not self._stopping and not self.lost.is_set():
-            self._kick.clear()
+        while not self._stopping and not self.lease_lost.is_set():
+            self._wakeup_event.clear()
             try:
-                self._alarm.set(await self._look())
+                self._wakeup.set(await self._renew_and_rebalance())
             except StoreUnavailableError as error:
                 log.warning("store.unavailable", undone="lease", error=str(error))
-                self._alarm.set(TRY_AGAIN_S)
-            await self._kick.wait()
+                self._wakeup.set(STORE_RETRY_S)
+            await self._wakeup_event.wait()
 
-    def look(self) -> None:
+    def rebalance(self) -> None:
         """Something may be to take."""
-        self._alarm.set(0)
+        self._wakeup.set(0)
 
-    def miss(self) -> None:
+    def events_missed(self) -> None:
         """News of the others may have been missed: what is watched here may not be held any more."""
-        self._missed = True
-        self.look()
+        self._events_missed = True
+        self.rebalance()
 
     def stop(self) -> None:
         """Take and give back no more; leave() then lets the others have it all."""
         self._stopping = True
-        self._kick.set()
+        self._wakeup_event.set()
 
     async def leave(self) -> None:
         """Let the others have everything at once; without it they would wait for the lease to end."""
         try:
-            await self._book.leave()
-            self._tell(News(look=True))
+            await self._store.leave()
+            self._publish(ClusterEvent(rebalance=True))
         except StoreUnavailableError as error:  # then they wait for it
             log.warning("store.unavailable", undone="lease", error=str(error))
 
-    async def _look(self) -> float:
+    async def _renew_and_rebalance(self) -> float:
         """Do what is to be done now; returns the seconds until the next look."""
         # From before it is renewed: the database counts from later on.
-        until_s = self._clock.monotonic() + self._lease_s
-        standing = await self._book.renew()
-        if standing is None:
+        lease_until_s = self._clock.monotonic() + self._lease_s
+        snapshot = await self._store.renew()
+        if snapshot is None:
             log.warning(
-                "lease.lost", node=self._me.id, hint="it was not renewed in time: begun anew, with what is free"
+                "lease.lost", node=self._this_node.id, hint="it was not renewed in time: begun anew, with what is free"
             )
-            self.lost.set()
+            self.lease_lost.set()
             return 0.0
-        self._note(standing)
-        for lane in self._deliverer.lanes.values():
-            lane.until_s = until_s
-        steps = plan(standing, self._me)
+        self._update_nodes(snapshot)
+        for worker in self._deliverer.workers.values():
+            worker.lease_until_s = lease_until_s
+        actions = plan_leases(snapshot, self._this_node)
         now_s = self._clock.monotonic()
-        for account, parts in steps.parts.items():
-            self._poller.lanes[account].share_budget(parts, now_s)
-        gone = standing.gone()
-        await self._take_lanes(steps, gone)
-        await self._give_back(steps)
-        await self._take(steps, gone)
-        if self._missed:
-            self._missed = False
-            await self._forget_what_is_not_held()
-        waits_s = [self._lease_s / RENEWALS]
-        if standing.next_end_s is not None:
-            waits_s.append(max(standing.next_end_s, 0.0) + AFTER_S)
+        for account, nodes_sharing in actions.nodes_sharing.items():
+            self._poller.queues[account].divide_budget(nodes_sharing, now_s)
+        gone = snapshot.gone()
+        await self._acquire_destinations(actions, gone)
+        await self._release_tasks(actions)
+        await self._acquire_tasks(actions, gone)
+        if self._events_missed:
+            self._events_missed = False
+            await self._stop_watching_unheld()
+        waits_s = [self._lease_s / RENEWALS_PER_LEASE]
+        if snapshot.next_lease_end_s is not None:
+            waits_s.append(max(snapshot.next_lease_end_s, 0.0) + LEASE_END_MARGIN_S)
         return min(waits_s)
 
-    async def _forget_what_is_not_held(self) -> None:
+    async def _stop_watching_unheld(self) -> None:
         """Tasks that were removed elsewhere; those that begin to be watched meanwhile are left alone."""
-        watched, after = set(self._poller.numbers()), 0
-        while tasks := await self._book.held(after=after, most=AT_ONCE):
+        watched, after = set(self._poller.row_ids()), 0
+        while tasks := await self._store.held(after=after, most=BATCH_SIZE):
             watched.difference_update(task.id for task in tasks)
             after = tasks[-1].id
-        for number in watched:
-            self._poller.forget(number)
+        for row_id in watched:
+            self._poller.stop_watching(row_id)
 
-    def _note(self, standing: Standing) -> None:
-        nodes = frozenset(node.id for node in standing.nodes)
-        if nodes != self._nodes:
-            log.info("nodes.changed", node=self._me.id, nodes=len(nodes), gone=len(self._nodes - nodes))
-        if self._nodes - nodes:
-            self.others_gone()
-        self._nodes = nodes
+    def _update_nodes(self, snapshot: ClusterSnapshot) -> None:
+        nodes = frozenset(node.id for node in snapshot.nodes)
+        if nodes != self._node_ids:
+            log.info("nodes.changed", node=self._this_node.id, nodes=len(nodes), gone=len(self._node_ids - nodes))
+        if self._node_ids - nodes:
+            self.on_node_gone()
+        self._node_ids = nodes
 
-    async def _take_lanes(self, steps: Plan, gone: Collection[str]) -> None:
-        lanes = self._deliverer.lanes
+    async def _acquire_destinations(self, actions: LeasePlan, gone: Collection[str]) -> None:
+        workers = self._deliverer.workers
         # Also those that it holds already by what is written down, as after a reload.
-        mine = {name for name in steps.take_lanes if not lanes[name].held}
-        taken = await self._book.take_lanes(mine, gone=gone) if mine else ()
-        breakers = await self._book.breakers()
-        for name, lane in lanes.items():
-            lane.show(breakers.get(name, Breaker()))
-        self._deliverer.take_up(taken)
-        for name in steps.give_back_lanes - self._giving_back.keys():
-            self._giving_back[name] = asyncio.create_task(self._give_back_lane(name), name=f"give back {name}")
-        for lane in lanes.values():
-            if lane.held:
-                lane.read_anew()  # the net under NOTIFY
+        mine = {name for name in actions.acquire_destinations if not workers[name].held}
+        taken = await self._store.acquire_destinations(mine, gone=gone) if mine else ()
+        breakers = await self._store.breakers()
+        for name, worker in workers.items():
+            worker.set_breaker(breakers.get(name, Breaker()))
+        self._deliverer.acquire(taken)
+        for name in actions.release_destinations - self._releasing.keys():
+            self._releasing[name] = asyncio.create_task(self._release_destination(name), name=f"give back {name}")
+        for worker in workers.values():
+            if worker.held:
+                worker.reload_window()  # the net under NOTIFY
 
-    async def _give_back_lane(self, name: str) -> None:
+    async def _release_destination(self, name: str) -> None:
         """Once no post is under way any more."""
         try:
-            if name in self._deliverer.lanes:  # else a reload has taken it away
-                await self._deliverer.lanes[name].lay_down()
-            await self._book.give_back_lanes([name])
-            self._tell(News(look=True))
+            if name in self._deliverer.workers:  # else a reload has taken it away
+                await self._deliverer.workers[name].release_when_idle()
+            await self._store.release_destinations([name])
+            self._publish(ClusterEvent(rebalance=True))
         except StoreUnavailableError as error:  # the next look tries again
             log.warning("store.unavailable", undone="lane", destination=name, error=str(error))
         finally:
-            del self._giving_back[name]
+            del self._releasing[name]
 
-    async def _give_back(self, steps: Plan) -> None:
-        for account, count in steps.give_back.items():
+    async def _release_tasks(self, actions: LeasePlan) -> None:
+        for account, count in actions.release.items():
             left = count
-            while left > 0 and (numbers := await self._book.give_back(account, min(left, AT_ONCE))):
-                for number in numbers:
-                    self._poller.forget(number)
-                left -= len(numbers)
-            self._tell(News(look=True))
+            while left > 0 and (row_ids := await self._store.release(account, min(left, BATCH_SIZE))):
+                for row_id in row_ids:
+                    self._poller.stop_watching(row_id)
+                left -= len(row_ids)
+            self._publish(ClusterEvent(rebalance=True))
 
-    async def _take(self, steps: Plan, gone: Collection[str]) -> None:
-        for account, count in steps.take.items():
+    async def _acquire_tasks(self, actions: LeasePlan, gone: Collection[str]) -> None:
+        for account, count in actions.acquire.items():
             left = count
-            while left > 0 and (tasks := await self._book.take(account, min(left, AT_ONCE), gone=gone)):
+            while left > 0 and (tasks := await self._store.acquire(account, min(left, BATCH_SIZE), gone=gone)):
                 self._poller.watch(tasks, spread=True)
                 left -= len(tasks)
             if left < count:
                 log.info("tasks.taken", account=account, tasks=count - left)
 
-    def hear(self, news: News) -> None:
+    def apply_event(self, cluster_event: ClusterEvent) -> None:
         """What another node tells."""
-        self._deliverer.hear(news)
-        for number in news.removed:
-            self._poller.forget(number)
-        for number in news.asked:
-            self._poller.ask_now(number)
-        if news.look:
-            self.look()
+        self._deliverer.apply_event(cluster_event)
+        for row_id in cluster_event.removed:
+            self._poller.stop_watching(row_id)
+        for row_id in cluster_event.poll_requested:
+            self._poller.poll_now(row_id)
+        if cluster_event.rebalance:
+            self.rebalance()
 
 
-class SharedPoller:
+class ClusterPoller:
     """The poller as the intake sees it, where another node may be the one who asks for a task."""
 
-    def __init__(self, poller: Poller, tell: Callable[[News], None]) -> None:
+    def __init__(self, poller: Poller, publish: Callable[[ClusterEvent], None]) -> None:
         self._poller = poller
-        self._tell = tell
-        self.watch, self.seen, self.limited = poller.watch, poller.seen, poller.limited
+        self._publish = publish
+        self.watch, self.with_next_poll, self.limited = poller.watch, poller.with_next_poll, poller.limited
 
-    def forget(self, number: int) -> None:
-        """Nobody is to ask any more for the task with the id *number*."""
-        self._poller.forget(number)
-        self._tell(News(removed=frozenset({number})))
+    def stop_watching(self, row_id: int) -> None:
+        """Nobody is to ask any more for the task with the id *row_id*."""
+        self._poller.stop_watching(row_id)
+        self._publish(ClusterEvent(removed=frozenset({row_id})))
 
-    def ask_now(self, number: int) -> bool:
+    def poll_now(self, row_id: int) -> bool:
         """Make a task due at once, here or, if it is not watched here, wherever it is; False then."""
-        here = self._poller.ask_now(number)
+        here = self._poller.poll_now(row_id)
         if not here:
-            self._tell(News(asked=frozenset({number})))
+            self._publish(ClusterEvent(poll_requested=frozenset({row_id})))
         return here

@@ -8,82 +8,84 @@ from typing import Protocol
 import structlog
 
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.adapters.store.retention import Position, Pruned
+from cambwatch.adapters.store.retention import PruneCursor, PruneResult
 from cambwatch.core.model import TaskKey
 from cambwatch.loops.clock import Clock
-from cambwatch.loops.scheduler import Alarm
+from cambwatch.loops.scheduler import Wakeup
 
-FIRST_S = 60.0  # after the start, which has better things to do
-ROUND_S = 3600.0  # between two looks at all that is old
-STEP_PAUSE_S = 0.02  # between two steps: the writer is everybody's
+FIRST_RUN_S = 60.0  # after the start, which has better things to do
+RUN_EVERY_S = 3600.0  # between two looks at all that is old
+BATCH_PAUSE_S = 0.02  # between two steps: the writer is everybody's
 
 log = structlog.get_logger()
 
 
-class RetentionBook(Protocol):
+class PruningStore(Protocol):
     """Where there are things to be forgotten, in steps of a few milliseconds."""
 
-    async def prune_tasks(self, since: Position, *, before: datetime, spare: Collection[TaskKey]) -> Pruned: ...
-    async def prune_events(self, since: Position, *, before: datetime) -> Pruned: ...
+    async def prune_tasks(
+        self, since: PruneCursor, *, before: datetime, exclude: Collection[TaskKey]
+    ) -> PruneResult: ...
+    async def prune_events(self, since: PruneCursor, *, before: datetime) -> PruneResult: ...
 
 
 class Retention:
-    """Has *book* forget what ended longer than *keep* ago."""
+    """Has *store* forget what ended longer than *keep* ago."""
 
     def __init__(
         self,
-        book: RetentionBook,
+        store: PruningStore,
         *,
         keep: timedelta | None,
-        spare: Collection[TaskKey],
+        exclude: Collection[TaskKey],
         clock: Clock,
-        kick: asyncio.Event,
-        alarm: Alarm,
+        wakeup_event: asyncio.Event,
+        wakeup: Wakeup,
     ) -> None:
         """
         *keep* None: for ever.
 
-        *spare* are tasks that the next start would take for new ones: those that the configuration names.
+        *exclude* are tasks that the next start would take for new ones: those that the configuration names.
         """
-        self._book = book
+        self._store = store
         self._keep = keep
-        self._spare = spare
+        self._exclude = exclude
         self._clock = clock
-        self._kick = kick
-        self._alarm = alarm
+        self._wakeup_event = wakeup_event
+        self._wakeup = wakeup
         self._stopping = False
 
     async def run(self) -> None:
         """Look once soon, and then every hour, until stop() is called."""
         if self._keep is None:
             return
-        await self._wait(FIRST_S)
+        await self._wait(FIRST_RUN_S)
         while not self._stopping:
             try:
-                await self._round(before=self._clock.now() - self._keep)
+                await self._prune(before=self._clock.now() - self._keep)
             except StoreUnavailableError as error:  # nobody waits for it
                 log.warning("store.unavailable", undone="retention", error=str(error))
-            await self._wait(ROUND_S)
+            await self._wait(RUN_EVERY_S)
 
     def stop(self) -> None:
         """Take no further step."""
         self._stopping = True
-        self._kick.set()
+        self._wakeup_event.set()
 
-    async def _round(self, *, before: datetime) -> None:
+    async def _prune(self, *, before: datetime) -> None:
         # The groups' events behind the tasks, because they stay as long as there is a task of their group.
         tasks = events = 0
-        since: Position | None = Position()
+        since: PruneCursor | None = PruneCursor()
         try:
             while since is not None and not self._stopping:
-                pruned = await self._book.prune_tasks(since, before=before, spare=self._spare)
+                pruned = await self._store.prune_tasks(since, before=before, exclude=self._exclude)
                 tasks, since = tasks + pruned.count, pruned.next
-                await self._wait(STEP_PAUSE_S)
-            since = Position()
+                await self._wait(BATCH_PAUSE_S)
+            since = PruneCursor()
             while since is not None and not self._stopping:
-                pruned = await self._book.prune_events(since, before=before)
+                pruned = await self._store.prune_events(since, before=before)
                 events, since = events + pruned.count, pruned.next
-                await self._wait(STEP_PAUSE_S)
+                await self._wait(BATCH_PAUSE_S)
         finally:
             if tasks or events:
                 log.info("tasks.pruned", tasks=tasks, events=events, before=before.isoformat())
@@ -92,6 +94,6 @@ class Retention:
         """For *pause_s*, or less if somebody wakes us; every wait says to the watchdog that we come round."""
         if self._stopping:
             return
-        self._kick.clear()
-        self._alarm.set(pause_s)
-        await self._kick.wait()
+        self._wakeup_event.clear()
+        self._wakeup.set(pause_s)
+        await self._wakeup_event.wait()

@@ -18,29 +18,29 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-LOOK_S = 2.0  # between two looks at the machine's clock
-JUMP_S = 1.0  # by which it may wander in that time
-OVERDUE = timedelta(seconds=1)  # of an alarm, before it is taken to be lost
+CLOCK_CHECK_S = 2.0  # between two looks at the machine's clock
+CLOCK_JUMP_S = 1.0  # by which it may wander in that time
+LOST_AFTER = timedelta(seconds=1)  # of an alarm, before it is taken to be lost
 
 log = structlog.get_logger()
 
 
-class _Unset(BaseTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
+class _NeverTrigger(BaseTrigger):  # type: ignore[misc]  # APScheduler 3 has no types
     """Keeps a job that has rung, until it is set again."""
 
     def get_next_fire_time(self, _previous: datetime | None, _now: datetime) -> datetime:
         return _NEVER
 
 
-class Alarm:
+class Wakeup:
     """Sets the kick of its loop at the earliest instant that it was set to since it last rang."""
 
-    def __init__(self, job: Job, kick: asyncio.Event, now: Callable[[], datetime]) -> None:
+    def __init__(self, job: Job, wakeup_event: asyncio.Event, now: Callable[[], datetime]) -> None:
         self._job = job
-        self.kick = kick
+        self.wakeup_event = wakeup_event
         self._now = now
         self._at: datetime | None = None
-        self.rounds = 0
+        self.iterations = 0
         """How often the loop has come round to setting this."""
 
     @property
@@ -50,9 +50,9 @@ class Alarm:
         return name
 
     @property
-    def kicked(self) -> bool:
+    def is_pending(self) -> bool:
         """Whether the loop was woken and has not come round since."""
-        return self.kick.is_set()
+        return self.wakeup_event.is_set()
 
     def set(self, pause_s: float | None) -> None:
         """
@@ -61,44 +61,48 @@ class Alarm:
         An earlier ring that is set stays set: a loop that is woken too early finds
         nothing to do, and moving the ring each time would cost more.
         """
-        self.rounds += 1
+        self.iterations += 1
         if pause_s is None:
             return
         if pause_s <= 0:
-            self.kick.set()
+            self.wakeup_event.set()
             return
         at = self._now() + timedelta(seconds=pause_s)
         if self._at is None or at < self._at:
             self._at = at
             self._job.modify(next_run_time=at)
 
-    async def ring(self) -> None:
+    async def fire(self) -> None:
         """Called by the scheduler. A coroutine, because a plain function would run in a thread."""
         self.wake()
 
     def overdue(self, now: datetime) -> bool:
         """Whether it should have rung long since."""
-        return self._at is not None and now - self._at > OVERDUE
+        return self._at is not None and now - self._at > LOST_AFTER
 
     def wake(self) -> None:
         """Set the kick now, and forget what the alarm was set to."""
         self._at = None
-        self.kick.set()
+        self.wakeup_event.set()
 
 
 class Scheduler:
     """Hands out alarms and recurring duties; use as a context manager, inside the running loop."""
 
     def __init__(
-        self, *, now: Callable[[], datetime], look_s: float = LOOK_S, lagged: Callable[[float], None] = lambda _: None
+        self,
+        *,
+        now: Callable[[], datetime],
+        clock_check_s: float = CLOCK_CHECK_S,
+        lagged: Callable[[float], None] = lambda _: None,
     ) -> None:
         """*lagged* is told with every look how many seconds later it comes than it was meant to."""
         self._now = now
         self._lagged = lagged
-        self._look_s = look_s
-        self.alarms: list[Alarm] = []
-        self._look: asyncio.TimerHandle | None = None
-        self._look_due_s = inf
+        self._clock_check_s = clock_check_s
+        self.wakeups: list[Wakeup] = []
+        self._clock_check: asyncio.TimerHandle | None = None
+        self._clock_check_due_s = inf
         # With a low max_instances APScheduler skips a run, for ever, whenever the event loop is so busy that the run
         # before is not yet ticked off; a ring takes no time, so any number may overlap.
         self._scheduler = AsyncIOScheduler(
@@ -108,43 +112,43 @@ class Scheduler:
     async def __aenter__(self) -> Self:
         self._scheduler.start()
         loop = asyncio.get_running_loop()
-        self._look_again(loop, self._now().timestamp() - loop.time())
+        self._schedule_clock_check(loop, self._now().timestamp() - loop.time())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._look is not None:
-            self._look.cancel()
+        if self._clock_check is not None:
+            self._clock_check.cancel()
         self._scheduler.shutdown(wait=False)
 
-    def alarm(self, name: str, kick: asyncio.Event) -> Alarm:
-        """An alarm for the loop *name*, which waits for *kick*; not set yet."""
-        job = self._scheduler.add_job(_nothing, _Unset(), id=name, name=name)
-        alarm = Alarm(job, kick, self._now)
-        job.modify(func=alarm.ring)
-        self.alarms.append(alarm)
-        return alarm
+    def wakeup(self, name: str, wakeup_event: asyncio.Event) -> Wakeup:
+        """An alarm for the loop *name*, which waits for *wakeup_event*; not set yet."""
+        job = self._scheduler.add_job(_nothing, _NeverTrigger(), id=name, name=name)
+        wakeup = Wakeup(job, wakeup_event, self._now)
+        job.modify(func=wakeup.fire)
+        self.wakeups.append(wakeup)
+        return wakeup
 
-    def _look_at_clocks(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
+    def _check_clocks(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
         """
         Wake the loops that would oversleep: the net under APScheduler, which goes by the machine's clock.
 
         Set back by an hour, that clock would let the loops sleep for the hour. They know
         by one that only grows what is due, and set their alarms anew.
         """
-        self._lagged(max(loop.time() - self._look_due_s, 0.0))
+        self._lagged(max(loop.time() - self._clock_check_due_s, 0.0))
         now = self._now()
         new_offset_s = now.timestamp() - loop.time()
-        jumped = abs(new_offset_s - offset_s) > JUMP_S
+        jumped = abs(new_offset_s - offset_s) > CLOCK_JUMP_S
         if jumped:
             log.warning("clock.jumped", seconds=round(new_offset_s - offset_s, 1))
-        for alarm in self.alarms:
-            if jumped or alarm.overdue(now):
-                alarm.wake()
-        self._look_again(loop, new_offset_s)
+        for wakeup in self.wakeups:
+            if jumped or wakeup.overdue(now):
+                wakeup.wake()
+        self._schedule_clock_check(loop, new_offset_s)
 
-    def _look_again(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
-        self._look_due_s = loop.time() + self._look_s
-        self._look = loop.call_later(self._look_s, self._look_at_clocks, loop, offset_s)
+    def _schedule_clock_check(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
+        self._clock_check_due_s = loop.time() + self._clock_check_s
+        self._clock_check = loop.call_later(self._clock_check_s, self._check_clocks, loop, offset_s)
 
 
 async def _nothing() -> None:

@@ -19,14 +19,14 @@ import structlog
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.model import PastAttempt
 from cambwatch.loops.clock import Clock
-from cambwatch.loops.scheduler import Alarm, Scheduler
+from cambwatch.loops.scheduler import Scheduler, Wakeup
 
 CHECK_S = 5.0  # between two checks, unless the watchdog is in more of a hurry
-CHECKS = 6  # in the time that the watchdog leaves: a single one that falls out does no harm
+CHECKS_PER_LIMIT = 6  # in the time that the watchdog leaves: a single one that falls out does no harm
 PROBE_S = 60.0  # between two writes that only show that the database can be written
 
 LAG_S = 5.0  # for one turn of the event loop
-DEAF_S = 20.0  # until a loop that was woken comes round; a read of a locked database may take 5 s
+UNRESPONSIVE_S = 20.0  # until a loop that was woken comes round; a read of a locked database may take 5 s
 STALLED_S = 15.0  # until a poll goes out that may
 HUNG_S = 30.0  # beyond the timeout of a request, until it is given up
 DATABASE_S = 20.0  # until the database says yes or no; a locked one says no after 5 s
@@ -35,11 +35,11 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class HealthReadings:
     """
     What was measured of the service, in seconds.
 
-    *lag_s*: one turn of the event loop. *deaf_s*, by loop: since it was woken, without
+    *lag_s*: one turn of the event loop. *unresponsive_s*, by loop: since it was woken, without
     having come round. *stalled_s*, by account: for how long a poll may go out, by due
     time, budget and pauses, and does not. *hung_s*, by account: how far all its
     requests are beyond their timeout. *database_s*: since the database was asked to
@@ -47,31 +47,31 @@ class Signs:
     """
 
     lag_s: float = 0.0
-    deaf_s: Mapping[str, float] = field(default_factory=dict)
+    unresponsive_s: Mapping[str, float] = field(default_factory=dict)
     stalled_s: Mapping[str, float] = field(default_factory=dict)
     hung_s: Mapping[str, float] = field(default_factory=dict)
     database_s: float = 0.0
 
 
-def why_not(signs: Signs) -> str | None:
+def unhealthy_reason(readings: HealthReadings) -> str | None:
     """Why systemd is not to be told that all is well; None: it is."""
-    if signs.lag_s > LAG_S:
-        return f"the event loop takes {signs.lag_s:.0f} s for a turn"
+    if readings.lag_s > LAG_S:
+        return f"the event loop takes {readings.lag_s:.0f} s for a turn"
     limits = (
-        (signs.deaf_s, DEAF_S, "does not come round"),
-        (signs.stalled_s, STALLED_S, "has polls to send and sends none"),
-        (signs.hung_s, HUNG_S, "has requests that outlive their timeout"),
+        (readings.unresponsive_s, UNRESPONSIVE_S, "does not come round"),
+        (readings.stalled_s, STALLED_S, "has polls to send and sends none"),
+        (readings.hung_s, HUNG_S, "has requests that outlive their timeout"),
     )
     for measured, limit_s, words in limits:
         for name, seconds in measured.items():
             if seconds > limit_s:
                 return f"{name} {words}, since {seconds:.0f} s"
-    if signs.database_s > DATABASE_S:
-        return f"the database has not answered for {signs.database_s:.0f} s"
+    if readings.database_s > DATABASE_S:
+        return f"the database has not answered for {readings.database_s:.0f} s"
     return None
 
 
-class AccountView(Protocol):
+class AccountProgress(Protocol):
     """How an account's polls come along; seconds."""
 
     def overdue_s(self, now_s: float) -> float: ...
@@ -79,7 +79,7 @@ class AccountView(Protocol):
     def full_s(self, now_s: float) -> float: ...
 
 
-class LaneView(Protocol):
+class DestinationProgress(Protocol):
     """How a destination's deliveries come along."""
 
     @property
@@ -87,28 +87,28 @@ class LaneView(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Works:
+class WatchdogSources:
     """
     What is watched over.
 
-    *timeouts* are those of one request, by account. *prove* writes to the database and
-    returns its trouble, *waiting* counts the deliveries that are owed, by destination.
+    *timeouts* are those of one request, by account. *check_write* writes to the database and
+    returns its trouble, *pending_counts* counts the pending deliveries by destination.
     """
 
     watching: Callable[[], int]
-    accounts: Mapping[str, AccountView]
+    accounts: Mapping[str, AccountProgress]
     timeouts: Mapping[str, timedelta]
-    lanes: Mapping[str, LaneView]
-    prove: Callable[[], Awaitable[str | None]]
-    waiting: Callable[[], Awaitable[Mapping[str, int]]]
+    workers: Mapping[str, DestinationProgress]
+    check_write: Callable[[], Awaitable[str | None]]
+    pending_counts: Callable[[], Awaitable[Mapping[str, int]]]
 
 
 class Watchdog:
-    """Checks *works* every few seconds, and says by *notify* what it has found."""
+    """Checks *sources* every few seconds, and says by *notify* what it has found."""
 
     def __init__(
         self,
-        works: Works,
+        sources: WatchdogSources,
         *,
         notify: Callable[..., None],
         limit_s: float | None,
@@ -116,30 +116,32 @@ class Watchdog:
         scheduler: Scheduler,
     ) -> None:
         """*limit_s* is within how long systemd wants to hear of progress; None: only the status is told."""
-        self._works = works
+        self._sources = sources
         self._notify = notify
-        self._pings = limit_s is not None
-        self._pause_s = CHECK_S if limit_s is None else min(CHECK_S, limit_s / CHECKS)
+        self._sends_keepalive = limit_s is not None
+        self._pause_s = CHECK_S if limit_s is None else min(CHECK_S, limit_s / CHECKS_PER_LIMIT)
         self._clock = clock
-        self._kick = asyncio.Event()
-        self._loops = tuple(scheduler.alarms)
-        self._alarm = scheduler.alarm("watchdog", self._kick)
-        self._marks: dict[str, tuple[object, float]] = {}  # by loop: how far it was when it was first seen woken
+        self._wakeup_event = asyncio.Event()
+        self._watched_wakeups = tuple(scheduler.wakeups)
+        self._wakeup = scheduler.wakeup("watchdog", self._wakeup_event)
+        self._progress_marks: dict[
+            str, tuple[object, float]
+        ] = {}  # by loop: how far it was when it was first seen woken
         self._probe: asyncio.Task[None] | None = None
-        self._asked_s = -inf  # when the database was last asked
-        self._owed: int | None = None
-        self._told: str | None = None
-        self._silent = False
+        self._probed_s = -inf  # when the database was last asked
+        self._pending_deliveries: int | None = None
+        self._last_status: str | None = None
+        self._withheld = False
         self._stopping = False
 
     async def run(self) -> None:
         """Check until stop() is called."""
         try:
             while not self._stopping:
-                self._kick.clear()
+                self._wakeup_event.clear()
                 await self._check()
-                self._alarm.set(self._pause_s)
-                await self._kick.wait()
+                self._wakeup.set(self._pause_s)
+                await self._wakeup_event.wait()
         finally:
             if self._probe is not None:
                 self._probe.cancel()
@@ -147,63 +149,65 @@ class Watchdog:
     def stop(self) -> None:
         """Check no more."""
         self._stopping = True
-        self._kick.set()
+        self._wakeup_event.set()
 
     async def _check(self) -> None:
         begun_s = self._clock.monotonic()
         await asyncio.sleep(0)
         now_s = self._clock.monotonic()
-        why = why_not(self._signs(now_s, lag_s=now_s - begun_s))
-        lines = [] if why is not None or not self._pings else ["WATCHDOG=1"]
+        why = unhealthy_reason(self._readings(now_s, lag_s=now_s - begun_s))
+        lines = [] if why is not None or not self._sends_keepalive else ["WATCHDOG=1"]
         status = self._status(now_s)
-        if status != self._told:
+        if status != self._last_status:
             lines.append(f"STATUS={status}")
-            self._told = status
+            self._last_status = status
         if lines:
             self._notify(*lines)
-        if why is not None and not self._silent:
+        if why is not None and not self._withheld:
             log.warning("watchdog.withheld", reason=why, hint="should it last, systemd starts the service anew")
-        self._silent = why is not None
-        if now_s - self._asked_s >= PROBE_S and self._probe is None:
-            self._asked_s = now_s
-            self._probe = asyncio.create_task(self._ask_database(), name="watchdog probe")
+        self._withheld = why is not None
+        if now_s - self._probed_s >= PROBE_S and self._probe is None:
+            self._probed_s = now_s
+            self._probe = asyncio.create_task(self._probe_database(), name="watchdog probe")
 
-    def _signs(self, now_s: float, *, lag_s: float) -> Signs:
-        accounts, timeouts = self._works.accounts, self._works.timeouts
-        return Signs(
+    def _readings(self, now_s: float, *, lag_s: float) -> HealthReadings:
+        accounts, timeouts = self._sources.accounts, self._sources.timeouts
+        return HealthReadings(
             lag_s=lag_s,
-            deaf_s={alarm.name: self._deaf_s(alarm, now_s) for alarm in self._loops},
+            unresponsive_s={wakeup.name: self._unresponsive_s(wakeup, now_s) for wakeup in self._watched_wakeups},
             stalled_s={f"account {name}": one.stalled_s(now_s) for name, one in accounts.items()},
             hung_s={
                 f"account {name}": one.full_s(now_s) - timeouts[name].total_seconds() for name, one in accounts.items()
             },
-            database_s=0 if self._probe is None else now_s - self._asked_s,
+            database_s=0 if self._probe is None else now_s - self._probed_s,
         )
 
-    def _deaf_s(self, alarm: Alarm, now_s: float) -> float:
-        if not alarm.kicked:
-            self._marks.pop(alarm.name, None)
+    def _unresponsive_s(self, wakeup: Wakeup, now_s: float) -> float:
+        if not wakeup.is_pending:
+            self._progress_marks.pop(wakeup.name, None)
             return 0
         # Under load a lane may be at one round for long, and gets its posts done all the same.
-        lane = self._works.lanes.get(alarm.name.removeprefix("lane "))
-        mark = (alarm.rounds, None if lane is None else lane.last)
-        seen, since_s = self._marks.get(alarm.name, (None, now_s))
+        worker = self._sources.workers.get(wakeup.name.removeprefix("destination "))
+        mark = (wakeup.iterations, None if worker is None else worker.last)
+        seen, since_s = self._progress_marks.get(wakeup.name, (None, now_s))
         if seen != mark:
             since_s = now_s
-        self._marks[alarm.name] = (mark, since_s)
+        self._progress_marks[wakeup.name] = (mark, since_s)
         return now_s - since_s
 
     def _status(self, now_s: float) -> str:
-        overdue_s = _longest(one.overdue_s(now_s) for one in self._works.accounts.values())
-        owed = "?" if self._owed is None else self._owed
-        return f"watching {self._works.watching()}, deliveries waiting {owed}, oldest poll overdue {overdue_s:.1f} s"
+        overdue_s = _longest(one.overdue_s(now_s) for one in self._sources.accounts.values())
+        pending = "?" if self._pending_deliveries is None else self._pending_deliveries
+        return (
+            f"watching {self._sources.watching()}, deliveries waiting {pending}, oldest poll overdue {overdue_s:.1f} s"
+        )
 
-    async def _ask_database(self) -> None:
+    async def _probe_database(self) -> None:
         try:
-            await self._works.prove()  # whatever it says: that it says something is what counts here
-            self._owed = sum((await self._works.waiting()).values())
+            await self._sources.check_write()  # whatever it says: that it says something is what counts here
+            self._pending_deliveries = sum((await self._sources.pending_counts()).values())
         except StoreUnavailableError:
-            self._owed = None
+            self._pending_deliveries = None
         finally:
             self._probe = None
 

@@ -1,17 +1,17 @@
 """A pretend Camb over HTTP, for the demo, for tests, and for users who want no bill."""
 
-from cambwatch.simulator.script import AnswerReply, MishapReply, Shape, TaskScript
+from cambwatch.simulator.script import AnswerReply, FaultReply, Shape, TaskScript
 from cambwatch.simulator.server import Simulator, serve
-from cambwatch.simulator.settings import Faults, Mishap, RetryAfterForm, Settings, StorySetup, UnknownTask
+from cambwatch.simulator.settings import Faults, RetryAfterForm, Settings, SimulatedFault, StorySetup, UnknownTask
 
 __all__ = [
     "AnswerReply",
+    "FaultReply",
     "Faults",
-    "Mishap",
-    "MishapReply",
     "RetryAfterForm",
     "Settings",
     "Shape",
+    "SimulatedFault",
     "Simulator",
     "StorySetup",
     "TaskScript",

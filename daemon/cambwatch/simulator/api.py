@@ -12,11 +12,11 @@ from aiohttp import web
 from cambwatch.core.camb.kinds import KINDS, Kind
 from cambwatch.core.model import Json
 from cambwatch.simulator import creation, faults, refusals, results, statuses, wishes
-from cambwatch.simulator.files import File, Links, links_for
+from cambwatch.simulator.files import MediaFile, MediaLinks, links_for
 from cambwatch.simulator.results import Run
-from cambwatch.simulator.script import AnswerReply, MishapReply, TaskScript
+from cambwatch.simulator.script import AnswerReply, FaultReply, TaskScript
 from cambwatch.simulator.settings import StorySetup, UnknownTask
-from cambwatch.simulator.state import NoRunError, SimulatedTask, State, WrongRunError
+from cambwatch.simulator.state import NoRunError, SimulatedTask, SimulatorState, WrongRunError
 
 PREFIX = "/apis"
 _MOST_SUBTITLE_RUNS = 5  # camb-sdk 1.6.6, subtitles/raw_client.py: between 2 and 5 unique ids
@@ -25,7 +25,7 @@ _DUBS = ("dub", "discord-dub", "twitter-dub")
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-class Api:
+class CambApi:
     """
     The handlers.
 
@@ -35,7 +35,7 @@ class Api:
 
     def __init__(
         self,
-        state: State,
+        state: SimulatorState,
         *,
         clock: Callable[[], float],
         wall: Callable[[], datetime],
@@ -50,14 +50,14 @@ class Api:
         """Mount everything under PREFIX."""
         for kind in KINDS.values():
             if kind.create_path is not None:
-                self._add(router, "POST", kind.create_path, self._creates(kind))
+                self._add(router, "POST", kind.create_path, self._create_handler(kind))
         for path in dict.fromkeys(kind.status_path for kind in KINDS.values()):
-            self._add(router, "GET", path, self._tells_status(path))
+            self._add(router, "GET", path, self._status_handler(path))
         for path in results.BUILDERS:
-            self._add(router, "GET", path, self._gives_result(path))
+            self._add(router, "GET", path, self._result_handler(path))
         for path, single in results.BULK.items():
-            self._add(router, "POST", path, self._gives_results(path, single))
-        self._add(router, "*", "/{path:.*}", _nowhere)
+            self._add(router, "POST", path, self._bulk_result_handler(path, single))
+        self._add(router, "*", "/{path:.*}", _unknown_path)
 
     def _add(self, router: web.UrlDispatcher, method: str, path: str, handler: Handler) -> None:
         template = f"{method} {PREFIX}{path}"
@@ -72,24 +72,24 @@ class Api:
                 if not key or (keys and key not in keys):
                     raise refusals.unauthorized()
                 return await handler(request)
-            except refusals.Refusal as refusal:
+            except refusals.ErrorAnswer as refusal:
                 return refusal.response()
 
         router.add_route(method, PREFIX + path, guarded)
 
-    def _tells_status(self, path: str) -> Handler:
+    def _status_handler(self, path: str) -> Handler:
         async def status(request: web.Request) -> web.Response:
             state = self._state
             task_id = request.match_info["task_id"]
             task = state.find(path, task_id)
-            reply: AnswerReply | MishapReply | None = None
+            reply: AnswerReply | FaultReply | None = None
             if task is not None and task.replies:
                 reply = task.replies.pop()
             elif state.shares:
                 chance = faults.chance(state.settings.seed, task_id, state.polls[task_id])
                 drawn = faults.draw(state.shares, chance=chance)
-                reply = None if drawn is None else MishapReply(fault=drawn)
-            if reply is not None and (answer := await self._prescribed(reply, request)) is not None:
+                reply = None if drawn is None else FaultReply(fault=drawn)
+            if reply is not None and (answer := await self._scripted_answer(reply, request)) is not None:
                 return answer
             if task is None:
                 return self._unknown(path)
@@ -97,13 +97,13 @@ class Api:
 
         return status
 
-    async def _prescribed(self, reply: AnswerReply | MishapReply, request: web.Request) -> web.Response | None:
+    async def _scripted_answer(self, reply: AnswerReply | FaultReply, request: web.Request) -> web.Response | None:
         """The answer that *reply* prescribes; None: the right one."""
         match reply:
             case AnswerReply():
-                return _literally(reply)
-            case MishapReply():
-                return await faults.inflict(
+                return _verbatim(reply)
+            case FaultReply():
+                return await faults.apply_fault(
                     reply, request, faults=self._state.faults, closing=self._closing, now=self._wall()
                 )
         assert_never(reply)
@@ -125,7 +125,7 @@ class Api:
                 return web.json_response([] if listed else {"status": "PENDING", "run_id": None})
         assert_never(self._state.settings.unknown_task)
 
-    def _creates(self, kind: Kind) -> Handler:
+    def _create_handler(self, kind: Kind) -> Handler:
         async def create(request: web.Request) -> web.Response:
             fields = await creation.read(request, kind.name)
             match kind.name:
@@ -164,17 +164,17 @@ class Api:
         task = self._state.register(script, now_s=self._clock())
         return results.story_setup(self._run((kind.name,), task.run_id or 0), self._links(request))
 
-    def _gives_result(self, path: str) -> Handler:
+    def _result_handler(self, path: str) -> Handler:
         kinds, build = results.kinds_read_by(path), results.BUILDERS[path]
 
         async def result(request: web.Request) -> web.Response:
-            run_id, wish = wishes.run_id(request), wishes.wish(request)
-            run = self._run(kinds, run_id, language=wish.language)
+            run_id, options = wishes.run_id(request), wishes.options(request)
+            run = self._run(kinds, run_id, language=options.language)
             replies = run.task.result_replies
-            if replies and (answer := await self._prescribed(replies.pop(), request)) is not None:
+            if replies and (answer := await self._scripted_answer(replies.pop(), request)) is not None:
                 return answer
-            match build(run, self._links(request), wish):
-                case File(content_type, body):
+            match build(run, self._links(request), options):
+                case MediaFile(content_type, body):
                     return web.Response(body=body, content_type=content_type)
                 case document if run.task.result_bytes:
                     return web.json_response(results.padded(document, run.task.result_bytes))
@@ -183,15 +183,15 @@ class Api:
 
         return result
 
-    def _gives_results(self, path: str, single: str) -> Handler:
+    def _bulk_result_handler(self, path: str, single: str) -> Handler:
         kinds, build = results.kinds_read_by(single), results.BUILDERS[single]
 
         async def bulk(request: web.Request) -> web.Response:
             run_ids = wishes.run_ids(await creation.read_object(request))
             if path == "/sub-results" and not 2 <= len(set(run_ids)) == len(run_ids) <= _MOST_SUBTITLE_RUNS:
                 raise refusals.invalid(["body", "run_ids"], "Give between 2 and 5 unique run ids", "value_error")
-            wish, links = replace(wishes.wish(request), file_url=True), self._links(request)
-            documents = {str(run_id): build(self._run(kinds, run_id), links, wish) for run_id in run_ids}
+            options, links = replace(wishes.options(request), file_url=True), self._links(request)
+            documents = {str(run_id): build(self._run(kinds, run_id), links, options) for run_id in run_ids}
             listed = path == "/project-setup-results"  # the only one that the SDK expects as a list
             return web.json_response(list(documents.values()) if listed else documents)
 
@@ -209,15 +209,15 @@ class Api:
     def _created_at(self, task: SimulatedTask) -> datetime:
         return self._wall() - timedelta(seconds=self._clock() - task.created_s)
 
-    def _links(self, request: web.Request) -> Links:
+    def _links(self, request: web.Request) -> MediaLinks:
         return links_for(request, seed=self._state.settings.seed)
 
 
-async def _nowhere(_: web.Request) -> web.Response:
+async def _unknown_path(_: web.Request) -> web.Response:
     raise refusals.refused(404, "Not Found")
 
 
-def _literally(reply: AnswerReply) -> web.Response:
+def _verbatim(reply: AnswerReply) -> web.Response:
     """The answer that a script prescribes; JSON unless its headers say otherwise."""
     body = json.dumps(reply.document) if reply.has_document else reply.body or ""
     response = web.Response(status=reply.status, body=body.encode(), headers=reply.headers)

@@ -9,7 +9,7 @@ import typer
 
 from cambwatch.adapters.terminal import say
 from cambwatch.simulator.server import Simulator, serve
-from cambwatch.simulator.settings import Faults, Mishap, RetryAfterForm, Settings, UnknownTask
+from cambwatch.simulator.settings import Faults, RetryAfterForm, Settings, SimulatedFault, UnknownTask
 
 
 def simulate(  # noqa: PLR0913 - its options
@@ -27,7 +27,9 @@ def simulate(  # noqa: PLR0913 - its options
     ] = None,
     fault: Annotated[
         list[str] | None,
-        typer.Option(help=f"NAME=share of the status polls that go wrong; {', '.join(Mishap)}. May be repeated."),
+        typer.Option(
+            help=f"NAME=share of the status polls that go wrong; {', '.join(SimulatedFault)}. May be repeated."
+        ),
     ] = None,
     retry_after: Annotated[float, typer.Option(help="Seconds that 429 and 503 ask for; negative: none.")] = 1,
     retry_after_form: Annotated[RetryAfterForm, typer.Option(help="How they ask.")] = RetryAfterForm.SECONDS,
@@ -76,8 +78,8 @@ async def _serve(simulator: Simulator, host: str, port: int) -> None:
 def _faults(words: list[str]) -> dict[str, float]:
     shares = _shares(words)
     for name in shares:
-        if name not in set(Mishap):
-            raise ValueError(f"{name!r} is no fault; there are {', '.join(Mishap)}")
+        if name not in set(SimulatedFault):
+            raise ValueError(f"{name!r} is no fault; there are {', '.join(SimulatedFault)}")
     return shares
 
 

@@ -9,16 +9,16 @@ from cambwatch.core.model import Json
 from cambwatch.simulator import creation, refusals
 from cambwatch.simulator.script import TaskScript
 from cambwatch.simulator.settings import Faults
-from cambwatch.simulator.state import SimulatedTask, State
+from cambwatch.simulator.state import SimulatedTask, SimulatorState
 
 PREFIX = "/simulator"
 _FAULTS = TypeAdapter(Faults)
 
 
-class Control:
+class ControlApi:
     """The handlers; none of them asks for a key."""
 
-    def __init__(self, state: State, *, clock: Callable[[], float]) -> None:
+    def __init__(self, state: SimulatorState, *, clock: Callable[[], float]) -> None:
         self._state = state
         self._clock = clock
 
@@ -33,8 +33,8 @@ class Control:
         try:
             script = TaskScript.model_validate(await creation.read_object(request))
         except ValidationError as error:
-            return refusals.mistaken(error).response()
-        except refusals.Refusal as refusal:
+            return refusals.validation_failed(error).response()
+        except refusals.ErrorAnswer as refusal:
             return refusal.response()
         task = self._state.register(script, now_s=self._clock())
         return web.json_response({"task_id": task.task_id}, status=201)
@@ -58,8 +58,8 @@ class Control:
         try:
             faults = _FAULTS.validate_python(await creation.read_object(request))
         except ValidationError as error:
-            return refusals.mistaken(error).response()
-        except refusals.Refusal as refusal:
+            return refusals.validation_failed(error).response()
+        except refusals.ErrorAnswer as refusal:
             return refusal.response()
         self._state.faults = faults
         return web.json_response(_FAULTS.dump_python(faults, mode="json"))

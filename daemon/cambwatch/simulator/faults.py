@@ -13,8 +13,8 @@ from typing import Literal, assert_never
 
 from aiohttp import web
 
-from cambwatch.simulator.script import MishapReply
-from cambwatch.simulator.settings import Faults, Mishap, RetryAfterForm
+from cambwatch.simulator.script import FaultReply
+from cambwatch.simulator.settings import Faults, RetryAfterForm, SimulatedFault
 
 _OVERSIZE_BYTES = (1 << 20) + 1024
 _PAGE = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>Please come back later.</body></html>"
@@ -30,11 +30,11 @@ def chance(seed: int, task_id: str, poll: int) -> float:
     return int.from_bytes(digest) / (1 << 48)
 
 
-def draw(shares: Sequence[tuple[Mishap, float]], *, chance: float) -> Mishap | None:
+def draw(shares: Sequence[tuple[SimulatedFault, float]], *, chance: float) -> SimulatedFault | None:
     """The mishap that *chance* in [0, 1) chooses among *shares*; None for the rest up to 1."""
-    for mishap, share in shares:
+    for fault, share in shares:
         if chance < share:
-            return mishap
+            return fault
         chance -= share
     return None
 
@@ -54,8 +54,8 @@ def retry_after(faults: Faults, *, now: datetime) -> dict[str, str]:
     assert_never(faults.retry_after_form)
 
 
-async def inflict(
-    reply: MishapReply,
+async def apply_fault(
+    reply: FaultReply,
     request: web.Request,
     *,
     faults: Faults,
@@ -69,41 +69,47 @@ async def inflict(
     Where the connection is gone, the answer goes nowhere.
     """
     match reply.fault:
-        case Mishap.RESET:
+        case SimulatedFault.RESET:
             _reset(request)
-        case Mishap.TRUNCATED:
+        case SimulatedFault.TRUNCATED:
             _truncate(request)
-        case Mishap.SLOW:
+        case SimulatedFault.SLOW:
             await _wait(faults.slow_seconds if reply.seconds is None else reply.seconds, closing)
             return None
-        case Mishap.HANG:
+        case SimulatedFault.HANG:
             await _wait(reply.seconds, closing)
             if request.transport is not None:
                 request.transport.abort()
-        case mishap:
-            return _misleading(mishap, faults, now=now)
+        case fault:
+            return _wrong_answer(fault, faults, now=now)
     return web.Response()
 
 
-Misleading = Literal[Mishap.RATE_LIMITED, Mishap.SERVER_ERROR, Mishap.HTML, Mishap.OVERSIZED, Mishap.UNKNOWN_WORD]
+WrongAnswerFault = Literal[
+    SimulatedFault.RATE_LIMITED,
+    SimulatedFault.SERVER_ERROR,
+    SimulatedFault.HTML,
+    SimulatedFault.OVERSIZED,
+    SimulatedFault.UNKNOWN_WORD,
+]
 
 
-def _misleading(mishap: Misleading, faults: Faults, *, now: datetime) -> web.Response:
+def _wrong_answer(fault: WrongAnswerFault, faults: Faults, *, now: datetime) -> web.Response:
     """A whole answer that says nothing about the task."""
-    match mishap:
-        case Mishap.RATE_LIMITED:
+    match fault:
+        case SimulatedFault.RATE_LIMITED:
             return web.json_response({"detail": "Too many requests"}, status=429, headers=retry_after(faults, now=now))
-        case Mishap.SERVER_ERROR:
+        case SimulatedFault.SERVER_ERROR:
             document = {"detail": "Service unavailable"}
             return web.json_response(document, status=503, headers=retry_after(faults, now=now))
-        case Mishap.HTML:
+        case SimulatedFault.HTML:
             return web.Response(text=_PAGE, content_type="text/html")
-        case Mishap.OVERSIZED:
+        case SimulatedFault.OVERSIZED:
             padding = b" " * _OVERSIZE_BYTES  # legal in JSON: only the size is wrong
             return web.Response(body=b'{"status": "PENDING"}' + padding, content_type="application/json")
-        case Mishap.UNKNOWN_WORD:
+        case SimulatedFault.UNKNOWN_WORD:
             return web.json_response({"status": "REFRACTING", "run_id": None})
-    assert_never(mishap)
+    assert_never(fault)
 
 
 def _reset(request: web.Request) -> None:

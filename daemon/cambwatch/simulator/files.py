@@ -12,7 +12,7 @@ from cambwatch.simulator import transcripts
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class MediaFile:
     """What a client downloads."""
 
     content_type: str
@@ -20,7 +20,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Links:
+class MediaLinks:
     """Makes links to files at *origin* (scheme, host and port) that look presigned, and are the same for one seed."""
 
     origin: str
@@ -37,12 +37,12 @@ class Links:
         return hashlib.sha256(f"{self.seed}/{run_id}/{name}".encode()).hexdigest()
 
 
-def links_for(request: web.Request, *, seed: int) -> Links:
+def links_for(request: web.Request, *, seed: int) -> MediaLinks:
     """Links to where *request* came in."""
-    return Links(f"{request.scheme}://{request.host}", seed)
+    return MediaLinks(f"{request.scheme}://{request.host}", seed)
 
 
-def content(name: str) -> File:
+def content(name: str) -> MediaFile:
     """A small file that fits the suffix of *name*."""
     match PurePosixPath(name).suffix:
         case ".wav":
@@ -50,12 +50,12 @@ def content(name: str) -> File:
         case ".flac":
             return FLAC
         case ".txt" | ".srt" | ".vtt" as suffix:
-            return File("text/plain", transcripts.text(suffix[1:]).encode())
+            return MediaFile("text/plain", transcripts.text(suffix[1:]).encode())
         case ".html":
-            return File("text/html", b"<!doctype html><title>Simulated studio</title>")
+            return MediaFile("text/html", b"<!doctype html><title>Simulated studio</title>")
         case ".mp4":
-            return File("video/mp4", b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00isom")
-    return File("application/octet-stream", b"simulated media")
+            return MediaFile("video/mp4", b"\x00\x00\x00\x14ftypisom\x00\x00\x02\x00isom")
+    return MediaFile("application/octet-stream", b"simulated media")
 
 
 async def download(request: web.Request, *, seed: int) -> web.Response:
@@ -65,7 +65,7 @@ async def download(request: web.Request, *, seed: int) -> web.Response:
     except ValueError:
         raise web.HTTPNotFound from None
     name = request.match_info["name"]
-    if request.query.get("X-Amz-Signature") != Links("", seed).signature(run_id, name):
+    if request.query.get("X-Amz-Signature") != MediaLinks("", seed).signature(run_id, name):
         error = "<Error><Code>SignatureDoesNotMatch</Code></Error>"
         return web.Response(status=403, text=error, content_type="application/xml")
     file = content(name)
@@ -87,5 +87,5 @@ def _flac() -> bytes:
     return b"fLaC" + (0x80_00_00_00 | len(info)).to_bytes(4) + info
 
 
-WAV = File("audio/wav", _wav())
-FLAC = File("audio/flac", _flac())
+WAV = MediaFile("audio/wav", _wav())
+FLAC = MediaFile("audio/flac", _flac())

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from cambwatch.core.model import Json
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
+class ErrorAnswer(Exception):  # noqa: N818 - it is an answer, not an error of ours
     """Ends the handling of a request with an HTTP status of 400 or more and a JSON document."""
 
     def __init__(self, status: int, document: Json) -> None:
@@ -21,30 +21,30 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not an error of ours
         return web.json_response(self.document, status=self.status)
 
 
-def unauthorized() -> Refusal:
+def unauthorized() -> ErrorAnswer:
     """A missing or wrong API key, as docs.camb.ai shows it."""
-    return Refusal(401, {"error": "Invalid API key", "status": 401})
+    return ErrorAnswer(401, {"error": "Invalid API key", "status": 401})
 
 
-def refused(status: int, words: str) -> Refusal:
+def refused(status: int, words: str) -> ErrorAnswer:
     """Any refusal with nothing but words."""
-    return Refusal(status, {"detail": words})
+    return ErrorAnswer(status, {"detail": words})
 
 
-def invalid(location: Sequence[str | int], words: str, mistake: str) -> Refusal:
+def invalid(location: Sequence[str | int], words: str, mistake: str) -> ErrorAnswer:
     """One mistake in a request; *location* leads to it, *mistake* is the type in pydantic's terms."""
-    return Refusal(422, {"detail": [{"loc": list(location), "msg": words, "type": mistake}]})
+    return ErrorAnswer(422, {"detail": [{"loc": list(location), "msg": words, "type": mistake}]})
 
 
-def missing(names: Sequence[str]) -> Refusal:
+def missing(names: Sequence[str]) -> ErrorAnswer:
     """Fields of a body that must be there."""
-    return Refusal(
+    return ErrorAnswer(
         422, {"detail": [{"loc": ["body", name], "msg": "Field required", "type": "missing"} for name in names]}
     )
 
 
-def mistaken(error: ValidationError) -> Refusal:
+def validation_failed(error: ValidationError) -> ErrorAnswer:
     """Every mistake that pydantic has found in a body."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
     mistakes = [{"loc": ["body", *each["loc"]], "msg": each["msg"], "type": each["type"]} for each in details]
-    return Refusal(422, {"detail": mistakes})
+    return ErrorAnswer(422, {"detail": mistakes})

@@ -14,9 +14,9 @@ from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Json
 from cambwatch.simulator import transcripts
-from cambwatch.simulator.files import FLAC, WAV, File, Links
+from cambwatch.simulator.files import FLAC, WAV, MediaFile, MediaLinks
 from cambwatch.simulator.state import SimulatedTask
-from cambwatch.simulator.wishes import Wish
+from cambwatch.simulator.wishes import ResultOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,10 @@ class Run:
     created_at: datetime
 
 
-Builder = Callable[[Run, Links, Wish], Json | File]
+Builder = Callable[[Run, MediaLinks, ResultOptions], Json | MediaFile]
 
 
-def project(run: Run, links: Links) -> Json:
+def project(run: Run, links: MediaLinks) -> Json:
     """A project in the studio: the result of project-setup, and what its status lists."""
     return {
         "run_id": run.run_id,
@@ -48,7 +48,7 @@ def project(run: Run, links: Links) -> Json:
     }
 
 
-def story_setup(run: Run, links: Links) -> Json:
+def story_setup(run: Run, links: MediaLinks) -> Json:
     """What story-setup answers where it makes no task."""
     return {
         "run_id": run.run_id,
@@ -64,7 +64,7 @@ def story_setup(run: Run, links: Links) -> Json:
     }
 
 
-def _dub(run: Run, links: Links, _wish: Wish) -> Json:
+def _dub(run: Run, links: MediaLinks, _options: ResultOptions) -> Json:
     """One dub, or several by language where several were asked for."""
     dubs = {
         str(language): {
@@ -77,19 +77,19 @@ def _dub(run: Run, links: Links, _wish: Wish) -> Json:
     return dubs if len(dubs) > 1 else next(iter(dubs.values()))
 
 
-def _dub_transcript(run: Run, links: Links, wish: Wish) -> Json:
-    return {"transcript": _text_or_link(run, links, wish, wish.language)}
+def _dub_transcript(run: Run, links: MediaLinks, options: ResultOptions) -> Json:
+    return {"transcript": _text_or_link(run, links, options, options.language)}
 
 
-def _speech(run: Run, links: Links, wish: Wish) -> Json | File:
-    return {"output_url": links.url(run.run_id, "speech.flac")} if wish.file_url else FLAC
+def _speech(run: Run, links: MediaLinks, options: ResultOptions) -> Json | MediaFile:
+    return {"output_url": links.url(run.run_id, "speech.flac")} if options.file_url else FLAC
 
 
-def _sound(run: Run, links: Links, wish: Wish) -> Json | File:
-    return {"output_url": links.url(run.run_id, "sound.wav")} if wish.file_url else WAV
+def _sound(run: Run, links: MediaLinks, options: ResultOptions) -> Json | MediaFile:
+    return {"output_url": links.url(run.run_id, "sound.wav")} if options.file_url else WAV
 
 
-def _translation(run: Run, _links: Links, _wish: Wish) -> Json:
+def _translation(run: Run, _links: MediaLinks, _options: ResultOptions) -> Json:
     match run.task.request:
         case {"texts": [*texts]}:
             return {"texts": [f"{each} (translated)" for each in texts]}
@@ -98,37 +98,37 @@ def _translation(run: Run, _links: Links, _wish: Wish) -> Json:
     return {"texts": ["Simulated (translated)"]}
 
 
-def _transcription(run: Run, links: Links, wish: Wish) -> Json:
-    if wish.format_type is None and wish.as_file is None:
+def _transcription(run: Run, links: MediaLinks, options: ResultOptions) -> Json:
+    if options.format_type is None and options.as_file is None:
         return {"transcript": transcripts.lines()}
-    return {"transcript": _text_or_link(run, links, wish, "source")}
+    return {"transcript": _text_or_link(run, links, options, "source")}
 
 
-def _subtitles(run: Run, links: Links, wish: Wish) -> Json:
-    languages = [wish.language] if wish.language else [str(each) for each in _target_languages(run)]
-    return {each: _text_or_link(run, links, wish, each) for each in languages}
+def _subtitles(run: Run, links: MediaLinks, options: ResultOptions) -> Json:
+    languages = [options.language] if options.language else [str(each) for each in _target_languages(run)]
+    return {each: _text_or_link(run, links, options, each) for each in languages}
 
 
-def _previews(run: Run, links: Links, _wish: Wish) -> Json:
+def _previews(run: Run, links: MediaLinks, _options: ResultOptions) -> Json:
     return {"previews": [links.url(run.run_id, f"preview-{number}.flac") for number in (1, 2, 3)]}
 
 
-def _separation(run: Run, links: Links, _wish: Wish) -> Json:
+def _separation(run: Run, links: MediaLinks, _options: ResultOptions) -> Json:
     return {f"{part}_audio_url": links.url(run.run_id, f"{part}.wav") for part in ("foreground", "background")}
 
 
-def _story(run: Run, links: Links, wish: Wish) -> Json:
-    name = f"story-{wish.language}" if wish.language else "story"
+def _story(run: Run, links: MediaLinks, options: ResultOptions) -> Json:
+    name = f"story-{options.language}" if options.language else "story"
     told: dict[str, Json] = {
         "audio_url": links.url(run.run_id, f"{name}.flac"),
         "dialogue_url": links.url(run.run_id, f"{name}-dialogue.flac"),
     }
-    if wish.include_transcript:
+    if options.include_transcript:
         told["transcript"] = transcripts.lines()
     return told
 
 
-def _project(run: Run, links: Links, _wish: Wish) -> Json:
+def _project(run: Run, links: MediaLinks, _options: ResultOptions) -> Json:
     return project(run, links)
 
 
@@ -187,9 +187,9 @@ def padded(document: Json, size: int) -> Json:
     )
 
 
-def _text_or_link(run: Run, links: Links, wish: Wish, name: str) -> str:
-    format_type = wish.format_type or "txt"
-    if wish.as_file:
+def _text_or_link(run: Run, links: MediaLinks, options: ResultOptions, name: str) -> str:
+    format_type = options.format_type or "txt"
+    if options.as_file:
         return links.url(run.run_id, f"transcript-{name}.{format_type}")
     return transcripts.text(format_type)
 

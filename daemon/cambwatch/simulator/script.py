@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 
 from cambwatch.core.camb import kinds
 from cambwatch.core.model import Json
-from cambwatch.simulator.settings import Mishap
+from cambwatch.simulator.settings import SimulatedFault
 
 MOST_RESULT_BYTES = 1 << 28
 
@@ -54,22 +54,22 @@ class AnswerReply(BaseModel):
         return self
 
 
-class MishapReply(BaseModel):
+class FaultReply(BaseModel):
     """One mishap; *seconds* is how long slow and hang last (hang without it: until the client leaves)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    fault: Mishap
+    fault: SimulatedFault
     seconds: float | None = Field(None, ge=0, allow_inf_nan=False)
 
 
 def _form_of(reply: Any) -> str:
-    mishap = isinstance(reply, MishapReply) or (isinstance(reply, Mapping) and "fault" in reply)
-    return "mishap" if mishap else "answer"
+    is_fault = isinstance(reply, FaultReply) or (isinstance(reply, Mapping) and "fault" in reply)
+    return "mishap" if is_fault else "answer"
 
 
 Reply = Annotated[
-    Annotated[AnswerReply, Tag("answer")] | Annotated[MishapReply, Tag("mishap")],
+    Annotated[AnswerReply, Tag("answer")] | Annotated[FaultReply, Tag("mishap")],
     Discriminator(_form_of),
 ]
 
@@ -104,14 +104,14 @@ class TaskScript(BaseModel):
     @field_validator("kind")
     @classmethod
     def _known(cls, word: str) -> str:
-        kind = kinds.find(word)
+        kind = kinds.find_kind(word)
         if kind is None:
-            close = kinds.suggest(word)
+            close = kinds.suggest_kind(word)
             raise ValueError(f"no such kind: {word!r}" + (f"; did you mean {close}?" if close else ""))
         return kind.name
 
 
-class Script(TypedDict, total=False):
+class TaskScriptFields(TypedDict, total=False):
     """TaskScript's fields besides kind and task_id, as keyword arguments."""
 
     status: str
@@ -121,7 +121,7 @@ class Script(TypedDict, total=False):
     message: str | dict[str, Json] | None
     shape: Shape | Literal["object", "string", "list", "statusless"] | None
     case: Literal["upper", "lower"]
-    replies: Iterable[AnswerReply | MishapReply | Mapping[str, Json]]
-    result_replies: Iterable[AnswerReply | MishapReply | Mapping[str, Json]]
+    replies: Iterable[AnswerReply | FaultReply | Mapping[str, Json]]
+    result_replies: Iterable[AnswerReply | FaultReply | Mapping[str, Json]]
     result_bytes: int
     request: Mapping[str, Json]

@@ -11,9 +11,9 @@ from typing import Unpack
 from aiohttp import web
 
 from cambwatch.simulator import api, control, creation, files
-from cambwatch.simulator.script import Script, TaskScript
+from cambwatch.simulator.script import TaskScript, TaskScriptFields
 from cambwatch.simulator.settings import Faults, Settings
-from cambwatch.simulator.state import State
+from cambwatch.simulator.state import SimulatorState
 
 _GRACE_S = 1.0  # for requests under way when the server stops
 
@@ -39,7 +39,7 @@ class Simulator:
     ) -> None:
         self._clock = clock
         self._wall = wall
-        self._state = State(settings)
+        self._state = SimulatorState(settings)
 
     @property
     def polls(self) -> Mapping[str, int]:
@@ -60,7 +60,7 @@ class Simulator:
     def faults(self, faults: Faults) -> None:
         self._state.faults = faults
 
-    def add_task(self, kind: str, task_id: str | None = None, **script: Unpack[Script]) -> str:
+    def add_task(self, kind: str, task_id: str | None = None, **script: Unpack[TaskScriptFields]) -> str:
         """
         Begin a task that goes by *script*, whose fields are those of TaskScript, and answer its task_id.
 
@@ -79,8 +79,8 @@ class Simulator:
             closing.set()
 
         application.on_shutdown.append(close)
-        api.Api(self._state, clock=self._clock, wall=self._wall, closing=closing).add_routes(application.router)
-        control.Control(self._state, clock=self._clock).add_routes(application.router)
+        api.CambApi(self._state, clock=self._clock, wall=self._wall, closing=closing).add_routes(application.router)
+        control.ControlApi(self._state, clock=self._clock).add_routes(application.router)
         download = partial(files.download, seed=self._state.settings.seed)
         application.router.add_get("/files/{run_id}/{name}", download)
         return application

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from pydantic import ConfigDict
 
 
-class Mishap(StrEnum):
+class SimulatedFault(StrEnum):
     """What can go wrong with the answer to one status poll."""
 
     RATE_LIMITED = "rate_limited"  # 429 with Retry-After
@@ -55,9 +55,9 @@ class Faults:
     slow_seconds: float = 1
 
     def __post_init__(self) -> None:
-        for mishap in Mishap:
-            if not 0 <= getattr(self, mishap) <= 1:
-                raise ValueError(f"{mishap} must lie between 0 and 1")
+        for fault in SimulatedFault:
+            if not 0 <= getattr(self, fault) <= 1:
+                raise ValueError(f"{fault} must lie between 0 and 1")
         if sum(share for _, share in self.shares()) > 1 + 1e-9:
             raise ValueError("the shares of all mishaps must not exceed 1 together")
         for name in ("retry_after_seconds", "slow_seconds"):
@@ -65,9 +65,9 @@ class Faults:
             if seconds is not None and not 0 <= seconds < math.inf:
                 raise ValueError(f"{name} must be 0 or more")
 
-    def shares(self) -> tuple[tuple[Mishap, float], ...]:
+    def shares(self) -> tuple[tuple[SimulatedFault, float], ...]:
         """The mishaps that occur at all, each with its share."""
-        return tuple((mishap, getattr(self, mishap)) for mishap in Mishap if getattr(self, mishap) > 0)
+        return tuple((fault, getattr(self, fault)) for fault in SimulatedFault if getattr(self, fault) > 0)
 
 
 class UnknownTask(StrEnum):

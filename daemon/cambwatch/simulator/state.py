@@ -10,7 +10,7 @@ from uuid import UUID
 from cambwatch.core.camb.kinds import KINDS, Kind
 from cambwatch.core.model import Json
 from cambwatch.simulator import durations
-from cambwatch.simulator.script import AnswerReply, MishapReply, Shape, TaskScript
+from cambwatch.simulator.script import AnswerReply, FaultReply, Shape, TaskScript
 from cambwatch.simulator.settings import Faults, Settings
 
 _FIRST_RUN_ID = 10_001
@@ -43,8 +43,8 @@ class SimulatedTask:
     shape: Shape = Shape.OBJECT
     lower_case: bool = False
     request: Mapping[str, Json] = field(default_factory=dict)
-    replies: list[AnswerReply | MishapReply] = field(default_factory=list)  # the next one last
-    result_replies: list[AnswerReply | MishapReply] = field(default_factory=list)  # the same
+    replies: list[AnswerReply | FaultReply] = field(default_factory=list)  # the next one last
+    result_replies: list[AnswerReply | FaultReply] = field(default_factory=list)  # the same
     result_bytes: int = 0
 
     def status_at(self, now_s: float) -> str:
@@ -72,7 +72,7 @@ class WrongRunError(LookupError):
     """There is such a run, but another endpoint has its result."""
 
 
-class State:
+class SimulatorState:
     """
     Everything that changes while the pretend Camb runs.
 

@@ -16,7 +16,7 @@ _QUERY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ResultOptions:
     """
     How the caller wants the result.
 
@@ -51,14 +51,14 @@ def language(request: web.Request) -> str:
     return request.match_info.get("language") or request.match_info.get("target_language") or ""
 
 
-def wish(request: web.Request) -> Wish:
+def options(request: web.Request) -> ResultOptions:
     """What path and query ask for. Raises Refusal."""
     query = request.query
     for name, allowed in _QUERY.items():
         if query.get(name, allowed[0]) not in allowed:
             raise refusals.invalid(["query", name], f"Input should be one of {', '.join(allowed)}", "enum")
     data_type = query.get("data_type")
-    return Wish(
+    return ResultOptions(
         file_url=query.get("output_type") == "file_url",
         format_type=query.get("format_type"),
         as_file=None if data_type is None else data_type == "file",

@@ -12,7 +12,7 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from cambwatch.core.open_files import MOST_CONNECTIONS
-from cambwatch.web.memory_limit import Room, Share
+from cambwatch.web.memory_limit import MemoryLimit, MemoryReservation
 from cambwatch.web.problem_details import ProblemError
 
 MOST_HEADERS = 64
@@ -20,7 +20,7 @@ LONGEST_LINE = 8190  # bytes of the first line, and of each header
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ConnectionLimits:
     """What a caller has to keep to."""
 
     head_s: float = 10.0  # for the head of a request, from its first byte; the first time from the connection on
@@ -31,10 +31,10 @@ class Limits:
     connections: int = MOST_CONNECTIONS
     # What JSON makes of a body in memory is up to some 27 times as large: `[[],[],...`; of heads it is about twice. All
     # together, with every connection at work, come to some 700 MiB, less than the MemoryMax of the daemon's unit.
-    small_body: int = 1 << 11  # bytes of each body for which there is always room
-    all_bodies: int = 12 << 20  # bytes of all bodies beyond those, until each has its answer
-    small_head: int = 1 << 12  # likewise, of heads, finished or not, also of requests that were sent ahead
-    all_heads: int = 32 << 20
+    reserved_body_bytes: int = 1 << 11  # bytes of each body for which there is always room
+    shared_body_bytes: int = 12 << 20  # bytes of all bodies beyond those, until each has its answer
+    reserved_head_bytes: int = 1 << 12  # likewise, of heads, finished or not, also of requests that were sent ahead
+    shared_head_bytes: int = 32 << 20
 
 
 class Connections:
@@ -44,14 +44,14 @@ class Connections:
     A connection that has a request under way never gives way.
     """
 
-    def __init__(self, server: web.Server, limits: Limits) -> None:
+    def __init__(self, server: web.Server, limits: ConnectionLimits) -> None:
         self._server = server
         self._loop = asyncio.get_running_loop()
         self.limits = limits
         self._open: set[Connection] = set()
-        self._waiting: dict[Connection, None] = {}  # for a request, or the rest of one; first come first
-        self.bodies = Room(each=limits.small_body, common=limits.all_bodies)
-        self.heads = Room(each=limits.small_head, common=limits.all_heads)
+        self._idle: dict[Connection, None] = {}  # for a request, or the rest of one; first come first
+        self.body_memory = MemoryLimit(reserved=limits.reserved_body_bytes, shared=limits.shared_body_bytes)
+        self.head_memory = MemoryLimit(reserved=limits.reserved_head_bytes, shared=limits.shared_head_bytes)
 
     def __call__(self) -> asyncio.Protocol:
         """A protocol for asyncio's servers."""
@@ -60,74 +60,83 @@ class Connections:
     def opened(self, connection: "Connection") -> None:
         """*connection* is one more; the one that has waited longest is ended where there are too many."""
         self._open.add(connection)
-        self._waiting[connection] = None
+        self._idle[connection] = None
         if len(self._open) > self.limits.connections:
-            longest = next(iter(self._waiting))
+            longest = next(iter(self._idle))
             self.closed(longest)
-            longest.cut()
+            longest.disconnect()
 
     def closed(self, connection: "Connection") -> None:
         """*connection* counts no more; it may be told twice."""
         self._open.discard(connection)
-        self._waiting.pop(connection, None)
+        self._idle.pop(connection, None)
 
     @contextmanager
-    def at_work(self, connection: "Connection") -> Iterator[None]:
+    def request_in_progress(self, connection: "Connection") -> Iterator[None]:
         """*connection* has a request under way for the length of the block."""
-        self._waiting.pop(connection, None)
+        self._idle.pop(connection, None)
         try:
             yield
         finally:
             if connection in self._open:
-                self._waiting[connection] = None
+                self._idle[connection] = None
 
 
-class _Patience:
-    """Calls *end* when what is expected has not come in time. One timer serves many requests: it looks again."""
+class _Timeout:
+    """Calls *on_timeout* when what is expected has not come in time. One timer serves many requests: it looks again."""
 
-    __slots__ = ("_end", "_loop", "_timer", "_until_s")
+    __slots__ = ("_expires_at_s", "_loop", "_on_timeout", "_timer")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, end: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_timeout: Callable[[], None]) -> None:
         self._loop = loop
-        self._end = end
+        self._on_timeout = on_timeout
         self._timer: asyncio.TimerHandle | None = None
-        self._until_s: float | None = None
+        self._expires_at_s: float | None = None
 
     @property
-    def expects(self) -> bool:
-        return self._until_s is not None
+    def armed(self) -> bool:
+        return self._expires_at_s is not None
 
-    def expect(self, within_s: float) -> None:
-        self._until_s = self._loop.time() + within_s
-        if self._timer is not None and self._timer.when() > self._until_s:
+    def arm(self, within_s: float) -> None:
+        self._expires_at_s = self._loop.time() + within_s
+        if self._timer is not None and self._timer.when() > self._expires_at_s:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self._loop.call_at(self._until_s, self._look)
+            self._timer = self._loop.call_at(self._expires_at_s, self._check)
 
-    def relax(self) -> None:
-        self._until_s = None
+    def disarm(self) -> None:
+        self._expires_at_s = None
 
     def stop(self) -> None:
-        self.relax()
+        self.disarm()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         self._timer = None
-        if self._until_s is None:
+        if self._expires_at_s is None:
             return
-        if self._loop.time() < self._until_s:
-            self._timer = self._loop.call_at(self._until_s, self._look)
+        if self._loop.time() < self._expires_at_s:
+            self._timer = self._loop.call_at(self._expires_at_s, self._check)
         else:
-            self._end()
+            self._on_timeout()
 
 
 class Connection(web.RequestHandler):
     """One connection, with aiohttp's reading of HTTP and our patience."""
 
-    __slots__ = ("_body", "_connections", "_content", "_head", "_patience", "_under_way", "_wire", "limits")
+    __slots__ = (
+        "_body_memory",
+        "_connections",
+        "_content",
+        "_head_memory",
+        "_in_request",
+        "_raw_transport",
+        "_timeout",
+        "limits",
+    )
 
     def __init__(self, connections: Connections, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -143,35 +152,35 @@ class Connection(web.RequestHandler):
         )
         self.limits = connections.limits
         self._connections = connections
-        self._patience = _Patience(loop, self.cut)
-        self._under_way = False
+        self._timeout = _Timeout(loop, self.disconnect)
+        self._in_request = False
         self._content: StreamReader | None = None  # the body of the request under way, or of the last one
-        self._body = Share(connections.bodies)
-        self._head = Share(connections.heads)
-        self._wire: asyncio.Transport | None = None
+        self._body_memory = MemoryReservation(connections.body_memory)
+        self._head_memory = MemoryReservation(connections.head_memory)
+        self._raw_transport: asyncio.Transport | None = None
 
-    def cut(self) -> None:
+    def disconnect(self) -> None:
         """End the connection now, whatever is still to be read or written."""
-        if self._wire is not None:
-            self._wire.abort()  # close() would wait until the caller has taken what is left
+        if self._raw_transport is not None:
+            self._raw_transport.abort()  # close() would wait until the caller has taken what is left
 
     @contextmanager
-    def at_work(self, content: StreamReader) -> Iterator[None]:
+    def request_in_progress(self, content: StreamReader) -> Iterator[None]:
         """A request has come, with that body, and has its answer at the end: it may take as long as it takes."""
-        self._patience.relax()
-        self._under_way, self._content = True, content
+        self._timeout.disarm()
+        self._in_request, self._content = True, content
         try:
-            with self._connections.at_work(self):
+            with self._connections.request_in_progress(self):
                 yield
         finally:
-            self._under_way = False
-            self._body.give_back()
+            self._in_request = False
+            self._body_memory.shrink()
             if not self._messages:  # else further requests have come, of which nobody knows how large they are
-                self._head.give_back()
+                self._head_memory.shrink()
 
-    def take_in(self, size: int) -> None:
+    def reserve_body(self, size: int) -> None:
         """The body of the request under way is so many bytes more; raises ProblemError where there is no room."""
-        if not self._body.take(size):
+        if not self._body_memory.grow(size):
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "other requests take all the room that there is for bodies; nothing was stored: try again",
@@ -179,33 +188,33 @@ class Connection(web.RequestHandler):
             )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wire = cast("asyncio.Transport", transport)
+        self._raw_transport = cast("asyncio.Transport", transport)
         super().connection_made(transport)
-        self._patience.expect(self.limits.head_s)
+        self._timeout.arm(self.limits.head_s)
         self._connections.opened(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._wire = None
-        self._patience.stop()
+        self._raw_transport = None
+        self._timeout.stop()
         self._connections.closed(self)
-        self._head.give_back()
+        self._head_memory.shrink()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if data and not self._under_way and not self._patience.expects:
-            self._patience.expect(self.limits.head_s)
+        if data and not self._in_request and not self._timeout.armed:
+            self._timeout.arm(self.limits.head_s)
         of_a_body = self._content is not None and not self._content.is_eof()
-        if of_a_body or self._head.take(len(data)):
+        if of_a_body or self._head_memory.grow(len(data)):
             super().data_received(data)
         else:  # there is no request yet that could be answered
-            self.cut()
+            self.disconnect()
 
     def pause_writing(self) -> None:
-        self._patience.expect(self.limits.answer_s)
+        self._timeout.arm(self.limits.answer_s)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        self._patience.relax()
+        self._timeout.disarm()
         super().resume_writing()
 
     def handle_error(
@@ -227,9 +236,9 @@ class Connection(web.RequestHandler):
 
 
 @web.middleware
-async def patient(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def track_request(request: web.Request, handler: Handler) -> web.StreamResponse:
     """From the head of a request to its answer the connection is at work."""
-    with cast("Connection", request.protocol).at_work(request.content):
+    with cast("Connection", request.protocol).request_in_progress(request.content):
         return await handler(request)
 
 
@@ -244,7 +253,7 @@ async def read_body(request: web.Request) -> bytes:
                 body += chunk
                 if len(body) > largest:
                     raise web.HTTPRequestEntityTooLarge(largest)
-                connection.take_in(len(chunk))
+                connection.reserve_body(len(chunk))
             return bytes(body)
     except TimeoutError:
         raise ProblemError(

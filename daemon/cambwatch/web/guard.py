@@ -30,7 +30,7 @@ def host_name(host: str) -> str:
     return head if colon and (not port or port.isdigit()) and not host.endswith("]") else host.strip().lower()
 
 
-def knows_host(host: str, path: str, *, hosts: Collection[str]) -> bool:
+def is_known_host(host: str, path: str, *, hosts: Collection[str]) -> bool:
     """Whether to answer a request for *path* with the Host header *host*; "" if empty or missing."""
     name = host_name(host)
     return name in hosts if name else path in HEALTH_PATHS
@@ -47,14 +47,14 @@ def guard(*, allowed_hosts: Collection[str], token: Secret | None, unix: bool) -
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
         host = request.headers.get("host", "")
-        if not unix and not knows_host(host, request.path, hosts=hosts):
+        if not unix and not is_known_host(host, request.path, hosts=hosts):
             raise ProblemError(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "this Host is not ours: call localhost or 127.0.0.1, or name it in http.allowed_hosts",
                 errors=[Mistake(parameter="host", detail="unknown")],
             )
         origin = request.headers.get("origin")
-        if origin is not None and not _is_ours(origin, host):
+        if origin is not None and not _is_same_origin(origin, host):
             raise ProblemError(HTTPStatus.FORBIDDEN, "web pages of other origins may not call")
         if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             raise ProblemError(HTTPStatus.FORBIDDEN, "web pages of other sites may not call")
@@ -83,7 +83,7 @@ def _unsupported(header: str, detail: str) -> ProblemError:
     )
 
 
-def _is_ours(origin: str, host: str) -> bool:
+def _is_same_origin(origin: str, host: str) -> bool:
     return bool(host) and origin.lower() in {f"{scheme}://{host.lower()}" for scheme in ("http", "https")}
 
 

@@ -28,38 +28,38 @@ def read_json(body: bytes) -> Json:
         if not (encoding := json.detect_encoding(body)).startswith("utf-8"):
             raise ValueError(f"it is encoded as {encoding.upper()}; send it as UTF-8")  # noqa: TRY301 - as the others
         document = from_json(body, allow_inf_nan=False)
-        repeats: list[_Repeating] = []
+        duplicates: list[_DuplicateKeys] = []
         # The first reader is the stricter one, only the second one is told of every member.
-        again = json.loads(body, object_pairs_hook=lambda members: _object(members, repeats), parse_float=_finite)
+        again = json.loads(body, object_pairs_hook=lambda members: _object(members, duplicates), parse_float=_finite)
     except ValueError as error:
         detail = f"is not JSON: {error}"
         raise ProblemError(
             HTTPStatus.BAD_REQUEST, f"the body {detail}", errors=[Mistake(pointer="#", detail=detail)]
         ) from None
-    if repeats:
+    if duplicates:
         raise unprocessable([Mistake(pointer=at, detail="stands here more than once") for at in _pointers(again, "#")])
     return document
 
 
-def escaped(step: str) -> str:
+def escape_pointer_step(step: str) -> str:
     """A step of a JSON pointer in a URI fragment (RFC 6901, 6), cut to a length that is still of use."""
     return quote(step[:200].replace("~", "~0").replace("/", "~1"), safe="~!$&'()*+,;=:@")
 
 
-class _Repeating(dict[str, Any]):
-    """An object that has *repeated* more than once."""
+class _DuplicateKeys(dict[str, Any]):
+    """An object that has *duplicate_key* more than once."""
 
-    repeated: str
+    duplicate_key: str
 
 
-def _object(members: list[tuple[str, Any]], repeats: list[_Repeating]) -> dict[str, Any]:
+def _object(members: list[tuple[str, Any]], duplicates: list[_DuplicateKeys]) -> dict[str, Any]:
     read = dict(members)
     if len(read) == len(members):
         return read
     counts = Counter(name for name, _ in members)
-    marked = _Repeating(read)
-    marked.repeated = counts.most_common(1)[0][0]
-    repeats.append(marked)
+    marked = _DuplicateKeys(read)
+    marked.duplicate_key = counts.most_common(1)[0][0]
+    duplicates.append(marked)
     return marked
 
 
@@ -73,9 +73,9 @@ def _finite(digits: str) -> float:
 def _pointers(value: Any, at: str) -> Iterator[str]:
     match value:
         case dict():
-            if isinstance(value, _Repeating):
-                yield f"{at}/{escaped(value.repeated)}"
-            inner = ((escaped(name), one) for name, one in value.items())
+            if isinstance(value, _DuplicateKeys):
+                yield f"{at}/{escape_pointer_step(value.duplicate_key)}"
+            inner = ((escape_pointer_step(name), one) for name, one in value.items())
         case list():
             inner = ((str(index), one) for index, one in enumerate(value))
         case _:

@@ -11,18 +11,18 @@ from pydantic.json_schema import models_json_schema
 import cambwatch
 from cambwatch.core.camb.kinds import KINDS
 from cambwatch.web.api.query_parameters import Parameter
-from cambwatch.web.api.registration import LARGEST_ARRAY, Wish
+from cambwatch.web.api.registration import LARGEST_ARRAY, RegistrationBody
 from cambwatch.web.guard import OPEN_PATHS
-from cambwatch.web.problem_details import Problem
+from cambwatch.web.problem_details import ProblemDetails
 
-_PARTS = {
+_PATH_PARAMETERS = {
     "kind": ("the name of a kind of task, or an alias", "text-to-voice"),
     "task_id": ("as Camb answered it, percent-encoded", "c8b8e3cd-ad17-4458-83ad-349432da117b"),
     "group": ("the group of the tasks, percent-encoded", "season-1"),
     "id": ("the webhook-id of the delivery", "msg_3f0b7c1d9a5e4c2b8f6d1e0a7b9c3d5f"),
     "name": ("the name of the destination", "team-chat"),
 }
-_OF_ALL = (
+_COMMON_ERRORS = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.MISDIRECTED_REQUEST,
@@ -39,7 +39,7 @@ _KIND_WORDS = [word for kind in KINDS.values() for word in (kind.name, *kind.ali
 _REF = "#/components/schemas/{model}"
 
 
-class Row(Protocol):
+class EndpointDescription(Protocol):
     """What an endpoint tells of itself."""
 
     @property
@@ -57,20 +57,23 @@ class Row(Protocol):
     @property
     def takes_registrations(self) -> bool: ...
     @property
-    def takes(self) -> type[BaseModel] | None: ...
+    def request_model(self) -> type[BaseModel] | None: ...
     @property
     def tags(self) -> Sequence[str]: ...
     @property
     def media_type(self) -> str: ...
 
 
-def document(rows: Sequence[Row]) -> dict[str, Any]:
+def document(rows: Sequence[EndpointDescription]) -> dict[str, Any]:
     """The OpenAPI document of *rows*."""
-    models = {model for row in rows for model in row.answers.values() if model is not None} | {Problem}
+    models = {model for row in rows for model in row.answers.values() if model is not None} | {ProblemDetails}
     named = sorted(models, key=lambda model: model.__name__)
     _, answers = models_json_schema([(model, "serialization") for model in named], ref_template=_REF)
-    taken: list[type[BaseModel]] = [Wish, *(row.takes for row in rows if row.takes is not None)]
-    _, wishes = models_json_schema([(model, "validation") for model in taken], ref_template=_REF)
+    request_models: list[type[BaseModel]] = [
+        RegistrationBody,
+        *(row.request_model for row in rows if row.request_model is not None),
+    ]
+    _, request_schemas = models_json_schema([(model, "validation") for model in request_models], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
     for row in rows:
         paths.setdefault(row.path, {})[row.method.lower()] = _operation(row)
@@ -84,7 +87,7 @@ def document(rows: Sequence[Row]) -> dict[str, Any]:
         },
         "paths": paths,
         "components": {
-            "schemas": {**answers["$defs"], **wishes["$defs"]},
+            "schemas": {**answers["$defs"], **request_schemas["$defs"]},
             "securitySchemes": {
                 "token": {"type": "http", "scheme": "bearer", "description": "where http.token is set"}
             },
@@ -93,7 +96,7 @@ def document(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _operation(row: Row) -> dict[str, Any]:
+def _operation(row: EndpointDescription) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", f"{row.method.lower()}{row.path}").strip("_"),
         "summary": row.summary,
@@ -101,22 +104,22 @@ def _operation(row: Row) -> dict[str, Any]:
         "parameters": [*map(_path_parameter, re.findall(r"{(\w+)}", row.path)), *map(_query_parameter, row.parameters)],
         "responses": {str(int(status)): _answer(status, model, row) for status, model in row.answers.items()},
     }
-    refusals = [*row.problems, *_OF_ALL]
+    refusals = [*row.problems, *_COMMON_ERRORS]
     if row.path in OPEN_PATHS:
         operation["security"] = []
     else:
         refusals.append(HTTPStatus.UNAUTHORIZED)
     for status in refusals:
-        operation["responses"].setdefault(str(int(status)), _problem(status))
+        operation["responses"].setdefault(str(int(status)), _error_response(status))
     if row.takes_registrations:
-        wish = {"$ref": _REF.format(model=Wish.__name__)}
-        several = {"type": "array", "items": wish, "minItems": 1, "maxItems": LARGEST_ARRAY}
+        registration = {"$ref": _REF.format(model=RegistrationBody.__name__)}
+        several = {"type": "array", "items": registration, "minItems": 1, "maxItems": LARGEST_ARRAY}
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": {"anyOf": [wish, several]}}},
+            "content": {"application/json": {"schema": {"anyOf": [registration, several]}}},
         }
-    elif row.takes is not None:
-        schema = {"$ref": _REF.format(model=row.takes.__name__)}
+    elif row.request_model is not None:
+        schema = {"$ref": _REF.format(model=row.request_model.__name__)}
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     elif row.method == "POST":
         # What it holds does not matter, but a request without this content type is refused.
@@ -125,7 +128,7 @@ def _operation(row: Row) -> dict[str, Any]:
 
 
 def _path_parameter(name: str) -> dict[str, Any]:
-    description, example = _PARTS[name]
+    description, example = _PATH_PARAMETERS[name]
     return {
         "name": name,
         "in": "path",
@@ -147,7 +150,7 @@ def _query_parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _answer(status: HTTPStatus, model: type[BaseModel] | None, row: Row) -> dict[str, Any]:
+def _answer(status: HTTPStatus, model: type[BaseModel] | None, row: EndpointDescription) -> dict[str, Any]:
     if status is HTTPStatus.NO_CONTENT:
         return {"description": status.phrase}
     if row.media_type != "application/json":
@@ -172,8 +175,8 @@ def _answer(status: HTTPStatus, model: type[BaseModel] | None, row: Row) -> dict
     return described
 
 
-def _problem(status: HTTPStatus) -> dict[str, Any]:
-    schema = {"$ref": _REF.format(model=Problem.__name__)}
+def _error_response(status: HTTPStatus) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model=ProblemDetails.__name__)}
     described: dict[str, Any] = {
         "description": status.phrase,
         "content": {"application/problem+json": {"schema": schema}},

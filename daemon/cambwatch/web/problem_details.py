@@ -24,10 +24,10 @@ class Mistake(BaseModel):
     detail: str
 
 
-class Problem(BaseModel):
+class ProblemDetails(BaseModel):
     """RFC 9457 problem details."""
 
-    model_config = ConfigDict(title="Problem")
+    model_config = ConfigDict(title="ProblemDetails")
 
     type: str = "about:blank"
     title: str = Field(description="the HTTP status in words")
@@ -55,7 +55,9 @@ class ProblemError(Exception):
 
     def response(self) -> web.Response:
         """The answer."""
-        problem = Problem(title=self.status.phrase, status=self.status, detail=self.detail, errors=list(self.errors))
+        problem = ProblemDetails(
+            title=self.status.phrase, status=self.status, detail=self.detail, errors=list(self.errors)
+        )
         return web.Response(
             status=self.status,
             body=json.dumps(problem.model_dump(exclude_none=True), ensure_ascii=False).encode(),

@@ -12,12 +12,12 @@ from aiohttp.typedefs import Handler, Middleware
 from cambwatch.core.addresses import is_loopback
 from cambwatch.web.problem_details import ProblemError
 
-USUAL_PER_SECOND = 200.0  # for clients of other machines
+DEFAULT_PER_SECOND = 200.0  # for clients of other machines
 BURST_S = 1.0  # the requests of so long may come at once
 MOST_CLIENTS = 10_000  # that are remembered
 
 
-class Rates:
+class RateLimiter:
     """
     A bucket of tokens for each client, filled *per_second*, holding those of BURST_S.
 
@@ -44,7 +44,7 @@ class Rates:
         return 0.0
 
 
-def machine_of(peer: object) -> str | None:
+def client_of(peer: object) -> str | None:
     """
     The machine that is connected from *peer*, an address as sockets have it; None: this one.
 
@@ -71,16 +71,16 @@ def rate_limit(per_second: float | None, *, monotonic: Callable[[], float]) -> M
     None: USUAL_PER_SECOND for other machines, and no limit for this one, whose
     programs all come from one address: one of them would keep out all others.
     """
-    rates = Rates(per_second or USUAL_PER_SECOND, monotonic=monotonic)
-    allowed = per_second or USUAL_PER_SECOND
+    limiter = RateLimiter(per_second or DEFAULT_PER_SECOND, monotonic=monotonic)
+    allowed = per_second or DEFAULT_PER_SECOND
 
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
         peer = None if request.transport is None else request.transport.get_extra_info("peername")
-        client = machine_of(peer)
+        client = client_of(peer)
         if client is None and per_second is not None:
             client = "this machine"
-        if client is not None and (wait_s := rates.take(client)):
+        if client is not None and (wait_s := limiter.take(client)):
             raise ProblemError(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"more than {allowed:g} requests a second (http.requests_per_second): one request takes 1000 tasks",

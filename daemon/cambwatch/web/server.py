@@ -14,26 +14,32 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
 from cambwatch.web.api import query_parameters as queries
-from cambwatch.web.api.deliveries import DeliveryEndpoints, RetryWish
-from cambwatch.web.api.delivery_views import DestinationPage, OwedPage, Queued, TrialView, TriedView
+from cambwatch.web.api.deliveries import DeliveryEndpoints, RetryRequest
+from cambwatch.web.api.delivery_views import (
+    DeliveryPage,
+    DestinationPage,
+    DetailedDeliveryView,
+    RetryResponse,
+    TestMessageView,
+)
 from cambwatch.web.api.destinations import DestinationEndpoints
 from cambwatch.web.api.kinds import DurationsPage, KindEndpoints, KindPage
 from cambwatch.web.api.metrics import MetricsEndpoint
-from cambwatch.web.api.query_parameters import Parameter, check_known
-from cambwatch.web.api.tasks import TaskEndpoints, answer
+from cambwatch.web.api.query_parameters import Parameter, reject_unknown_parameters
+from cambwatch.web.api.tasks import TaskEndpoints, json_answer
 from cambwatch.web.api.views import GroupView, Readiness, TaskPage, TaskView
-from cambwatch.web.connections import Connections, Limits, patient
+from cambwatch.web.connections import ConnectionLimits, Connections, track_request
 from cambwatch.web.openapi import document
 from cambwatch.web.problem_details import problems
 
 LARGEST_BODY = 1 << 20  # bytes
-LIMITS = Limits()
-Listen = Callable[[Callable[[], asyncio.Protocol]], Awaitable[asyncio.Server]]
+DEFAULT_LIMITS = ConnectionLimits()
+ServerFactory = Callable[[Callable[[], asyncio.Protocol]], Awaitable[asyncio.Server]]
 """Begins to listen, with a protocol for each connection, as create_server() of the event loop does."""
-_PATTERNS = {"id": r"(?!retry$)[^/]+"}  # of parts of paths that may not be just anything
-_STORED = (HTTPStatus.SERVICE_UNAVAILABLE,)  # where the database is asked
-_ONE = (HTTPStatus.NOT_FOUND, *_STORED)
-_WRITTEN = (  # where the body is read
+_PATH_PATTERNS = {"id": r"(?!retry$)[^/]+"}  # of parts of paths that may not be just anything
+_STORE_ERRORS = (HTTPStatus.SERVICE_UNAVAILABLE,)  # where the database is asked
+_ITEM_ERRORS = (HTTPStatus.NOT_FOUND, *_STORE_ERRORS)
+_BODY_ERRORS = (  # where the body is read
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -52,7 +58,7 @@ class Endpoint:
     problems: Sequence[HTTPStatus] = ()
     parameters: Sequence[Parameter] = ()
     takes_registrations: bool = False
-    takes: type[BaseModel] | None = None  # the body, where it is no registration
+    request_model: type[BaseModel] | None = None  # the body, where it is no registration
     tags: Sequence[str] = field(default=("tasks",))
     media_type: str = "application/json"  # of its answers, but for problems
 
@@ -74,7 +80,7 @@ def endpoints(
     async def readyz(_request: web.Request) -> web.StreamResponse:
         why = await reasons()
         status = HTTPStatus.SERVICE_UNAVAILABLE if why else HTTPStatus.OK
-        return answer(Readiness(ready=not why, reasons=why), status=status)
+        return json_answer(Readiness(ready=not why, reasons=why), status=status)
 
     path = "/v1/tasks/{kind}/{task_id}"
     rows = [
@@ -84,7 +90,7 @@ def endpoints(
             tasks.register,
             "Watch a task, or an array of at most 1000, all or none; answers when it is on disk",
             {HTTPStatus.CREATED: TaskView, HTTPStatus.OK: TaskView},
-            problems=(*_WRITTEN, *_STORED),
+            problems=(*_BODY_ERRORS, *_STORE_ERRORS),
             takes_registrations=True,
         ),
         Endpoint(
@@ -93,7 +99,7 @@ def endpoints(
             tasks.page,
             "Tasks, newest first",
             {HTTPStatus.OK: TaskPage},
-            problems=_STORED,
+            problems=_STORE_ERRORS,
             parameters=(
                 queries.STATUS,
                 queries.KIND,
@@ -110,7 +116,7 @@ def endpoints(
             tasks.task,
             "A task; with `wait`, as soon as it has ended or the time is up",
             {HTTPStatus.OK: TaskView},
-            problems=_ONE,
+            problems=_ITEM_ERRORS,
             parameters=(queries.ACCOUNT, queries.WAIT),
         ),
         Endpoint(
@@ -119,7 +125,7 @@ def endpoints(
             tasks.remove,
             "Watch a task no longer; nobody is told",
             {HTTPStatus.NO_CONTENT: None},
-            problems=_ONE,
+            problems=_ITEM_ERRORS,
             parameters=(queries.ACCOUNT,),
         ),
         Endpoint(
@@ -128,7 +134,7 @@ def endpoints(
             tasks.poll,
             "Ask Camb for a task now",
             {HTTPStatus.ACCEPTED: TaskView},
-            problems=(*_ONE, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+            problems=(*_ITEM_ERRORS, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
             parameters=(queries.ACCOUNT,),
         ),
         Endpoint(
@@ -137,9 +143,9 @@ def endpoints(
             tasks.group,
             "Where the tasks of a group stand",
             {HTTPStatus.OK: GroupView},
-            problems=_ONE,
+            problems=_ITEM_ERRORS,
         ),
-        *_about_deliveries(deliveries, destinations),
+        *_delivery_endpoints(deliveries, destinations),
         Endpoint(
             "GET",
             "/v1/kinds",
@@ -185,15 +191,15 @@ def endpoints(
     return rows
 
 
-def _about_deliveries(deliveries: DeliveryEndpoints, destinations: DestinationEndpoints) -> list[Endpoint]:
+def _delivery_endpoints(deliveries: DeliveryEndpoints, destinations: DestinationEndpoints) -> list[Endpoint]:
     return [
         Endpoint(
             "GET",
             "/v1/deliveries",
             deliveries.page,
             "Deliveries, newest first",
-            {HTTPStatus.OK: OwedPage},
-            problems=_STORED,
+            {HTTPStatus.OK: DeliveryPage},
+            problems=_STORE_ERRORS,
             parameters=(queries.STATE, queries.DESTINATION, queries.TASK_ID, queries.LIMIT, queries.CURSOR),
             tags=("deliveries",),
         ),
@@ -202,9 +208,9 @@ def _about_deliveries(deliveries: DeliveryEndpoints, destinations: DestinationEn
             "/v1/deliveries/retry",
             deliveries.retry_some,
             "Try deliveries again, each with a fresh budget: those that are dead, unless the body says otherwise",
-            {HTTPStatus.ACCEPTED: Queued},
-            problems=(*_WRITTEN, *_STORED),
-            takes=RetryWish,
+            {HTTPStatus.ACCEPTED: RetryResponse},
+            problems=(*_BODY_ERRORS, *_STORE_ERRORS),
+            request_model=RetryRequest,
             tags=("deliveries",),
         ),
         Endpoint(
@@ -212,8 +218,8 @@ def _about_deliveries(deliveries: DeliveryEndpoints, destinations: DestinationEn
             "/v1/deliveries/{id}",
             deliveries.delivery,
             "A delivery with every attempt",
-            {HTTPStatus.OK: TriedView},
-            problems=_ONE,
+            {HTTPStatus.OK: DetailedDeliveryView},
+            problems=_ITEM_ERRORS,
             tags=("deliveries",),
         ),
         Endpoint(
@@ -221,8 +227,8 @@ def _about_deliveries(deliveries: DeliveryEndpoints, destinations: DestinationEn
             "/v1/deliveries/{id}/retry",
             deliveries.retry,
             "Try a dead or waiting delivery again: it is due now, with a fresh budget",
-            {HTTPStatus.ACCEPTED: Queued},
-            problems=(*_ONE, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
+            {HTTPStatus.ACCEPTED: RetryResponse},
+            problems=(*_ITEM_ERRORS, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
             tags=("deliveries",),
         ),
         Endpoint(
@@ -231,7 +237,7 @@ def _about_deliveries(deliveries: DeliveryEndpoints, destinations: DestinationEn
             destinations.page,
             "Who can be told, and how each stands",
             {HTTPStatus.OK: DestinationPage},
-            problems=_STORED,
+            problems=_STORE_ERRORS,
             tags=("destinations",),
         ),
         Endpoint(
@@ -239,7 +245,7 @@ def _about_deliveries(deliveries: DeliveryEndpoints, destinations: DestinationEn
             "/v1/destinations/{name}/test",
             destinations.test,
             "Send one real message that says that it is a test; 200 whatever came of it",
-            {HTTPStatus.OK: TrialView},
+            {HTTPStatus.OK: TestMessageView},
             problems=(HTTPStatus.NOT_FOUND, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
             tags=("destinations",),
         ),
@@ -248,20 +254,20 @@ def _about_deliveries(deliveries: DeliveryEndpoints, destinations: DestinationEn
 
 def application(rows: Sequence[Endpoint], *, limit: Middleware, guard: Middleware) -> web.Application:
     """The intake as an aiohttp application for serve(); *limit* is asked before *guard*, so that guesses count."""
-    app = web.Application(middlewares=[patient, problems, limit, guard], client_max_size=LARGEST_BODY)
+    app = web.Application(middlewares=[track_request, problems, limit, guard], client_max_size=LARGEST_BODY)
     for row in rows:
-        handler = _checked(row)
+        handler = _with_checked_query(row)
         # A part of a path may hold anything once it is decoded; by default braces would not be found.
-        path = re.sub(r"{(\w+)}", lambda part: f"{{{part[1]}:{_PATTERNS.get(part[1], '[^/]+')}}}", row.path)
+        path = re.sub(r"{(\w+)}", lambda part: f"{{{part[1]}:{_PATH_PATTERNS.get(part[1], '[^/]+')}}}", row.path)
         app.router.add_route(row.method, path, handler)
         if row.method == "GET":
             app.router.add_route("HEAD", path, handler)  # the server leaves the body away
     return app
 
 
-def _checked(row: Endpoint) -> Handler:
+def _with_checked_query(row: Endpoint) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        check_known(request, row.parameters)
+        reject_unknown_parameters(request, row.parameters)
         return await row.handler(request)
 
     return handle
@@ -269,12 +275,15 @@ def _checked(row: Endpoint) -> Handler:
 
 @asynccontextmanager
 async def serve(
-    app: web.Application, *listens: Listen, limits: Limits = LIMITS, last_words_s: float = 0
+    app: web.Application,
+    *server_factories: ServerFactory,
+    limits: ConnectionLimits = DEFAULT_LIMITS,
+    drain_s: float = 0,
 ) -> AsyncIterator[list[asyncio.Server]]:
     """
-    Serve the connections of *listens* for the length of the block; yields what each of them has made.
+    Serve the connections of *server_factories* for the length of the block; yields what each of them has made.
 
-    At the end no new connection is taken; one that is there gets *last_words_s* to say
+    At the end no new connection is taken; one that is there gets *drain_s* to say
     what it wants, and requests under way get three seconds. Raises OSError when an
     address cannot be had.
     """
@@ -291,10 +300,10 @@ async def serve(
     try:
         with ExitStack() as open_sockets:
             listening = []
-            for listen in listens:
-                listening.append(await listen(connections))
+            for create_server in server_factories:
+                listening.append(await create_server(connections))
                 open_sockets.callback(listening[-1].close)
             yield listening
-        await asyncio.sleep(last_words_s)
+        await asyncio.sleep(drain_s)
     finally:
         await runner.cleanup()

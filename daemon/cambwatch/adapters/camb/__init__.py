@@ -1,5 +1,5 @@
 """Camb.ai."""
 
-from cambwatch.adapters.camb.api import Camb
+from cambwatch.adapters.camb.api import CambClient
 
-__all__ = ["Camb"]
+__all__ = ["CambClient"]

@@ -6,31 +6,31 @@ import aiohttp
 
 from cambwatch.core.camb.link_scan import SLICE, LinkScan
 from cambwatch.core.camb.result_replies import LONGEST_DOCUMENT, ResultRead
-from cambwatch.core.model import Unavailable
+from cambwatch.core.model import UnavailableReply
 
 MOST_READ = 64 << 20  # bytes of one result; the rest is not read
 
 
-async def read_result_body(response: aiohttp.ClientResponse) -> bytes | ResultRead | Unavailable:
+async def read_result_body(response: aiohttp.ClientResponse) -> bytes | ResultRead | UnavailableReply:
     """
     The body where it has at most LONGEST_DOCUMENT bytes, else its links.
 
     Holds at most LONGEST_DOCUMENT bytes and yields to the event loop after each slice.
     """
     announced = response.content_length
-    held: list[bytes] = []
+    chunks: list[bytes] = []
     if announced is None or announced <= LONGEST_DOCUMENT:
         size = 0
         while size <= LONGEST_DOCUMENT and not response.content.at_eof():
             chunk = await response.content.readany()
-            held.append(chunk)
+            chunks.append(chunk)
             size += len(chunk)
         if size <= LONGEST_DOCUMENT:
-            return b"".join(held)
+            return b"".join(chunks)
     scan, pending = LinkScan(), bytearray()
-    held.reverse()
-    while held:
-        pending += held.pop()
+    chunks.reverse()
+    while chunks:
+        pending += chunks.pop()
         await _feed(scan, pending)
     while not (scan.broken or response.content.at_eof() or scan.size > MOST_READ):
         pending += await response.content.readany()

@@ -3,10 +3,10 @@
 import asyncio
 from types import TracebackType
 
-GRAIN_S = 0.005  # limits that run out so close together are one wake-up
+RESOLUTION_S = 0.005  # limits that run out so close together are one wake-up
 
 
-class Timeouts:
+class TimeoutPool:
     """
     Gives each thing that is begun *limit_s* seconds.
 
@@ -16,7 +16,7 @@ class Timeouts:
 
     def __init__(self, limit_s: float) -> None:
         self.limit_s = limit_s
-        self._under_way: dict[Timeout, None] = {}  # in the order in which they began
+        self._active: dict[PooledTimeout, None] = {}  # in the order in which they began
         self._timer: asyncio.TimerHandle | None = None
 
     def close(self) -> None:
@@ -25,36 +25,38 @@ class Timeouts:
             self._timer.cancel()
             self._timer = None
 
-    def entered(self, block: "Timeout", loop: asyncio.AbstractEventLoop) -> None:
-        """*block* is under way from now on."""
-        self._under_way[block] = None
+    def add(self, timeout: "PooledTimeout", loop: asyncio.AbstractEventLoop) -> None:
+        """*timeout* is under way from now on."""
+        self._active[timeout] = None
         if self._timer is None:
-            self._timer = loop.call_at(block.until_s, self._cut_late, loop)
+            self._timer = loop.call_at(timeout.expires_at_s, self._cancel_expired, loop)
 
-    def left(self, block: "Timeout") -> None:
-        """*block* is over."""
-        self._under_way.pop(block, None)
+    def remove(self, timeout: "PooledTimeout") -> None:
+        """*timeout* is over."""
+        self._active.pop(timeout, None)
 
-    def _cut_late(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _cancel_expired(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        until_s = loop.time() + GRAIN_S
-        while self._under_way:
-            first = next(iter(self._under_way))
-            if first.until_s > until_s:  # what was under way when the timer was set has come to its end meanwhile
-                self._timer = loop.call_at(first.until_s, self._cut_late, loop)
+        expires_at_s = loop.time() + RESOLUTION_S
+        while self._active:
+            first = next(iter(self._active))
+            if (
+                first.expires_at_s > expires_at_s
+            ):  # what was under way when the timer was set has come to its end meanwhile
+                self._timer = loop.call_at(first.expires_at_s, self._cancel_expired, loop)
                 return
-            del self._under_way[first]
-            first.cut()
+            del self._active[first]
+            first.cancel_task()
 
 
-class Timeout:
+class PooledTimeout:
     """A block, for `with`, once: TimeoutError out of it where it takes too long, as out of asyncio.timeout()."""
 
-    __slots__ = ("_cancelling", "_late", "_task", "_timeouts", "until_s")
+    __slots__ = ("_cancelling", "_expired", "_task", "_timeouts", "expires_at_s")
 
-    def __init__(self, timeouts: Timeouts) -> None:
+    def __init__(self, timeouts: TimeoutPool) -> None:
         self._timeouts = timeouts
-        self._late = False
+        self._expired = False
 
     def __enter__(self) -> None:
         loop = asyncio.get_running_loop()
@@ -62,19 +64,19 @@ class Timeout:
         if task is None:
             raise RuntimeError("there is no task that could be cut")
         self._task, self._cancelling = task, task.cancelling()
-        self.until_s = loop.time() + self._timeouts.limit_s
-        self._timeouts.entered(self, loop)
+        self.expires_at_s = loop.time() + self._timeouts.limit_s
+        self._timeouts.add(self, loop)
 
-    def cut(self) -> None:
+    def cancel_task(self) -> None:
         """Its time is over."""
-        self._late = True
+        self._expired = True
         self._task.cancel()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if not self._late:
-            self._timeouts.left(self)
+        if not self._expired:
+            self._timeouts.remove(self)
         # Where somebody else has cancelled the task as well, it is theirs to say what follows.
         elif self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error

@@ -72,15 +72,15 @@ def name_encoding(content_encoding: str | None) -> str:
 
 def _inflate(body: bytes, window: int) -> bytes:
     """The beginning of *body*, as far as it can be decoded."""
-    machine = zlib.decompressobj(window)
-    plain = b""
+    decompressor = zlib.decompressobj(window)
+    decoded = b""
     for start in range(0, len(body), _STEP):
         try:
-            plain += machine.decompress(
-                machine.unconsumed_tail + body[start : start + _STEP], LONGEST_ANSWER - len(plain)
+            decoded += decompressor.decompress(
+                decompressor.unconsumed_tail + body[start : start + _STEP], LONGEST_ANSWER - len(decoded)
             )
         except zlib.error:
             break
-        if len(plain) >= LONGEST_ANSWER:
+        if len(decoded) >= LONGEST_ANSWER:
             break
-    return plain
+    return decoded

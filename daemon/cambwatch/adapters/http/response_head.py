@@ -102,43 +102,43 @@ class HeadReader(asyncio.Protocol):
         self._transport = transport
         self._inner = inner
         self._head: ResponseHead | None = None
-        self._begun = bytearray()  # the head so far
-        self._reading = False
+        self._head_so_far = bytearray()  # the head so far
+        self._reading_head = False
 
     def expect(self, head: ResponseHead) -> None:
         """Fill *head* with the next response."""
         self._head = head
-        self._begun.clear()
-        self._reading = True
+        self._head_so_far.clear()
+        self._reading_head = True
 
     def data_received(self, data: bytes) -> None:
         """Called by the transport."""
-        if not self._reading:
+        if not self._reading_head:
             self._pass_on(data)
             return
-        searched = max(0, len(self._begun) - 3)
-        self._begun += data
+        searched = max(0, len(self._head_so_far) - 3)
+        self._head_so_far += data
         if not searched:
-            blank = len(self._begun) - len(self._begun.lstrip(b"\r\n"))  # llhttp skips them as well
-            del self._begun[:blank]
-        self._read(searched)
+            blank = len(self._head_so_far) - len(self._head_so_far.lstrip(b"\r\n"))  # llhttp skips them as well
+            del self._head_so_far[:blank]
+        self._read_heads(searched)
 
-    def _read(self, searched: int) -> None:
+    def _read_heads(self, searched: int) -> None:
         """Pass on complete heads, up to the final one; look for a blank line from *searched* on."""
         start = 0
-        while found := _BLANK_LINE.search(self._begun, max(start, searched)):
-            raw = bytes(self._begun[start : found.end()])
+        while found := _BLANK_LINE.search(self._head_so_far, max(start, searched)):
+            raw = bytes(self._head_so_far[start : found.end()])
             line = _STATUS_LINE.match(raw)
             if line is None or line[1][:1] != b"1" or line[1] == b"101" or len(raw) > LARGEST_HEAD:
                 self._finish(raw, found.end(), line)
                 return
             start = found.end()  # after a 1xx head
         if start:
-            self._pass_on(bytes(self._begun[:start]))
-            del self._begun[:start]
-        if not b"HTTP/".startswith(self._begun[:5]):
+            self._pass_on(bytes(self._head_so_far[:start]))
+            del self._head_so_far[:start]
+        if not b"HTTP/".startswith(self._head_so_far[:5]):
             self._stop_reading()
-        elif len(self._begun) > LARGEST_HEAD:
+        elif len(self._head_so_far) > LARGEST_HEAD:
             self._refuse()
 
     def _finish(self, raw: bytes, end: int, line: re.Match[bytes] | None) -> None:
@@ -146,7 +146,7 @@ class HeadReader(asyncio.Protocol):
         if len(raw) > LARGEST_HEAD:
             self._refuse()
             return
-        before, after = bytes(self._begun[: end - len(raw)]), bytes(self._begun[end:])
+        before, after = bytes(self._head_so_far[: end - len(raw)]), bytes(self._head_so_far[end:])
         self._stop_reading(keep=False)
         normalized = normalize_content_length(raw)
         if line is not None and self._head is not None:
@@ -166,11 +166,11 @@ class HeadReader(asyncio.Protocol):
 
     def _stop_reading(self, *, keep: bool = True) -> None:
         """Leave the rest to aiohttp; *keep*: pass on the data that was held back."""
-        begun = bytes(self._begun)
-        self._begun.clear()
-        self._reading = False
-        if keep and begun:
-            self._pass_on(begun)
+        head_so_far = bytes(self._head_so_far)
+        self._head_so_far.clear()
+        self._reading_head = False
+        if keep and head_so_far:
+            self._pass_on(head_so_far)
 
     def _pass_on(self, data: bytes) -> None:
         if self._transport.is_closing():

@@ -16,14 +16,14 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from cambwatch.adapters.metrics.poll_counters import REQUEST_S, PollCounts
-from cambwatch.core.delivery.attempts import Tried
-from cambwatch.core.model import Delivered, GiveUp, Report, Status
+from cambwatch.adapters.metrics.poll_counters import REQUEST_S, PollCounters
+from cambwatch.core.delivery.attempts import AttemptRecord
+from cambwatch.core.model import Delivered, GiveUp, PollReply, Status
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4  # what every Prometheus reads
 
-K = TypeVar("K")
-V = TypeVar("V")
+LabelsT = TypeVar("LabelsT")
+ChildT = TypeVar("ChildT")
 Add = Callable[[], None]
 Observe = Callable[[float], None]
 
@@ -34,30 +34,30 @@ _DATABASE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 
 
-class _Children(dict[K, V]):
+class _LabelCache(dict[LabelsT, ChildT]):
     """What a family has for its labels: made when it is first asked for, from then on as quick as a dict."""
 
-    def __init__(self, make: Callable[[K], V]) -> None:
+    def __init__(self, make: Callable[[LabelsT], ChildT]) -> None:
         super().__init__()
         self._make = make
 
-    def __missing__(self, labels: K) -> V:
+    def __missing__(self, labels: LabelsT) -> ChildT:
         made = self[labels] = self._make(labels)
         return made
 
 
 @dataclass(frozen=True, slots=True)
-class _Page(Collector):
+class _Exposition(Collector):
     """Without the instants at which each count began: in the text format they would be as many gauges again."""
 
     counted: CollectorRegistry
-    standing: Iterable[Metric]
+    snapshot: Iterable[Metric]
 
     def collect(self) -> Iterator[Metric]:
         for family in self.counted.collect():
             family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
             yield family
-        yield from self.standing
+        yield from self.snapshot
 
 
 class Metrics:
@@ -66,9 +66,9 @@ class Metrics:
     def __init__(self, *, destinations: Iterable[str] = (), accounts: Iterable[str] = ()) -> None:
         """*destinations* and *accounts* as in expect()."""
         self._registry = CollectorRegistry()
-        self._polls = PollCounts(accounts)
+        self._polls = PollCounters(accounts)
         self._registry.register(self._polls)
-        self._concluded = self._counters("tasks_concluded_total", "Tasks that have ended.", "kind", "status")
+        self._conclusions = self._counters("tasks_concluded_total", "Tasks that have ended.", "kind", "status")
         self._detection = self._histograms(
             "detection_delay_seconds",
             "From the last poll that found a task pending to the one that saw its end: the longest that it can have "
@@ -85,86 +85,92 @@ class Metrics:
         self._finished = self._counters(
             "deliveries_total", "Deliveries that are delivered, or dead (given up).", "destination", "outcome"
         )
-        self._posted = self._histograms(
+        self._post_duration = self._histograms(
             "delivery_duration_seconds", "From when a message was posted until its answer.", REQUEST_S, "destination"
         )
-        self._delay = self._histograms(
+        self._delivery_delay = self._histograms(
             "delivery_delay_seconds",
             "From when something was to be told until its receiver had accepted it.",
             _NOTIFICATION_S,
             "destination",
         )
-        self._write = self._histogram(
+        self._write_duration = self._histogram(
             "database_write_duration_seconds", "Of a transaction that writes, commit included.", _DATABASE_S
         )
-        self._read = self._histogram("database_read_duration_seconds", "Of a transaction that reads.", _DATABASE_S)
-        self._lag = self._histogram(
+        self._read_duration = self._histogram(
+            "database_read_duration_seconds", "Of a transaction that reads.", _DATABASE_S
+        )
+        self._loop_lag = self._histogram(
             "loop_lag_seconds", "How late the event loop comes to a timer, every two seconds.", _LAG_S
         )
-        self.expect(destinations=destinations, accounts=accounts)
+        self.initialize_labels(destinations=destinations, accounts=accounts)
 
-    def expect(self, *, destinations: Iterable[str], accounts: Iterable[str]) -> None:
+    def initialize_labels(self, *, destinations: Iterable[str], accounts: Iterable[str]) -> None:
         """
         Show *destinations* and *accounts*, as 0, before anything happens to them.
 
         What was counted stays, also of others: a counter begins anew only with the process.
         """
-        self._polls.expect(accounts)
+        self._polls.initialize_labels(accounts)
         for name in destinations:  # a look makes it
-            for family in (self._posted, self._delay):
+            for family in (self._post_duration, self._delivery_delay):
                 family[name]
             for outcome in ("delivered", "dead"):
                 self._finished[name, outcome]
 
-    def polled(self, account: str, kind: str, report: Report, lateness_s: float, took_s: float) -> None:
-        """A poll went out *lateness_s* after it was due, and brought *report* after *took_s*."""
-        self._polls.note(account, kind, report, lateness_s, took_s)
+    def polled(self, account: str, kind: str, reply: PollReply, lateness_s: float, took_s: float) -> None:
+        """A poll went out *lateness_s* after it was due, and brought *reply* after *took_s*."""
+        self._polls.observe(account, kind, reply, lateness_s, took_s)
 
     def concluded(self, kind: str, status: Status, detection_s: float | None) -> None:
         """A task ended, which was pending *detection_s* before; None: it is not known when it was."""
-        self._concluded[kind, status]()
+        self._conclusions[kind, status]()
         if detection_s is not None:
             self._detection[kind](detection_s)
 
-    def attempted(self, destination: str, tried: Sequence[Tried], *, posted: bool, now: datetime) -> None:
-        """One message was tried, which tells of all that was *tried*; unless *posted*, it did not leave us."""
+    def attempted(
+        self, destination: str, attempt_records: Sequence[AttemptRecord], *, posted: bool, now: datetime
+    ) -> None:
+        """Count one attempt for each of *attempt_records*; unless *posted*, the request did not leave the daemon."""
         if posted:
-            self._posted[destination](tried[0].attempt.took_ms / 1000)
-        for one in tried:
-            self._attempts[destination, one.attempt.outcome]()
-            match one.verdict:
+            self._post_duration[destination](attempt_records[0].attempt.took_ms / 1000)
+        for record in attempt_records:
+            self._attempts[destination, record.attempt.outcome]()
+            match record.decision:
                 case Delivered():
                     self._finished[destination, "delivered"]()
-                    delay = now - one.delivery.created_at
-                    self._delay[destination](max(delay.total_seconds(), 0.0))  # somebody may have set the clock
+                    delay = now - record.delivery.created_at
+                    self._delivery_delay[destination](
+                        max(delay.total_seconds(), 0.0)
+                    )  # somebody may have set the clock
                 case GiveUp():
                     self._finished[destination, "dead"]()
 
-    def wrote(self, took_s: float) -> None:
+    def observe_write(self, took_s: float) -> None:
         """A transaction that writes; called by any thread."""
-        self._write(took_s)
+        self._write_duration(took_s)
 
     def read(self, took_s: float) -> None:
         """A transaction that reads; called by any thread."""
-        self._read(took_s)
+        self._read_duration(took_s)
 
     def lagged(self, lag_s: float) -> None:
         """The event loop came to a timer so late."""
-        self._lag(lag_s)
+        self._loop_lag(lag_s)
 
-    def page(self, standing: Iterable[Metric]) -> bytes:
-        """All that was counted, and *standing*, in the text format of CONTENT_TYPE."""
-        return generate_latest(_Page(self._registry, standing))
+    def page(self, snapshot: Iterable[Metric]) -> bytes:
+        """All that was counted, and *snapshot*, in the text format of CONTENT_TYPE."""
+        return generate_latest(_Exposition(self._registry, snapshot))
 
-    def _counters(self, name: str, documentation: str, *labels: str) -> _Children[tuple[str, str], Add]:
+    def _counters(self, name: str, documentation: str, *labels: str) -> _LabelCache[tuple[str, str], Add]:
         family = Counter(f"cambwatch_{name}", documentation, labels, registry=self._registry)
-        return _Children(lambda values: family.labels(*values).inc)
+        return _LabelCache(lambda values: family.labels(*values).inc)
 
     def _histograms(
         self, name: str, documentation: str, bounds: Sequence[float], label: str
-    ) -> _Children[str, Observe]:
+    ) -> _LabelCache[str, Observe]:
         family = Histogram(f"cambwatch_{name}", documentation, [label], buckets=bounds, registry=self._registry)
-        return _Children(lambda value: family.labels(value).observe)
+        return _LabelCache(lambda value: family.labels(value).observe)
 
     def _histogram(self, name: str, documentation: str, bounds: Sequence[float]) -> Observe:
         return Histogram(f"cambwatch_{name}", documentation, buckets=bounds, registry=self._registry).observe

@@ -12,24 +12,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from cambwatch.core.model import Ended, Forbidden, Invalid, Pending, Report, Unavailable, Unconfirmed, Unknown
+from cambwatch.core.model import (
+    FinishedReply,
+    ForbiddenReply,
+    InvalidTaskIdReply,
+    PendingReply,
+    PollReply,
+    UnavailableReply,
+    UnconfirmedReply,
+    UnknownTaskReply,
+)
 
 # Upper bounds in seconds; the promised lateness, 50 ms, is one.
 LATENESS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0)
 REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-_ANSWERS: dict[type[Report], str] = {
-    Pending: "pending",
-    Ended: "ended",
-    Unconfirmed: "unconfirmed",
-    Unknown: "unknown",
-    Invalid: "invalid",
-    Forbidden: "forbidden",
+_OUTCOME_OF_REPLY: dict[type[PollReply], str] = {
+    PendingReply: "pending",
+    FinishedReply: "ended",
+    UnconfirmedReply: "unconfirmed",
+    UnknownTaskReply: "unknown",
+    InvalidTaskIdReply: "invalid",
+    ForbiddenReply: "forbidden",
 }
 """The outcome of a poll that Camb answered; that of any other is its fault."""
 
 
-class _Spans:
+class _Histogram:
     """A histogram without labels and locks."""
 
     __slots__ = ("_bounds_s", "_counts", "_sum_s")
@@ -39,11 +48,11 @@ class _Spans:
         self._counts = [0] * (len(bounds_s) + 1)
         self._sum_s = 0.0
 
-    def note(self, span_s: float) -> None:
-        self._counts[bisect_left(self._bounds_s, span_s)] += 1
-        self._sum_s += span_s
+    def observe(self, value_s: float) -> None:
+        self._counts[bisect_left(self._bounds_s, value_s)] += 1
+        self._sum_s += value_s
 
-    def show(self, family: HistogramMetricFamily, label: str) -> None:
+    def add_to(self, family: HistogramMetricFamily, label: str) -> None:
         """Add all of it to *family*, whose only label has that value."""
         so_far, buckets = 0, []
         for bound, count in zip((*map(str, self._bounds_s), "+Inf"), self._counts, strict=True):
@@ -52,34 +61,34 @@ class _Spans:
         family.add_metric([label], buckets, self._sum_s)
 
 
-class _Account:
-    __slots__ = ("lateness", "took")
+class _AccountHistograms:
+    __slots__ = ("duration", "lateness")
 
     def __init__(self) -> None:
-        self.lateness = _Spans(LATENESS_S)
-        self.took = _Spans(REQUEST_S)
+        self.lateness = _Histogram(LATENESS_S)
+        self.duration = _Histogram(REQUEST_S)
 
 
-class PollCounts(Collector):
+class PollCounters(Collector):
     """How many polls there were, how late they went out, and how long they took."""
 
     def __init__(self, accounts: Iterable[str]) -> None:
         self._outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
-        self._accounts: defaultdict[str, _Account] = defaultdict(_Account)
-        self.expect(accounts)
+        self._accounts: defaultdict[str, _AccountHistograms] = defaultdict(_AccountHistograms)
+        self.initialize_labels(accounts)
 
-    def expect(self, accounts: Iterable[str]) -> None:
+    def initialize_labels(self, accounts: Iterable[str]) -> None:
         """Show *accounts* also before anything is asked with them; what was counted stays."""
         for name in accounts:  # a look makes it
             self._accounts[name]
 
-    def note(self, account: str, kind: str, report: Report, lateness_s: float, took_s: float) -> None:
-        """A poll went out *lateness_s* after it was due, and brought *report* after *took_s*."""
-        outcome = report.fault if isinstance(report, Unavailable) else _ANSWERS[type(report)]
+    def observe(self, account: str, kind: str, reply: PollReply, lateness_s: float, took_s: float) -> None:
+        """A poll went out *lateness_s* after it was due, and brought *reply* after *took_s*."""
+        outcome = reply.fault if isinstance(reply, UnavailableReply) else _OUTCOME_OF_REPLY[type(reply)]
         self._outcomes[kind, outcome] += 1
         counts = self._accounts[account]
-        counts.lateness.note(lateness_s)
-        counts.took.note(took_s)
+        counts.lateness.observe(lateness_s)
+        counts.duration.observe(took_s)
 
     def collect(self) -> Iterator[Metric]:
         """What the registry asks for."""
@@ -89,12 +98,12 @@ class PollCounts(Collector):
         lateness = HistogramMetricFamily(
             "cambwatch_poll_lateness_seconds", "From when a poll was due until it was sent.", labels=("account",)
         )
-        took = HistogramMetricFamily(
+        duration = HistogramMetricFamily(
             "cambwatch_poll_duration_seconds",
             "From when a poll was sent until its answer was read.",
             labels=("account",),
         )
         for name, counts in self._accounts.items():
-            counts.lateness.show(lateness, name)
-            counts.took.show(took, name)
-        yield from (polls, lateness, took)
+            counts.lateness.add_to(lateness, name)
+            counts.duration.add_to(duration, name)
+        yield from (polls, lateness, duration)

@@ -13,46 +13,46 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from cambwatch.core.delivery.breaker import BreakerState
 from cambwatch.core.model import Status
-from cambwatch.core.store_stats import Census, Room
+from cambwatch.core.store_stats import DiskSpace, StoreStats
 
-Found = tuple[tuple[str, ...], float]
+LabeledValue = tuple[tuple[str, ...], float]
 """The values of the labels, and the value."""
 
 
 @dataclass(frozen=True, slots=True)
-class AccountStanding:
+class AccountSnapshot:
     """
     How an account stands.
 
-    *left* is how many requests its budget has for this moment, *share* how much of the
+    *tokens_left* is how many requests its budget has for this moment, *share* how much of the
     configured rate is made use of, in (0, 1], *limited* whether the budget does not
-    suffice. *overdue_s*: since when the first poll has been due; *silent_s*: for how long nothing may be asked.
+    suffice. *overdue_s*: since when the first poll has been due; *paused_for_s*: for how long nothing may be asked.
     """
 
     refused: bool
     limited: bool
-    left: float
+    tokens_left: float
     share: float
     overdue_s: float
-    silent_s: float
+    paused_for_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Everything together; of *census* and *room* None: they could not be found out."""
+class MetricsSnapshot:
+    """Everything together; of *store_stats* and *disk_space* None: they could not be found out."""
 
     version: str
     started_at: datetime
     watching: int
-    accounts: Mapping[str, AccountStanding]
+    accounts: Mapping[str, AccountSnapshot]
     breakers: Mapping[str, BreakerState]
     trouble: bool  # the database cannot be read, or did not take the last write
-    census: Census | None
-    room: Room | None
+    store_stats: StoreStats | None
+    disk_space: DiskSpace | None
     log_lines_dropped: int
 
 
-_OF_ACCOUNT: Sequence[tuple[str, str, Callable[[AccountStanding], float]]] = (
+_ACCOUNT_GAUGES: Sequence[tuple[str, str, Callable[[AccountSnapshot], float]]] = (
     ("account_paused", "1 while Camb refuses the API key.", lambda one: one.refused),
     (
         "account_budget_limited",
@@ -62,7 +62,7 @@ _OF_ACCOUNT: Sequence[tuple[str, str, Callable[[AccountStanding], float]]] = (
     (
         "account_budget_left_requests",
         "Requests that requests_per_second allows at this moment.",
-        lambda one: one.left,
+        lambda one: one.tokens_left,
     ),
     (
         "account_budget_ratio",
@@ -77,58 +77,58 @@ _OF_ACCOUNT: Sequence[tuple[str, str, Callable[[AccountStanding], float]]] = (
     (
         "account_silent_seconds",
         "For how long nothing may be asked: Camb's Retry-After, or a refused key.",
-        lambda one: one.silent_s,
+        lambda one: one.paused_for_s,
     ),
 )
 
 
-def families(standing: Standing, *, now: datetime) -> Iterator[Metric]:
-    """*standing* as Prometheus has it, for Metrics.page()."""
+def snapshot_families(snapshot: MetricsSnapshot, *, now: datetime) -> Iterator[Metric]:
+    """*snapshot* as Prometheus has it, for Metrics.page()."""
     yield InfoMetricFamily(
         "cambwatch_build",
         "What runs.",
-        value={"version": standing.version, "python": platform.python_version()},
+        value={"version": snapshot.version, "python": platform.python_version()},
     )
-    yield _gauge("tasks_watched", "Tasks that this process asks Camb for.", standing.watching)
-    yield from _of_accounts(standing.accounts)
+    yield _gauge("tasks_watched", "Tasks that this process asks Camb for.", snapshot.watching)
+    yield from _account_families(snapshot.accounts)
     yield _gauges(
         "breaker_state",
         "1 for the state that the breaker of a destination is in.",
         ("destination", "state"),
-        [((name, one), one is state) for name, state in standing.breakers.items() for one in BreakerState],
+        [((name, one), one is state) for name, state in snapshot.breakers.items() for one in BreakerState],
     )
     yield _gauge(
-        "database_trouble", "1 while the database cannot be read, or did not take the last write.", standing.trouble
+        "database_trouble", "1 while the database cannot be read, or did not take the last write.", snapshot.trouble
     )
-    if standing.census is not None:
-        yield from _of_census(standing.census, standing.breakers, now)
-    if standing.room is not None:
-        yield _gauge("database_size_bytes", "The database and its log.", standing.room.database)
-        yield _gauge("filesystem_size_bytes", "The file system of the database.", standing.room.size)
-        yield _gauge("filesystem_free_bytes", "What is left of that for us.", standing.room.free)
+    if snapshot.store_stats is not None:
+        yield from _store_families(snapshot.store_stats, snapshot.breakers, now)
+    if snapshot.disk_space is not None:
+        yield _gauge("database_size_bytes", "The database and its log.", snapshot.disk_space.database)
+        yield _gauge("filesystem_size_bytes", "The file system of the database.", snapshot.disk_space.size)
+        yield _gauge("filesystem_free_bytes", "What is left of that for us.", snapshot.disk_space.free)
     yield CounterMetricFamily(
-        "cambwatch_log_lines_dropped", "Log lines that were dropped.", value=standing.log_lines_dropped
+        "cambwatch_log_lines_dropped", "Log lines that were dropped.", value=snapshot.log_lines_dropped
     )
-    yield from _of_process(standing.started_at)
+    yield from _process_families(snapshot.started_at)
 
 
-def _of_accounts(accounts: Mapping[str, AccountStanding]) -> Iterator[Metric]:
-    for name, documentation, value in _OF_ACCOUNT:
+def _account_families(accounts: Mapping[str, AccountSnapshot]) -> Iterator[Metric]:
+    for name, documentation, value in _ACCOUNT_GAUGES:
         yield _gauges(
             name, documentation, ("account",), [((account,), value(one)) for account, one in accounts.items()]
         )
 
 
-def _of_census(census: Census, destinations: Mapping[str, object], now: datetime) -> Iterator[Metric]:
+def _store_families(store_stats: StoreStats, destinations: Mapping[str, object], now: datetime) -> Iterator[Metric]:
     yield _gauges(
         "tasks",
         "Tasks in the database.",
         ("status",),
-        [((status,), census.tasks.get(status, 0)) for status in Status],
+        [((status,), store_stats.tasks.get(status, 0)) for status in Status],
     )
     waiting: dict[str, tuple[int, float]] = dict.fromkeys(destinations, (0, 0.0))
-    for name, backlog in census.backlogs.items():
-        waiting[name] = backlog.waiting, max((now - backlog.oldest_at).total_seconds(), 0.0)
+    for name, backlog in store_stats.backlogs.items():
+        waiting[name] = backlog.pending, max((now - backlog.oldest_pending_at).total_seconds(), 0.0)
     yield _gauges(
         "deliveries_waiting",
         "Deliveries that are owed.",
@@ -143,7 +143,7 @@ def _of_census(census: Census, destinations: Mapping[str, object], now: datetime
     )
 
 
-def _of_process(started_at: datetime) -> Iterator[Metric]:
+def _process_families(started_at: datetime) -> Iterator[Metric]:
     """
     Under the names that every Prometheus client has for them.
 
@@ -165,7 +165,7 @@ def _gauge(name: str, documentation: str, value: float) -> Metric:
     return GaugeMetricFamily(f"cambwatch_{name}", documentation, value=value)
 
 
-def _gauges(name: str, documentation: str, labels: tuple[str, ...], found: list[Found]) -> Metric:
+def _gauges(name: str, documentation: str, labels: tuple[str, ...], found: list[LabeledValue]) -> Metric:
     family = GaugeMetricFamily(f"cambwatch_{name}", documentation, labels=labels)
     for values, value in found:
         family.add_metric(values, value)

@@ -27,7 +27,7 @@ def back_up(source: Path, target: Path, *, replace: bool) -> int:
     if not source.is_file():
         raise BackupError(f"there is no database {source}: look at store.url")
     if os.path.lexists(target):
-        if target.is_dir() or target.resolve() in _belongings(source):
+        if target.is_dir() or target.resolve() in _protected_paths(source):
             raise BackupError(f"{target} is no place for a copy: name another file")
         if not replace:
             raise BackupError(f"{target} is there already: name another file, or overwrite it with --force")
@@ -36,12 +36,12 @@ def back_up(source: Path, target: Path, *, replace: bool) -> int:
         os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         try:
             _copy(source, partial)
-            size = _settle(partial)
-            _put(partial, target, replace=replace)
+            size = _sync_file(partial)
+            _move_into_place(partial, target, replace=replace)
         finally:
-            for left in (partial, *_beside(partial)):
+            for left in (partial, *_sidecar_files(partial)):
                 left.unlink(missing_ok=True)
-        _sync(target.absolute().parent)
+        _sync_folder(target.absolute().parent)
     except OSError as error:
         raise BackupError(f"{target} cannot be written: {error.strerror or error}") from error
     return size
@@ -51,23 +51,27 @@ def _copy(source: Path, partial: Path) -> None:
     try:
         with (
             # Not read-only: who only reads would leave an empty log behind where nobody else has it open.
-            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)) as from_,
-            closing(sqlite3.connect(partial, isolation_level=None)) as to,
+            closing(
+                sqlite3.connect(f"{source.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None)
+            ) as source_connection,
+            closing(sqlite3.connect(partial, isolation_level=None)) as target_connection,
         ):
             # One view for all of it: without, each write of the daemon would make the copy begin anew.
-            from_.execute("BEGIN")
-            from_.execute("SELECT version_num FROM alembic_version").fetchone()  # else it is another program's
-            from_.backup(to, pages=PAGES_AT_ONCE, progress=lambda *_: None)
-            from_.close()  # the daemon's log need not wait for the check
-            to.execute("PRAGMA journal_mode=DELETE")  # with a log beside it, it would be two files
-            wrong = [row[0] for row in to.execute("PRAGMA quick_check(1)") if row[0] != "ok"]
+            source_connection.execute("BEGIN")
+            source_connection.execute(
+                "SELECT version_num FROM alembic_version"
+            ).fetchone()  # else it is another program's
+            source_connection.backup(target_connection, pages=PAGES_AT_ONCE, progress=lambda *_: None)
+            source_connection.close()  # the daemon's log need not wait for the check
+            target_connection.execute("PRAGMA journal_mode=DELETE")  # with a log beside it, it would be two files
+            damage = [row[0] for row in target_connection.execute("PRAGMA quick_check(1)") if row[0] != "ok"]
     except sqlite3.Error as error:
         raise BackupError(f"{source} could not be copied to {partial.parent}: {error}") from error
-    if wrong:
-        raise BackupError(f"{source} is damaged ({wrong[0].splitlines()[-1]}): keep your last good backup")
+    if damage:
+        raise BackupError(f"{source} is damaged ({damage[0].splitlines()[-1]}): keep your last good backup")
 
 
-def _settle(partial: Path) -> int:
+def _sync_file(partial: Path) -> int:
     handle = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -76,7 +80,7 @@ def _settle(partial: Path) -> int:
         os.close(handle)
 
 
-def _put(partial: Path, target: Path, *, replace: bool) -> None:
+def _move_into_place(partial: Path, target: Path, *, replace: bool) -> None:
     if replace:
         partial.replace(target)
         return
@@ -90,7 +94,7 @@ def _put(partial: Path, target: Path, *, replace: bool) -> None:
         partial.rename(target)
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     """Have the name on disk as well; some file systems cannot, and need not."""
     handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -100,11 +104,11 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _beside(path: Path) -> list[Path]:
+def _sidecar_files(path: Path) -> list[Path]:
     return [path.with_name(path.name + end) for end in ("-journal", "-wal", "-shm")]
 
 
-def _belongings(source: Path) -> set[Path]:
+def _protected_paths(source: Path) -> set[Path]:
     """What a copy must never take the place of, whoever wishes it: the database itself and what stands beside it."""
     real = source.resolve()
-    return {real, real.with_name(real.name + ".lock"), *_beside(real)}
+    return {real, real.with_name(real.name + ".lock"), *_sidecar_files(real)}

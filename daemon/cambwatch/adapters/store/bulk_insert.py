@@ -14,7 +14,7 @@ class _Prepared(NamedTuple):
     processors: Sequence[tuple[int, Processor]]  # by the place of their column
 
 
-class ManyRows:
+class BulkInsert:
     """Inserts rows into *table*, with values for *columns* in this order, and those of *constants* in the statement."""
 
     def __init__(self, table: sa.Table, columns: Sequence[str], constants: dict[str, sa.ColumnElement[Any]]) -> None:
@@ -31,8 +31,8 @@ class ManyRows:
             prepared = self._prepared[dialect] = self._prepare(dialect)
         values = []
         for row in rows:
-            for place, process in prepared.processors:
-                row[place] = process(row[place])
+            for column_index, process in prepared.processors:
+                row[column_index] = process(row[column_index])
             values.append(tuple(row))
         connection.exec_driver_sql(prepared.sql, values)
 
@@ -41,5 +41,7 @@ class ManyRows:
         if compiled.positiontup != self._columns:
             raise ValueError(f"the values of {self._table} are to be in the order of {compiled.positiontup}")
         types = [self._table.c[name].type.dialect_impl(dialect) for name in self._columns]
-        processors = [(place, one.bind_processor(dialect)) for place, one in enumerate(types)]
-        return _Prepared(str(compiled), [(place, process) for place, process in processors if process is not None])
+        processors = [(column_index, one.bind_processor(dialect)) for column_index, one in enumerate(types)]
+        return _Prepared(
+            str(compiled), [(column_index, process) for column_index, process in processors if process is not None]
+        )

@@ -17,33 +17,35 @@ import structlog
 from cambwatch.adapters.store.postgres import PROBE_PAUSE_S
 from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServer, backend_pid
 from cambwatch.adapters.store.postgres_trouble import shared_sessions_error
-from cambwatch.core.cluster import News
+from cambwatch.core.cluster import ClusterEvent
 
 # Peers share the same tables. Two clusters may use different schemas of one database.
 _CHANNEL = """
     SELECT CASE current_schema() WHEN 'public' THEN 'cambwatch'
                                  ELSE 'cambwatch_' || quote_ident(current_schema())::regnamespace::oid END
 """
-AT_ONCE = 100  # words in one message, of which the longest have 64 characters: PostgreSQL takes up to 8000 bytes
-NAMES = frozenset(field.name for field in fields(News))
+IDS_PER_MESSAGE = (
+    100  # words in one message, of which the longest have 64 characters: PostgreSQL takes up to 8000 bytes
+)
+EVENT_FIELDS = frozenset(field.name for field in fields(ClusterEvent))
 HEARTBEAT_S = 5.0  # in which a connection that drops everything shows
 
 log = structlog.get_logger()
 
 
-class ServerPeers:
-    """The other nodes on the database at *url*, as the node *me* knows them; use within one running event loop."""
+class PostgresClusterEvents:
+    """The other nodes on the database at *url*, as the node *node_id* knows them; use within one running event loop."""
 
-    def __init__(self, url: str, me: str) -> None:
+    def __init__(self, url: str, node_id: str) -> None:
         self._server = PostgresServer(url)
-        self._me = me
-        self.heard: Callable[[News], None] = lambda _: None
+        self._node_id = node_id
+        self.heard: Callable[[ClusterEvent], None] = lambda _: None
         """Called with what they tell."""
-        self.deaf: Callable[[], None] = lambda: None
+        self.disconnected: Callable[[], None] = lambda: None
         """Called when something that they told may have been missed, also when all begins."""
-        self._untold: list[News] = []
-        self._some, self._all_told = asyncio.Event(), asyncio.Event()
-        self._all_told.set()
+        self._outgoing: list[ClusterEvent] = []
+        self._has_outgoing, self._flushed = asyncio.Event(), asyncio.Event()
+        self._flushed.set()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -56,17 +58,17 @@ class ServerPeers:
         with suppress(asyncio.CancelledError):
             await self._task
 
-    def tell(self, news: News) -> None:
-        """Let the others hear *news* soon; nobody waits for it."""
-        self._untold.append(news)
-        self._some.set()
-        self._all_told.clear()
+    def publish(self, event: ClusterEvent) -> None:
+        """Let the others hear *event* soon; nobody waits for it."""
+        self._outgoing.append(event)
+        self._has_outgoing.set()
+        self._flushed.clear()
 
     async def flush(self) -> None:
         """Return when all that was told is on its way, or cannot be, at most after CONNECT_S."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CONNECT_S):
-                await self._all_told.wait()
+                await self._flushed.wait()
 
     async def _stay_connected(self) -> None:
         while True:
@@ -75,7 +77,7 @@ class ServerPeers:
                 connection = await self._server.connect("cambwatch peers")
                 heard = True
                 try:
-                    await self._talk(connection)
+                    await self._exchange_events(connection)
                 finally:
                     connection.terminate()
             # Whatever it is: asyncpg has more words for a connection that ends under its hands than it documents, and
@@ -85,56 +87,56 @@ class ServerPeers:
                     log.warning("peers.disconnected", error=str(error) or type(error).__name__)
             await asyncio.sleep(PROBE_PAUSE_S)
 
-    async def _talk(self, connection: Any) -> None:
+    async def _exchange_events(self, connection: Any) -> None:
         """Until the connection breaks."""
         async with asyncio.timeout(CONNECT_S):
             channel = str(await connection.fetchval(_CHANNEL))
             session = await backend_pid(connection)
-            await connection.add_listener(channel, self._take)
-        connection.add_termination_listener(lambda _: self._some.set())  # so that it is noticed at once
-        self.deaf()
+            await connection.add_listener(channel, self._receive)
+        connection.add_termination_listener(lambda _: self._has_outgoing.set())  # so that it is noticed at once
+        self.disconnected()
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(HEARTBEAT_S):
-                    await self._some.wait()
-            telling, self._untold = self._untold, []
+                    await self._has_outgoing.wait()
+            outgoing, self._outgoing = self._outgoing, []
             try:
                 async with asyncio.timeout(CONNECT_S):
-                    for message in _messages(self._me, telling):
+                    for message in _messages(self._node_id, outgoing):
                         await connection.execute("SELECT pg_notify($1, $2)", channel, message)
-                    if not telling:
-                        await _prove_own(connection, session)
+                    if not outgoing:
+                        await _check_own_session(connection, session)
             except BaseException:
-                self._untold = telling + self._untold  # told twice does no harm
+                self._outgoing = outgoing + self._outgoing  # told twice does no harm
                 raise
-            if not self._untold:
-                self._some.clear()
-                self._all_told.set()
+            if not self._outgoing:
+                self._has_outgoing.clear()
+                self._flushed.set()
 
-    def _take(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
+    def _receive(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
         message = json.loads(str(payload))
-        if message.get("from") != self._me:
-            words: dict[str, Any] = {
+        if message.get("from") != self._node_id:
+            event_fields: dict[str, Any] = {
                 name: frozenset(value) if isinstance(value, list) else value
                 for name, value in message.items()
-                if name in NAMES  # nodes of a newer version may have more to tell
+                if name in EVENT_FIELDS  # nodes of a newer version may have more to tell
             }
-            self.heard(News(**words))
+            self.heard(ClusterEvent(**event_fields))
 
 
-async def _prove_own(connection: Any, session: int) -> None:
+async def _check_own_session(connection: Any, session: int) -> None:
     """Raise StoreMisconfiguredError if *connection* is no longer in the *session* that listens."""
     if await backend_pid(connection) != session:
         raise shared_sessions_error()
 
 
-def _messages(me: str, telling: list[News]) -> Iterator[str]:
-    """*telling* in as few messages as NOTIFY takes."""
-    for field in fields(News):
-        values = [value for news in telling if (value := getattr(news, field.name))]
+def _messages(node_id: str, outgoing: list[ClusterEvent]) -> Iterator[str]:
+    """*outgoing* in as few messages as NOTIFY takes."""
+    for field in fields(ClusterEvent):
+        values = [value for event in outgoing if (value := getattr(event, field.name))]
         if True in values:
-            yield json.dumps({"from": me, field.name: True})
+            yield json.dumps({"from": node_id, field.name: True})
         elif values:
-            words = sorted(frozenset().union(*values))
-            for start in range(0, len(words), AT_ONCE):
-                yield json.dumps({"from": me, field.name: words[start : start + AT_ONCE]})
+            event_fields = sorted(frozenset().union(*values))
+            for start in range(0, len(event_fields), IDS_PER_MESSAGE):
+                yield json.dumps({"from": node_id, field.name: event_fields[start : start + IDS_PER_MESSAGE]})

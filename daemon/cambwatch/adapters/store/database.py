@@ -11,7 +11,7 @@ Work = Callable[[sa.Connection], T]
 
 
 Item = TypeVar("Item")
-WorkOfMany = Callable[[sa.Connection, Sequence[Item]], Sequence[T]]
+BatchWork = Callable[[sa.Connection, Sequence[Item]], Sequence[T]]
 """The same for several that ask for the same at once: the items of all in, a result for each out, in their order."""
 
 
@@ -50,7 +50,7 @@ class Database(Protocol):
         Raises StoreUnavailableError, with nothing written, when the database cannot.
         """
 
-    async def write_together(self, work: WorkOfMany[Item, T], item: Item) -> T:
+    async def write_batched(self, work: BatchWork[Item, T], item: Item) -> T:
         """
         The same, but *work* does the items of all at once who ask for this *work*, one function, at the same time.
 
@@ -58,7 +58,7 @@ class Database(Protocol):
         for one item alone where it fails with several.
         """
 
-    async def write_alone(self, work: Work[T]) -> T:
+    async def write_unbatched(self, work: Work[T]) -> T:
         """The same as write(), but neither waiting for the others nor with what they have locked."""
 
     async def read(self, work: Work[T]) -> T:

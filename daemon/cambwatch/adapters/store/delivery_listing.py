@@ -8,18 +8,18 @@ import sqlalchemy as sa
 
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
-from cambwatch.adapters.store.rows import us
+from cambwatch.adapters.store.rows import to_micros
 from cambwatch.adapters.store.schema import DEAD, FRESH, REPEATED, attempts, deliveries, events, tasks
 from cambwatch.core.model import (
     Backlog,
     Delivery,
     DeliveryFilter,
     DeliveryState,
+    DeliverySubject,
     PastAttempt,
-    Subject,
 )
 
-LARGEST_STEP = 500  # deliveries that one transaction gives another try
+RETRY_BATCH_SIZE = 500  # deliveries that one transaction gives another try
 UNREADABLE = "unknown"  # the type of an event that this version cannot read
 
 _EVENT = events.c.document
@@ -31,7 +31,7 @@ _LISTED = sa.select(
     ),
     _EVENT["recovered"].as_boolean().label("event_recovered"),
 ).join(events)
-_ONE = _LISTED.where(deliveries.c.id == sa.bindparam("delivery"))
+_BY_ID = _LISTED.where(deliveries.c.id == sa.bindparam("delivery"))
 _ATTEMPTS = sa.select(attempts).where(attempts.c.delivery_id == sa.bindparam("delivery")).order_by(attempts.c.number)
 # Two halves, because no index holds both: what is fresh, and what is repeated.
 _BACKLOGS = sa.union_all(
@@ -44,11 +44,11 @@ _BACKLOGS = sa.union_all(
 )
 # For what waits: the sum keeps planners from the index of all by their age, in which they would pass over whatever
 # was delivered since, and lead them to the two that hold little else.
-_AGE = deliveries.c.created_at + sa.literal_column("0")
-_TRIED_AGAIN = (DeliveryState.DEAD, DeliveryState.PENDING)
+_CREATED_AT_UNINDEXED = deliveries.c.created_at + sa.literal_column("0")
+_RETRYABLE_STATES = (DeliveryState.DEAD, DeliveryState.PENDING)
 
 
-class DeliveryLedger:
+class DeliveryAdmin:
     """Reads deliveries for people, and gives those another try that they name."""
 
     def __init__(self, database: Database) -> None:
@@ -56,33 +56,35 @@ class DeliveryLedger:
 
     async def page(
         self, wanted: DeliveryFilter, *, limit: int, before: tuple[datetime, str] | None
-    ) -> list[tuple[Delivery, Subject]]:
+    ) -> list[tuple[Delivery, DeliverySubject]]:
         """Up to *limit* deliveries, newest first, which come after the one of this created_at and id in that order."""
 
-        def work(connection: sa.Connection) -> list[tuple[Delivery, Subject]]:
-            asked = [] if wanted.destination is None else [deliveries.c.destination == wanted.destination]
+        def work(connection: sa.Connection) -> list[tuple[Delivery, DeliverySubject]]:
+            conditions = [] if wanted.destination is None else [deliveries.c.destination == wanted.destination]
             if wanted.task_id is not None:
                 ended = sa.select(events.c.id).join(tasks).where(tasks.c.task_id == wanted.task_id)
-                asked.append(deliveries.c.event_id.in_(ended))
+                conditions.append(deliveries.c.event_id.in_(ended))
             waiting = wanted.states == {DeliveryState.PENDING}
             if before is not None:
                 at, number = before
-                age = _AGE if waiting else deliveries.c.created_at
-                asked.append(sa.tuple_(age, deliveries.c.id) < sa.tuple_(us(at), number))
+                age = _CREATED_AT_UNINDEXED if waiting else deliveries.c.created_at
+                conditions.append(sa.tuple_(age, deliveries.c.id) < sa.tuple_(to_micros(at), number))
             if waiting:
-                asked = [deliveries.c.id.in_(_first_waiting(asked, limit, newest=True))]
+                conditions = [deliveries.c.id.in_(_first_pending_ids(conditions, limit, newest=True))]
             elif wanted.states:
-                asked.append(_in_states(wanted.states))
-            query = _LISTED.where(*asked).order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
+                conditions.append(_in_states(wanted.states))
+            query = (
+                _LISTED.where(*conditions).order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
+            )
             return [(rows.delivery(row), _subject(row)) for row in connection.execute(query)]
 
         return await self._database.read(work)
 
-    async def delivery(self, delivery_id: str) -> tuple[Delivery, Subject, list[PastAttempt]] | None:
+    async def delivery(self, delivery_id: str) -> tuple[Delivery, DeliverySubject, list[PastAttempt]] | None:
         """The delivery with this id and the attempts that are kept of it, oldest first; None if there is none."""
 
-        def work(connection: sa.Connection) -> tuple[Delivery, Subject, list[PastAttempt]] | None:
-            row = connection.execute(_ONE, {"delivery": delivery_id}).first()
+        def work(connection: sa.Connection) -> tuple[Delivery, DeliverySubject, list[PastAttempt]] | None:
+            row = connection.execute(_BY_ID, {"delivery": delivery_id}).first()
             if row is None:
                 return None
             kept = [rows.attempt(one) for one in connection.execute(_ATTEMPTS, {"delivery": delivery_id})]
@@ -98,8 +100,8 @@ class DeliveryLedger:
         """Make the delivery due at *now* with a fresh budget; False where it is neither dead nor pending."""
         again = (
             sa.update(deliveries)
-            .where(deliveries.c.id == delivery_id, deliveries.c.state.in_([state.value for state in _TRIED_AGAIN]))
-            .values(_another_try(now))
+            .where(deliveries.c.id == delivery_id, deliveries.c.state.in_([state.value for state in _RETRYABLE_STATES]))
+            .values(_retry_values(now))
         )
         return await self._database.write(lambda connection: connection.execute(again).rowcount == 1)
 
@@ -110,7 +112,7 @@ class DeliveryLedger:
         destinations: Collection[str],
         since: datetime | None,
         now: datetime,
-        limit: int = LARGEST_STEP,
+        limit: int = RETRY_BATCH_SIZE,
     ) -> int:
         """
         Make up to *limit* deliveries to *destinations* due at *now*, oldest first, each with a fresh budget.
@@ -119,17 +121,17 @@ class DeliveryLedger:
         *since*. Returns their number; the same call again goes on with the rest, and
         passes over what has failed anew since: it is not due to *now* a second time.
         """
-        if state not in _TRIED_AGAIN:
+        if state not in _RETRYABLE_STATES:
             raise ValueError(f"what is {state} is not tried again")
         waiting = state is DeliveryState.PENDING
         wanted = [
             deliveries.c.destination.in_(destinations),
-            deliveries.c.budget_from.is_distinct_from(us(now)),
+            deliveries.c.budget_from.is_distinct_from(to_micros(now)),
         ]
         if since is not None:
-            wanted.append((_AGE if waiting else deliveries.c.created_at) >= us(since))
+            wanted.append((_CREATED_AT_UNINDEXED if waiting else deliveries.c.created_at) >= to_micros(since))
         if waiting:
-            chosen = _first_waiting([*wanted, deliveries.c.next_attempt_at > us(now)], limit, newest=False)
+            chosen = _first_pending_ids([*wanted, deliveries.c.next_attempt_at > to_micros(now)], limit, newest=False)
         else:
             chosen = (
                 sa.select(deliveries.c.id)
@@ -137,7 +139,7 @@ class DeliveryLedger:
                 .order_by(deliveries.c.created_at, deliveries.c.id)
                 .limit(limit)
             )
-        again = sa.update(deliveries).where(deliveries.c.id.in_(chosen)).values(_another_try(now))
+        again = sa.update(deliveries).where(deliveries.c.id.in_(chosen)).values(_retry_values(now))
         return await self._database.write(lambda connection: connection.execute(again).rowcount)
 
 
@@ -146,21 +148,21 @@ def backlogs(connection: sa.Connection) -> Mapping[str, Backlog]:
     found: dict[str, Backlog] = {}
     for name, count, first in connection.execute(_BACKLOGS):
         half = Backlog(count, rows.instant(first))
-        other = found.get(name, Backlog(0, half.oldest_at))
-        found[name] = Backlog(half.waiting + other.waiting, min(half.oldest_at, other.oldest_at))
+        other = found.get(name, Backlog(0, half.oldest_pending_at))
+        found[name] = Backlog(half.pending + other.pending, min(half.oldest_pending_at, other.oldest_pending_at))
     return found
 
 
-def _first_waiting(asked: Sequence[sa.ColumnElement[bool]], limit: int, *, newest: bool) -> sa.Select[Any]:
+def _first_pending_ids(conditions: Sequence[sa.ColumnElement[bool]], limit: int, *, newest: bool) -> sa.Select[Any]:
     """
-    The ids of the first *limit* of all that waits and for which all holds that is *asked*, by age.
+    The ids of the first *limit* of all that waits and for which all holds that is *conditions*, by age.
 
     Only what they are sorted by is read of the others: what they are about is long.
     """
     way = sa.desc if newest else sa.asc
     halves = [
-        sa.select(deliveries.c.id, _AGE.label("at"))
-        .where(which, *asked)
+        sa.select(deliveries.c.id, _CREATED_AT_UNINDEXED.label("at"))
+        .where(which, *conditions)
         .order_by(way("at"), way(deliveries.c.id))
         .limit(limit)
         .subquery()
@@ -175,14 +177,14 @@ def _in_states(states: Collection[DeliveryState]) -> sa.ColumnElement[bool]:
     return DEAD if states == {DeliveryState.DEAD} else deliveries.c.state.in_([state.value for state in states])
 
 
-def _another_try(now: datetime) -> dict[str, object]:
+def _retry_values(now: datetime) -> dict[str, object]:
     # Without the last outcome: refusals of before its cause was mended would shorten the new budget.
     return {
         "state": DeliveryState.PENDING.value,
-        "next_attempt_at": us(now),
-        "budget_from": us(now),
+        "next_attempt_at": to_micros(now),
+        "budget_from": to_micros(now),
         "not_before": None,
-        "spared": 0,
+        "uncharged": 0,
         "finished_at": None,
         "outcome": None,
         "http_status": None,
@@ -190,15 +192,15 @@ def _another_try(now: datetime) -> dict[str, object]:
     }
 
 
-def _subject(row: Any) -> Subject:
+def _subject(row: Any) -> DeliverySubject:
     if row.event_event == "group":
-        return Subject("camb.group.complete", group=row.event_group)
+        return DeliverySubject("camb.group.complete", group=row.event_group)
     if row.event_event == "destination":
         word = "recovered" if row.event_recovered else "down"
-        return Subject(f"cambwatch.destination.{word}", about=row.event_destination)
+        return DeliverySubject(f"cambwatch.destination.{word}", about_destination=row.event_destination)
     if row.event_status is None:  # a version wrote it which this one cannot read
-        return Subject(UNREADABLE)
-    return Subject(
+        return DeliverySubject(UNREADABLE)
+    return DeliverySubject(
         f"camb.task.{row.event_status.lower()}",
         account=row.event_account,
         kind=row.event_kind,

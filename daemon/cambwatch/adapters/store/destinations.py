@@ -7,26 +7,26 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cambwatch.adapters.store import rows
-from cambwatch.adapters.store.outbox import Told, owe
-from cambwatch.adapters.store.rows import us
-from cambwatch.adapters.store.schema import FRESH, REPEATED, deliveries, destinations, events
-from cambwatch.core.delivery.attempts import Turn
+from cambwatch.adapters.store.outbox import QueuedDeliveries, enqueue
+from cambwatch.adapters.store.rows import to_micros
+from cambwatch.adapters.store.schema import FRESH, REPEATED, breakers_table, deliveries, events
+from cambwatch.core.delivery.attempts import BreakerChange
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.model import Outcome
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
-_ALL = sa.select(destinations)
-_FORGET = sa.delete(destinations).where(destinations.c.name == sa.bindparam("destination"))
-_WRITE = sa.insert(destinations)
-_TOLD = sa.select(events.c.id).where(events.c.origin == sa.bindparam("origin"))
+_ALL = sa.select(breakers_table)
+_DELETE = sa.delete(breakers_table).where(breakers_table.c.name == sa.bindparam("destination"))
+_WRITE = sa.insert(breakers_table)
+_ALERT_EVENT = sa.select(events.c.id).where(events.c.origin == sa.bindparam("origin"))
 # Two counts, because no index holds both: what is fresh, and what is repeated.
-_WAITING = tuple(
+_PENDING_COUNTS = tuple(
     sa.select(sa.func.count())
     .select_from(deliveries)
     .where(which, deliveries.c.destination == sa.bindparam("destination"))
     for which in (FRESH, REPEATED)
 )
-_RELEASE = (
+_MAKE_RETRIES_DUE = (
     sa.update(deliveries)
     .where(
         REPEATED,
@@ -44,29 +44,32 @@ def breakers(connection: sa.Connection) -> Mapping[str, Breaker]:
         row.name: Breaker(
             open=row.open,
             failures=row.failures,
-            limits=row.limits,
+            rate_limits=row.rate_limits,
             probes=row.probes,
             failing_since=rows.instant_or_none(row.failing_since),
             outcome=None if row.outcome is None else Outcome(row.outcome),
             http_status=row.http_status,
             probe_at=rows.instant_or_none(row.probe_at),
-            held_until=rows.instant_or_none(row.held_until),
-            told=row.told,
+            paused_until=rows.instant_or_none(row.paused_until),
+            alerted=row.alerted,
         )
         for row in connection.execute(_ALL)
     }
 
 
-def release(connection: sa.Connection, turn: Turn, *, now: datetime) -> None:
-    """Make due what *turn* releases; before the attempts that led to it are written, whose own pauses only begin."""
-    if turn.released:
-        connection.execute(_RELEASE, {"whose": turn.destination, "now": us(now)})
+def make_retries_due(connection: sa.Connection, breaker_change: BreakerChange, *, now: datetime) -> None:
+    """
+    Make due what *breaker_change* releases; before the attempts that led to it are written, whose own
+    pauses only begin.
+    """
+    if breaker_change.retries_due_now:
+        connection.execute(_MAKE_RETRIES_DUE, {"whose": breaker_change.destination, "now": to_micros(now)})
 
 
-def take_turn(connection: sa.Connection, turn: Turn) -> None:
-    """Write *turn* down: the breaker, and the alert that is owed for it, once."""
-    name, breaker = turn.destination, turn.breaker
-    connection.execute(_FORGET, {"destination": name})
+def write_breaker_change(connection: sa.Connection, breaker_change: BreakerChange) -> None:
+    """Write *breaker_change* down: the breaker, and the alert that is owed for it, once."""
+    name, breaker = breaker_change.destination, breaker_change.breaker
+    connection.execute(_DELETE, {"destination": name})
     if breaker != Breaker():
         connection.execute(
             _WRITE,
@@ -74,23 +77,26 @@ def take_turn(connection: sa.Connection, turn: Turn) -> None:
                 "name": name,
                 "open": breaker.open,
                 "failures": breaker.failures,
-                "limits": breaker.limits,
+                "rate_limits": breaker.rate_limits,
                 "probes": breaker.probes,
-                "failing_since": _us_or_none(breaker.failing_since),
+                "failing_since": _to_micros_or_none(breaker.failing_since),
                 "outcome": None if breaker.outcome is None else breaker.outcome.value,
                 "http_status": breaker.http_status,
-                "probe_at": _us_or_none(breaker.probe_at),
-                "held_until": _us_or_none(breaker.held_until),
-                "told": breaker.told,
+                "probe_at": _to_micros_or_none(breaker.probe_at),
+                "paused_until": _to_micros_or_none(breaker.paused_until),
+                "alerted": breaker.alerted,
             },
         )
-    if turn.alert is not None and turn.hears is not None:
+    if breaker_change.alert is not None and breaker_change.alert_destination is not None:
         # Said twice, as after a commit of which nobody heard, it would keep the turn from being written for ever.
-        if connection.execute(_TOLD, {"origin": turn.alert.origin}).first() is not None:
+        if connection.execute(_ALERT_EVENT, {"origin": breaker_change.alert.origin}).first() is not None:
             return
-        waiting = sum(connection.execute(count, {"destination": name}).scalar_one() for count in _WAITING)
-        owe(connection, [Told(replace(turn.alert, waiting=waiting), [turn.hears])])
+        waiting = sum(connection.execute(count, {"destination": name}).scalar_one() for count in _PENDING_COUNTS)
+        enqueue(
+            connection,
+            [QueuedDeliveries(replace(breaker_change.alert, waiting=waiting), [breaker_change.alert_destination])],
+        )
 
 
-def _us_or_none(at: datetime | None) -> int | None:
-    return None if at is None else us(at)
+def _to_micros_or_none(at: datetime | None) -> int | None:
+    return None if at is None else to_micros(at)

@@ -6,16 +6,16 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cambwatch.adapters.store.database import Database
-from cambwatch.adapters.store.rows import us
+from cambwatch.adapters.store.rows import to_micros
 from cambwatch.adapters.store.schema import durations
-from cambwatch.core.cadence.model import Memory
+from cambwatch.core.cadence.model import SavedDurations
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 _ALL = sa.select(durations).order_by(durations.c.kind, durations.c.size)
-_FORGET = sa.delete(durations).where(
+_DELETE = sa.delete(durations).where(
     durations.c.kind == sa.bindparam("whose"), durations.c.size == sa.bindparam("which")
 )
-_WRITE = sa.insert(durations)
+_INSERT = sa.insert(durations)
 
 
 class DurationStore:
@@ -24,26 +24,26 @@ class DurationStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def memories(self) -> list[Memory]:
+    async def saved_durations(self) -> list[SavedDurations]:
         """All of them."""
 
-        def work(connection: sa.Connection) -> list[Memory]:
-            return [Memory(row.kind, row.size or None, row.memory) for row in connection.execute(_ALL)]
+        def work(connection: sa.Connection) -> list[SavedDurations]:
+            return [SavedDurations(row.kind, row.size or None, row.histogram) for row in connection.execute(_ALL)]
 
         return await self._database.read(work)
 
-    async def keep(self, memories: Sequence[Memory], *, now: datetime) -> None:
-        """Write down *memories*, of one of each, all or none, in place of what was known."""
+    async def save_durations(self, saved_durations: Sequence[SavedDurations], *, now: datetime) -> None:
+        """Write down *saved_durations*, of one of each, all or none, in place of what was known."""
 
         def work(connection: sa.Connection) -> None:
-            connection.execute(_FORGET, [{"whose": one.kind, "which": one.size or ""} for one in memories])
+            connection.execute(_DELETE, [{"whose": one.kind, "which": one.size or ""} for one in saved_durations])
             connection.execute(
-                _WRITE,
+                _INSERT,
                 [
-                    {"kind": one.kind, "size": one.size or "", "memory": one.durations, "updated_at": us(now)}
-                    for one in memories
+                    {"kind": one.kind, "size": one.size or "", "histogram": one.durations, "updated_at": to_micros(now)}
+                    for one in saved_durations
                 ],
             )
 
-        if memories:
+        if saved_durations:
             await self._database.write(work)

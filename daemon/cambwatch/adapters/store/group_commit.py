@@ -7,30 +7,30 @@ from typing import Any, Protocol
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store.database import WorkOfMany
+from cambwatch.adapters.store.database import BatchWork
 
-LARGEST_GROUP = 500  # units of work in one transaction
+MAX_UNITS_PER_COMMIT = 500  # units of work in one transaction
 
 
-class Meter(Protocol):
+class StoreMeter(Protocol):
     """Who counts transactions, in seconds; may be called by another thread."""
 
-    def wrote(self, took_s: float) -> None: ...
+    def observe_write(self, took_s: float) -> None: ...
     def read(self, took_s: float) -> None: ...
 
 
 @dataclass(slots=True)
-class Unit:
+class UnitOfWork:
     """*item* is to go through *work* with its neighbours; *done* hears what came of it."""
 
-    work: WorkOfMany[Any, Any]
+    work: BatchWork[Any, Any]
     item: Any
     done: asyncio.Future[Any]
-    begun: bool = False
+    started: bool = False
     result: Any = None
     error: BaseException | None = None
 
-    def settle(self) -> None:
+    def resolve(self) -> None:
         """Tell whoever asked, in the event loop."""
         if self.done.done():  # whoever asked has gone
             return
@@ -40,14 +40,14 @@ class Unit:
             self.done.set_exception(self.error)
 
 
-def do_all(connection: sa.Connection, units: Sequence[Unit]) -> None:
+def run_units(connection: sa.Connection, units: Sequence[UnitOfWork]) -> None:
     """Do *units* in the open transaction of *connection*: each work once, for all that ask for it."""
-    alike: dict[WorkOfMany[Any, Any], list[Unit]] = {}
+    by_work: dict[BatchWork[Any, Any], list[UnitOfWork]] = {}
     for unit in units:
-        alike.setdefault(unit.work, []).append(unit)
-    for work, some in alike.items():
-        for unit in some:
-            unit.begun = True
-        results = work(connection, [unit.item for unit in some])
-        for unit, result in zip(some, results, strict=True):
+        by_work.setdefault(unit.work, []).append(unit)
+    for work, batch in by_work.items():
+        for unit in batch:
+            unit.started = True
+        results = work(connection, [unit.item for unit in batch])
+        for unit, result in zip(batch, results, strict=True):
             unit.result = result

@@ -7,7 +7,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import GenericFunction
 
-from cambwatch.adapters.store.schema import Words, tasks
+from cambwatch.adapters.store.schema import NulSafeText, tasks
 
 
 class json_each_text(GenericFunction[Any]):  # noqa: N801 - SQLAlchemy takes the function's name from here
@@ -29,4 +29,6 @@ def has_label(name: str, value: str) -> sa.ColumnElement[bool]:
     and does not find names that are stored with escapes, such as those beyond ASCII.
     """
     label = json_each_text(tasks.c.labels).table_valued("key", "value")
-    return sa.exists().where(label.c.key == sa.literal(name, Words), label.c.value == sa.literal(value, Words))
+    return sa.exists().where(
+        label.c.key == sa.literal(name, NulSafeText), label.c.value == sa.literal(value, NulSafeText)
+    )

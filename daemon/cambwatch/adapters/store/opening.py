@@ -10,10 +10,10 @@ from uuid import uuid4
 from cambwatch.adapters.store import sqlite
 from cambwatch.adapters.store import sqlite_migration as steps
 from cambwatch.adapters.store.database import Database
-from cambwatch.adapters.store.group_commit import Meter
-from cambwatch.adapters.store.stats import room
-from cambwatch.core.cluster import News
-from cambwatch.core.store_stats import Room
+from cambwatch.adapters.store.group_commit import StoreMeter
+from cambwatch.adapters.store.stats import disk_space
+from cambwatch.core.cluster import ClusterEvent
+from cambwatch.core.store_stats import DiskSpace
 
 
 class OpenDatabase(Database, Protocol):
@@ -21,23 +21,23 @@ class OpenDatabase(Database, Protocol):
 
     @property
     def trouble(self) -> str | None: ...
-    async def probe(self) -> str | None: ...
-    async def prove(self) -> str | None: ...
+    async def recheck_write(self) -> str | None: ...
+    async def check_write(self) -> str | None: ...
     async def __aenter__(self) -> Self: ...
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
 
 
-class Peers(Protocol):
+class ClusterEvents(Protocol):
     """Other nodes; an asynchronous context manager, within one running event loop."""
 
-    heard: Callable[[News], None]
+    heard: Callable[[ClusterEvent], None]
     """Called with what they tell."""
-    deaf: Callable[[], None]
+    disconnected: Callable[[], None]
     """Called when something that they told may have been missed."""
 
-    def tell(self, news: News) -> None: ...
+    def publish(self, event: ClusterEvent) -> None: ...
     async def flush(self) -> None: ...
     async def __aenter__(self) -> Self: ...
     async def __aexit__(
@@ -52,32 +52,32 @@ class Store(Protocol):
     def node(self) -> str | None:
         """By which id this process holds what it does; None where it is the only one."""
 
-    def renounce(self) -> None:
+    def renew_node_id(self) -> None:
         """Go by another id from now on: the last one has lost everything."""
 
-    def held(self) -> AbstractContextManager[None]:
+    def exclusive_lock(self) -> AbstractContextManager[None]:
         """Keep away who must not use it at the same time. Raises StoreBusyError, StoreUnavailableError."""
 
     async def migrate(self) -> None:
         """Bring it to the schema of this version. Raises StoreTooNewError, StoreUnavailableError."""
 
-    def open(self, meter: Meter) -> OpenDatabase:
+    def open(self, meter: StoreMeter) -> OpenDatabase:
         """The database."""
 
-    def peers(self) -> Peers:
+    def cluster_events(self) -> ClusterEvents:
         """Who else uses it."""
 
-    def room(self) -> Room | None:
+    def disk_space(self) -> DiskSpace | None:
         """What it takes of its disk, and what is left; None where that is another machine's. Raises OSError."""
 
 
 def store_at(url: str) -> Store:
     """The store at *url*, as read_store_url() takes it."""
     path = url.removeprefix("sqlite:///")
-    return ServerStore(url) if path == url else FileStore(Path(path))
+    return PostgresStore(url) if path == url else SqliteStore(Path(path))
 
 
-class FileStore:
+class SqliteStore:
     """A SQLite file, for one process."""
 
     node = None
@@ -85,42 +85,42 @@ class FileStore:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def renounce(self) -> None:
+    def renew_node_id(self) -> None:
         """Nobody can take anything from the only process."""
 
-    def held(self) -> AbstractContextManager[None]:
+    def exclusive_lock(self) -> AbstractContextManager[None]:
         """By the lock file beside it."""
-        return sqlite.sole_process(self._path)
+        return sqlite.exclusive_process_lock(self._path)
 
     async def migrate(self) -> None:
         """See Store; nobody is served yet, so nobody is kept waiting."""
         steps.migrate(self._path)
 
-    def open(self, meter: Meter) -> OpenDatabase:
+    def open(self, meter: StoreMeter) -> OpenDatabase:
         """See Store."""
         return sqlite.SqliteDatabase(self._path, meter=meter)
 
-    def peers(self) -> Peers:
+    def cluster_events(self) -> ClusterEvents:
         """Nobody."""
-        return _Nobody()
+        return _NoOtherNodes()
 
-    def room(self) -> Room:
+    def disk_space(self) -> DiskSpace:
         """See Store."""
-        return room(self._path)
+        return disk_space(self._path)
 
 
-class ServerStore:
+class PostgresStore:
     """A database on a PostgreSQL server, for any number of processes."""
 
     def __init__(self, url: str) -> None:
         self._url = url
         self.node = uuid4().hex
 
-    def renounce(self) -> None:
+    def renew_node_id(self) -> None:
         """See Store."""
         self.node = uuid4().hex
 
-    def held(self) -> AbstractContextManager[None]:
+    def exclusive_lock(self) -> AbstractContextManager[None]:
         """Nobody is kept away."""
         return nullcontext()
 
@@ -131,31 +131,31 @@ class ServerStore:
 
         await migrate(self._url)
 
-    def open(self, meter: Meter) -> OpenDatabase:
+    def open(self, meter: StoreMeter) -> OpenDatabase:
         """See Store."""
         from cambwatch.adapters.store.postgres import PostgresDatabase  # noqa: PLC0415
 
         return PostgresDatabase(self._url, meter=meter, node=self.node)
 
-    def peers(self) -> Peers:
+    def cluster_events(self) -> ClusterEvents:
         """See Store."""
-        from cambwatch.adapters.store.cluster_events import ServerPeers  # noqa: PLC0415
+        from cambwatch.adapters.store.cluster_events import PostgresClusterEvents  # noqa: PLC0415
 
-        return ServerPeers(self._url, self.node)
+        return PostgresClusterEvents(self._url, self.node)
 
-    def room(self) -> None:
+    def disk_space(self) -> None:
         """Unknown here."""
         return
 
 
-class _Nobody:
+class _NoOtherNodes:
     """No other nodes."""
 
     def __init__(self) -> None:
-        self.heard: Callable[[News], None] = lambda _: None
-        self.deaf: Callable[[], None] = lambda: None
+        self.heard: Callable[[ClusterEvent], None] = lambda _: None
+        self.disconnected: Callable[[], None] = lambda: None
 
-    def tell(self, news: News) -> None:
+    def publish(self, event: ClusterEvent) -> None:
         """Nobody hears it."""
 
     async def flush(self) -> None:

@@ -7,24 +7,24 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cambwatch.adapters.store import rows
-from cambwatch.adapters.store.rows import us
-from cambwatch.adapters.store.schema import WATCHED, deliveries, events, tasks
-from cambwatch.core.event_json import to_document
+from cambwatch.adapters.store.rows import to_micros
+from cambwatch.adapters.store.schema import TASK_PENDING, deliveries, events, tasks
+from cambwatch.core.event_json import event_to_json
 from cambwatch.core.events import Event, GroupComplete, webhook_id
 from cambwatch.core.model import DeliveryState, GroupState, Status
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
-_OWE_EVENT = sa.insert(events)
-_OWE_DELIVERY = sa.insert(deliveries).values(
+_INSERT_EVENT = sa.insert(events)
+_INSERT_DELIVERY = sa.insert(deliveries).values(
     event_id=sa.select(events.c.id).where(events.c.origin == sa.bindparam("of")).scalar_subquery()
 )
-_HOLD_GROUP = sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("group"), 0)))
-_TOLD = sa.select(events.c.id).where(events.c.group == sa.bindparam("group"))
-_STILL_OPEN = sa.select(tasks.c.id).where(tasks.c.group == sa.bindparam("group"), WATCHED).limit(1)
+_LOCK_GROUP = sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(sa.bindparam("group"), 0)))
+_COMPLETION_EVENT = sa.select(events.c.id).where(events.c.group == sa.bindparam("group"))
+_PENDING_TASK = sa.select(tasks.c.id).where(tasks.c.group == sa.bindparam("group"), TASK_PENDING).limit(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class QueuedDeliveries:
     """An *event*, who is owed it, and the id of the task whose end it is, if it is one's."""
 
     event: Event
@@ -32,39 +32,39 @@ class Told:
     task: int | None = None
 
 
-def owe(connection: sa.Connection, told: Sequence[Told]) -> None:
+def enqueue(connection: sa.Connection, queued: Sequence[QueuedDeliveries]) -> None:
     """Write events down, each with a delivery to each of its destinations, due at once."""
     connection.execute(
-        _OWE_EVENT,
+        _INSERT_EVENT,
         [
             {
                 "task": one.task,
                 "origin": one.event.origin,
-                "document": to_document(one.event),
-                "created_at": us(one.event.finished_at),
+                "document": event_to_json(one.event),
+                "created_at": to_micros(one.event.finished_at),
                 "group": one.event.group if isinstance(one.event, GroupComplete) else None,
             }
-            for one in told
+            for one in queued
         ],
     )
-    owed = [
+    delivery_rows = [
         {
             "id": webhook_id(one.event, destination),
             "of": one.event.origin,
             "destination": destination,
             "state": DeliveryState.PENDING.value,
             "attempts": 0,
-            "created_at": us(one.event.finished_at),
-            "next_attempt_at": us(one.event.finished_at),
+            "created_at": to_micros(one.event.finished_at),
+            "next_attempt_at": to_micros(one.event.finished_at),
         }
-        for one in told
+        for one in queued
         for destination in one.destinations
     ]
-    if owed:
-        connection.execute(_OWE_DELIVERY, owed)
+    if delivery_rows:
+        connection.execute(_INSERT_DELIVERY, delivery_rows)
 
 
-def hold_groups(connection: sa.Connection, groups: Iterable[str | None]) -> None:
+def lock_groups(connection: sa.Connection, groups: Iterable[str | None]) -> None:
     """
     Let no other transaction end a task of *groups* until this one is over; before the first is ended here.
 
@@ -73,7 +73,7 @@ def hold_groups(connection: sa.Connection, groups: Iterable[str | None]) -> None
     """
     if connection.dialect.name == "postgresql":
         for group in sorted({group for group in groups if group is not None}):
-            connection.execute(_HOLD_GROUP, {"group": group})
+            connection.execute(_LOCK_GROUP, {"group": group})
 
 
 def group_state(connection: sa.Connection, group: str) -> GroupState | None:
@@ -100,11 +100,11 @@ def group_state(connection: sa.Connection, group: str) -> GroupState | None:
 
 
 def complete_group(
-    connection: sa.Connection, group: str, hear: Callable[[GroupComplete], Sequence[str]], *, at: datetime
+    connection: sa.Connection, group: str, destinations_for: Callable[[GroupComplete], Sequence[str]], *, at: datetime
 ) -> list[str]:
     """Owe the completion of *group* if this was its last open task, once in its life; returns who is owed it."""
     # Asked first because it is one look into an index, while counting reads the whole group.
-    if connection.execute(_STILL_OPEN, {"group": group}).first() is not None:
+    if connection.execute(_PENDING_TASK, {"group": group}).first() is not None:
         return []
     state = group_state(connection, group)
     if state is None or not state.complete:
@@ -116,8 +116,8 @@ def complete_group(
         registered_at=state.registered_at,
         finished_at=at,
     )
-    if connection.execute(_TOLD, {"group": group}).first() is not None:
+    if connection.execute(_COMPLETION_EVENT, {"group": group}).first() is not None:
         return []
-    heard = hear(event)
-    owe(connection, [Told(event, heard)])
-    return list(heard)
+    destinations = destinations_for(event)
+    enqueue(connection, [QueuedDeliveries(event, destinations)])
+    return list(destinations)

@@ -17,19 +17,26 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from cambwatch.adapters.store.database import Item, StoreUnavailableError, T, Work, WorkOfMany
-from cambwatch.adapters.store.group_commit import LARGEST_GROUP, Meter, Unit, do_all
+from cambwatch.adapters.store.database import BatchWork, Item, StoreUnavailableError, T, Work
+from cambwatch.adapters.store.group_commit import MAX_UNITS_PER_COMMIT, StoreMeter, UnitOfWork, run_units
 from cambwatch.adapters.store.json_columns import from_json, to_json
 from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServer
-from cambwatch.adapters.store.postgres_trouble import CROSSED, LOOK, PassingError, crossed, state_of, translated
+from cambwatch.adapters.store.postgres_trouble import (
+    CHECK_SERVER_HINT,
+    CONFLICT_STATES,
+    TransientStoreError,
+    as_transient_conflict,
+    sqlstate_of,
+    translate_errors,
+)
 
 READERS = 4  # connections besides the writer's
-APART = 1  # likewise, for write_alone()
+UNBATCHED_WRITERS = 1  # likewise, for write_alone()
 TRANSACTION_S = 10.0  # until one is given up: a connection that drops everything says nothing of it
-SESSION = "cambwatch"  # the application_name of ours; a node's has its id besides
+APPLICATION_NAME = "cambwatch"  # the application_name of ours; a node's has its id besides
 PROBE_S = 3.0  # that a probe may take with its connection
 PROBE_PAUSE_S = 0.5  # between two tries to have the server back
-TRIES = 3  # of a unit that another node has crossed
+MAX_TRIES = 3  # of a unit that another node has crossed
 
 # Writes, as all real work does: a server that only reads, such as one that takes over, is not back yet.
 _PROBE = sa.text("SELECT 1 FROM alembic_version FOR KEY SHARE")
@@ -42,7 +49,7 @@ class PostgresDatabase:
         self,
         url: str,
         *,
-        meter: Meter | None = None,
+        meter: StoreMeter | None = None,
         transaction_s: float = TRANSACTION_S,
         node: str | None = None,
     ) -> None:
@@ -50,12 +57,12 @@ class PostgresDatabase:
         self._meter = meter
         self._server = PostgresServer(url)
         # A transaction may first have to connect, to the last of several hosts.
-        self._transaction_s = transaction_s + max(self._server.connect_s - CONNECT_S, 0)
-        name = SESSION if node is None else session_of(node)
-        self._engine = create_engine(self._server, size=1 + READERS + APART, name=name)
-        self._views = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        self._readers, self._apart = asyncio.Semaphore(READERS), asyncio.Semaphore(APART)
-        self._units: asyncio.Queue[Unit | None] = asyncio.Queue()
+        self._transaction_s = transaction_s + max(self._server.connect_timeout_s - CONNECT_S, 0)
+        name = APPLICATION_NAME if node is None else application_name_of(node)
+        self._engine = create_engine(self._server, size=1 + READERS + UNBATCHED_WRITERS, name=name)
+        self._read_engine = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        self._readers, self._unbatched_writers = asyncio.Semaphore(READERS), asyncio.Semaphore(UNBATCHED_WRITERS)
+        self._units: asyncio.Queue[UnitOfWork | None] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
         self._prober: asyncio.Task[None] | None = None
         self._closed = False
@@ -92,21 +99,21 @@ class PostgresDatabase:
         Raises StoreUnavailableError also where the connection broke at the commit: then
         it may have been written. Every work here can be done again after that.
         """
-        return await self.write_together(lambda connection, _: [work(connection)], None)
+        return await self.write_batched(lambda connection, _: [work(connection)], None)
 
-    async def write_together(self, work: WorkOfMany[Item, T], item: Item) -> T:
+    async def write_batched(self, work: BatchWork[Item, T], item: Item) -> T:
         """Run *work* on the items of all who ask for it at once; see Database."""
-        self._refuse_in_trouble()
-        unit = Unit(work, item, asyncio.get_running_loop().create_future())
+        self._raise_if_unavailable()
+        unit = UnitOfWork(work, item, asyncio.get_running_loop().create_future())
         self._units.put_nowait(unit)
         result: T = await unit.done
         return result
 
-    async def write_alone(self, work: Work[T]) -> T:
+    async def write_unbatched(self, work: Work[T]) -> T:
         """Run *work* in a transaction of its own, beside that of all the others; see Database."""
-        self._refuse_in_trouble()
-        unit = Unit(lambda connection, _: [work(connection)], None, asyncio.get_running_loop().create_future())
-        async with self._apart:
+        self._raise_if_unavailable()
+        unit = UnitOfWork(lambda connection, _: [work(connection)], None, asyncio.get_running_loop().create_future())
+        async with self._unbatched_writers:
             error = await self._transact([unit])
         if error is not None:
             raise error
@@ -115,47 +122,47 @@ class PostgresDatabase:
 
     async def read(self, work: Work[T]) -> T:
         """Run *work*, which only reads, on a consistent view; see Database."""
-        self._refuse_in_trouble()
+        self._raise_if_unavailable()
         async with self._readers:
             begun_s = time.monotonic()
             try:
-                async with self._within(self._views) as connection:
+                async with self._transaction(self._read_engine) as connection:
                     return await connection.run_sync(work)
             finally:
                 if self._meter is not None:
                     self._meter.read(time.monotonic() - begun_s)
 
-    async def probe(self) -> str | None:
+    async def recheck_write(self) -> str | None:
         """Why nothing can be written; None where it can. Tries to, if the last write failed."""
-        return self.trouble and await self.prove()
+        return self.trouble and await self.check_write()
 
-    async def prove(self) -> str | None:
+    async def check_write(self) -> str | None:
         """Write something that nobody reads. Why that cannot be; None where it can."""
         with suppress(StoreUnavailableError):
             await self.write(_touch)
         return self.trouble
 
-    def _refuse_in_trouble(self) -> None:
+    def _raise_if_unavailable(self) -> None:
         if self._closed:
             raise StoreUnavailableError("the database is closed", hint="cambwatch is stopping")
         if self._down and self._trouble is not None:
             raise StoreUnavailableError(self._trouble.reason, hint=self._trouble.hint)
 
     @asynccontextmanager
-    async def _within(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         """A connection in a transaction, which is given up when it takes too long; trouble is ours."""
         try:
-            with translated():
+            with translate_errors():
                 async with asyncio.timeout(self._transaction_s), engine.begin() as connection:
                     yield connection
         except StoreUnavailableError as error:
-            self._note(error)
+            self._record_trouble(error)
             raise
 
     async def _write_groups(self) -> None:
         while (first := await self._units.get()) is not None:
             group = [first]
-            while len(group) < LARGEST_GROUP and not self._units.empty():
+            while len(group) < MAX_UNITS_PER_COMMIT and not self._units.empty():
                 unit = self._units.get_nowait()
                 if unit is None:
                     self._units.put_nowait(None)
@@ -163,9 +170,9 @@ class PostgresDatabase:
                 group.append(unit)
             await self._write_group(group)
             for unit in group:
-                unit.settle()
+                unit.resolve()
 
-    async def _write_group(self, group: Sequence[Unit]) -> None:
+    async def _write_group(self, group: Sequence[UnitOfWork]) -> None:
         if self._down:
             for unit in group:
                 unit.error = self._trouble
@@ -179,59 +186,59 @@ class PostgresDatabase:
             alone = not isinstance(error, StoreUnavailableError) or not self._down
             unit.error = await self._transact([unit]) if alone and len(group) > 1 else error
 
-    async def _transact(self, units: Sequence[Unit]) -> BaseException | None:
-        for number in range(1, TRIES + 1):
+    async def _transact(self, units: Sequence[UnitOfWork]) -> BaseException | None:
+        for number in range(1, MAX_TRIES + 1):
             begun_s = time.monotonic()
             try:
-                async with self._within(self._engine) as connection:
-                    await connection.run_sync(do_all, units)
+                async with self._transaction(self._engine) as connection:
+                    await connection.run_sync(run_units, units)
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the unit
-                if isinstance(error, DBAPIError) and state_of(error) in CROSSED and number < TRIES:
+                if isinstance(error, DBAPIError) and sqlstate_of(error) in CONFLICT_STATES and number < MAX_TRIES:
                     continue
-                return crossed(error)
+                return as_transient_conflict(error)
             finally:
                 if self._meter is not None:
-                    self._meter.wrote(time.monotonic() - begun_s)
+                    self._meter.observe_write(time.monotonic() - begun_s)
             return None
         raise AssertionError  # the last try returns
 
-    def _note(self, error: StoreUnavailableError) -> None:
+    def _record_trouble(self, error: StoreUnavailableError) -> None:
         self._trouble = error
-        if isinstance(error, PassingError) or self._closed:
+        if isinstance(error, TransientStoreError) or self._closed:
             return
         self._down = True
         if self._prober is None or self._prober.done():
-            self._prober = asyncio.create_task(self._until_back(), name="probe the database")
+            self._prober = asyncio.create_task(self._wait_until_back(), name="probe the database")
 
-    async def _until_back(self) -> None:
+    async def _wait_until_back(self) -> None:
         """Returns when the server takes a write; connections of before are not used again."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CONNECT_S):
                     await self._engine.dispose()
             try:
-                with translated():
+                with translate_errors():
                     async with (
-                        asyncio.timeout(self._server.connect_s + PROBE_S),
+                        asyncio.timeout(self._server.connect_timeout_s + PROBE_S),
                         self._engine.begin() as connection,
                     ):
                         await connection.execute(_PROBE)
             except StoreUnavailableError as error:
                 self._trouble = error
             except Exception as error:  # noqa: BLE001 - whatever it is: nobody else finds out when the server is well again
-                self._trouble = StoreUnavailableError(str(error), hint=LOOK)
+                self._trouble = StoreUnavailableError(str(error), hint=CHECK_SERVER_HINT)
             else:
                 break
             await asyncio.sleep(PROBE_PAUSE_S)
         self._down, self._trouble = False, None
 
 
-def session_of(node: str) -> str:
+def application_name_of(node: str) -> str:
     """The application_name of all sessions in which *node* may lock anything."""
-    return f"{SESSION} {node}"
+    return f"{APPLICATION_NAME} {node}"
 
 
-def create_engine(server: PostgresServer, *, size: int, name: str = SESSION) -> AsyncEngine:
+def create_engine(server: PostgresServer, *, size: int, name: str = APPLICATION_NAME) -> AsyncEngine:
     """An engine of at most *size* connections to *server*, made as they are needed and called *name*."""
     return create_async_engine(
         "postgresql+asyncpg://",

@@ -15,20 +15,20 @@ import asyncpg
 
 from cambwatch.adapters.store import postgres_tls
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
-from cambwatch.adapters.store.postgres_trouble import shared_sessions_error, while_connecting
+from cambwatch.adapters.store.postgres_trouble import connection_error, shared_sessions_error
 from cambwatch.core.postgres_parameters import SslMode
-from cambwatch.core.postgres_url import Host, Tls, parse
+from cambwatch.core.postgres_url import PostgresHost, PostgresTls, parse_postgres_url
 
 CONNECT_S = 3.0  # timeout per host, unless store.url sets connect_timeout
 LOCK_MS = 5000  # how long a statement waits for a lock of another session
 # How long a transaction of ours may be idle before the server releases its locks. This does not cover a statement that
-# is prepared and not run yet, as asyncpg does it: other nodes terminate such sessions, see NodeStore.
-FROZEN_MS = 5000
+# is prepared and not run yet, as asyncpg does it: other nodes terminate such sessions, see LeaseStore.
+IDLE_IN_TRANSACTION_MS = 5000
 ENCODING = "UTF8"
 
-_OURS = {
+_SESSION_SETTINGS = {
     "lock_timeout": str(LOCK_MS),
-    "idle_in_transaction_session_timeout": str(FROZEN_MS),
+    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
     "jit": "off",  # all statements are short
 }
 _SET_UP = """
@@ -43,16 +43,16 @@ class PostgresServer:
     def __init__(self, url: str) -> None:
         """Raises StoreMisconfiguredError if *url*, or an environment variable that it depends on, is wrong."""
         try:
-            self._url = parse(url, os.environ)
+            self._url = parse_postgres_url(url, os.environ)
         except ValueError as error:
             raise StoreMisconfiguredError(f"store.url: {error}", hint="cambwatch check shows where it stands") from None
         self._hosts = list(self._url.hosts)
-        self._each_s = self._url.connect_s or CONNECT_S
+        self._host_timeout_s = self._url.connect_timeout_s or CONNECT_S
 
     @property
-    def connect_s(self) -> float:
+    def connect_timeout_s(self) -> float:
         """The seconds in which connect() returns or raises."""
-        return self._each_s * len(self._hosts)
+        return self._host_timeout_s * len(self._hosts)
 
     async def connect(self, name: str) -> Any:
         """
@@ -86,11 +86,11 @@ class PostgresServer:
         # Only asyncpg itself can fall back to no TLS, and then it creates its own context.
         return {"ssl": tls.mode.value, "direct_tls": False, "dsn": f"postgresql:///?{urlencode(_files(tls))}"}
 
-    async def _connect_to(self, host: Host, name: str, ssl: dict[str, Any]) -> Any:
+    async def _connect_to(self, host: PostgresHost, name: str, ssl: dict[str, Any]) -> Any:
         url = self._url
-        settings = {"application_name": name} | ({"options": url.routing} if url.routing else {})
+        settings = {"application_name": name} | ({"options": url.startup_options} if url.startup_options else {})
         try:
-            async with asyncio.timeout(self._each_s):
+            async with asyncio.timeout(self._host_timeout_s):
                 connection = await asyncpg.connect(
                     host=host.name,
                     port=host.port,
@@ -98,9 +98,9 @@ class PostgresServer:
                     password=url.password and url.password.reveal(),
                     passfile=url.passfile,
                     database=url.database,
-                    target_session_attrs=url.role,
+                    target_session_attrs=url.target_session_attrs,
                     server_settings=settings,
-                    timeout=self._each_s,
+                    timeout=self._host_timeout_s,
                     **ssl,
                 )
                 try:
@@ -112,12 +112,12 @@ class PostgresServer:
             raise
         # Any exception: asyncpg documents only some of those that a broken connection or another server causes.
         except Exception as error:
-            raise while_connecting(error) from error
+            raise connection_error(error) from error
         return connection
 
     async def _set_up(self, connection: Any, name: str) -> None:
         # Set the name again, because a pooler may drop or extend it: nodes find each other's sessions by it.
-        settings = {**self._url.settings, **_OURS, "application_name": name}
+        settings = {**self._url.settings, **_SESSION_SETTINGS, "application_name": name}
         encoding, _ = await connection.fetchrow(_SET_UP, list(settings), list(settings.values()))
         if encoding != ENCODING:
             raise StoreMisconfiguredError(
@@ -127,25 +127,25 @@ class PostgresServer:
             )
 
 
-def _files(tls: Tls) -> dict[str, str]:
+def _files(tls: PostgresTls) -> dict[str, str]:
     files = {
         "sslcert": tls.certificate,
         "sslkey": tls.key,
         "sslpassword": tls.key_password and tls.key_password.reveal(),
-        "ssl_min_protocol_version": tls.oldest,
-        "ssl_max_protocol_version": tls.newest,
+        "ssl_min_protocol_version": tls.min_version,
+        "ssl_max_protocol_version": tls.max_version,
     }
     return {name: value for name, value in files.items() if value}
 
 
-def _combined(refusals: list[tuple[Host, StoreUnavailableError]]) -> StoreUnavailableError:
+def _combined(refusals: list[tuple[PostgresHost, StoreUnavailableError]]) -> StoreUnavailableError:
     """One error with the reason of every host; StoreMisconfiguredError if one of them is."""
     errors = [error for _, error in refusals]
-    gravest = next((error for error in errors if isinstance(error, StoreMisconfiguredError)), errors[0])
+    worst = next((error for error in errors if isinstance(error, StoreMisconfiguredError)), errors[0])
     if len(errors) == 1:
-        return gravest
-    told = "; ".join(f"{host}: {error.reason}" for host, error in refusals)
-    return type(gravest)(told, hint=gravest.hint)
+        return worst
+    reasons = "; ".join(f"{host}: {error.reason}" for host, error in refusals)
+    return type(worst)(reasons, hint=worst.hint)
 
 
 async def refuse_shared_sessions(server: PostgresServer) -> None:
@@ -154,7 +154,7 @@ async def refuse_shared_sessions(server: PostgresServer) -> None:
 
     The server's process ID shows it: two connections have the same one, or it changes within one
     connection. A pooler with enough idle sessions that uses the longest idle one first is not
-    detected here; ServerPeers detects it later.
+    detected here; PostgresClusterEvents detects it later.
     """
     async with AsyncExitStack() as open_connections:
         first = await server.connect("cambwatch start")
@@ -170,12 +170,12 @@ async def refuse_shared_sessions(server: PostgresServer) -> None:
             ) from error
         open_connections.callback(second.terminate)
         try:
-            async with asyncio.timeout(server.connect_s):
+            async with asyncio.timeout(server.connect_timeout_s):
                 before = await backend_pid(first)
                 async with second.transaction():
                     shared = before == await backend_pid(second) or before != await backend_pid(first)
         except Exception as error:  # as in connect()
-            raise while_connecting(error) from error
+            raise connection_error(error) from error
     if shared:
         raise shared_sessions_error()
 

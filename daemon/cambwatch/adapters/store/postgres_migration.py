@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
 from cambwatch.adapters.store.postgres import create_engine
 from cambwatch.adapters.store.postgres_connecting import PostgresServer, refuse_shared_sessions
-from cambwatch.adapters.store.postgres_trouble import translated
+from cambwatch.adapters.store.postgres_trouble import translate_errors
 from cambwatch.adapters.store.schema import metadata
-from cambwatch.adapters.store.sqlite_migration import MIGRATIONS, known_steps, upgrade
+from cambwatch.adapters.store.sqlite_migration import MIGRATIONS, known_revisions, upgrade
 
-STEPS_S = 300.0  # for all steps of all nodes that start at the same time
+MIGRATION_TIMEOUT_S = 300.0  # for all steps of all nodes that start at the same time
 _LOCK = 0x63616D62  # "camb": the advisory lock under which steps are taken
 
 
@@ -25,39 +25,39 @@ async def migrate(url: str, *, migrations: Path = MIGRATIONS) -> None:
     unknown here, StoreMisconfiguredError where it is not UTF-8 or lies behind a pooler that shares
     sessions, and StoreUnavailableError where it cannot be had or holds other tables by our names.
     """
-    known = known_steps(migrations)
+    known = known_revisions(migrations)
 
     def work(connection: sa.Connection) -> None:
-        connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(STEPS_S * 1000)}"))
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(MIGRATION_TIMEOUT_S * 1000)}"))
         connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        taken = _taken_step(connection)
-        if taken is not None and taken not in known:
+        current = _current_revision(connection)
+        if current is not None and current not in known:
             raise StoreTooNewError(
-                f"this database was written by a newer cambwatch, or by another program (step {taken}, this one knows "
+                f"this database was written by a newer cambwatch or by another program (step {current}; this one knows "
                 f"{known[-1]}): install that version again, or name another database in store.url"
             )
-        if taken != known[-1]:
+        if current != known[-1]:
             upgrade(connection, migrations)
 
     server = PostgresServer(url)
     await refuse_shared_sessions(server)
     engine = create_engine(server, size=1)
     try:
-        with translated():
-            async with asyncio.timeout(STEPS_S), engine.begin() as connection:
+        with translate_errors():
+            async with asyncio.timeout(MIGRATION_TIMEOUT_S), engine.begin() as connection:
                 await connection.run_sync(work)
     finally:
         await engine.dispose()
 
 
-def _taken_step(connection: sa.Connection) -> str | None:
+def _current_revision(connection: sa.Connection) -> str | None:
     """The last step that the database has taken; None for one without tables of ours."""
     names = set(sa.inspect(connection).get_table_names())
     if "alembic_version" not in names:
-        if strange := names & set(metadata.tables):
+        if foreign := names & set(metadata.tables):
             raise StoreUnavailableError(
-                f"another program has tables in this database ({', '.join(sorted(strange))})",
+                f"another program has tables in this database ({', '.join(sorted(foreign))})",
                 hint="name another database in store.url",
             )
         return None

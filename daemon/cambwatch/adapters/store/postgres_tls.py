@@ -6,41 +6,41 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cambwatch.core.postgres_parameters import SslMode
-from cambwatch.core.postgres_url import Tls
+from cambwatch.core.postgres_url import PostgresTls
 
 _HOME = ".postgresql"  # in the user's home: libpq's default folder
 
 
-def context(tls: Tls) -> ssl.SSLContext:
+def context(tls: PostgresTls) -> ssl.SSLContext:
     """
     The SSL context for *tls*, with libpq's default files in ~/.postgresql.
 
     Raises ValueError, which names the parameter and says what to do, if a file is missing, cannot
     be read, or has the wrong content.
     """
-    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    made.check_hostname = tls.mode is SslMode.VERIFY_FULL
-    made.verify_mode = ssl.CERT_REQUIRED if _trust(made, tls) else ssl.CERT_NONE
-    if made.verify_mode is ssl.CERT_REQUIRED and (revoked := tls.revoked or _at_home("root.crl")):
-        _load("sslcrl", revoked, "a revocation list in PEM", made.load_verify_locations)
-        made.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
-    _identify(made, tls)
-    made.minimum_version = _version(tls.oldest)
-    if tls.newest:
-        made.maximum_version = _version(tls.newest)
-    made.set_alpn_protocols(["postgresql"])
-    return made
+    tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls_context.check_hostname = tls.mode is SslMode.VERIFY_FULL
+    tls_context.verify_mode = ssl.CERT_REQUIRED if _load_cas(tls_context, tls) else ssl.CERT_NONE
+    if tls_context.verify_mode is ssl.CERT_REQUIRED and (crl := tls.crl or _default_file("root.crl")):
+        _load("sslcrl", crl, "a revocation list in PEM", tls_context.load_verify_locations)
+        tls_context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    _load_client_certificate(tls_context, tls)
+    tls_context.minimum_version = _version(tls.min_version)
+    if tls.max_version:
+        tls_context.maximum_version = _version(tls.max_version)
+    tls_context.set_alpn_protocols(["postgresql"])
+    return tls_context
 
 
-def _trust(made: ssl.SSLContext, tls: Tls) -> bool:
-    """Load the CAs into *made*; False if the certificate is not verified."""
+def _load_cas(tls_context: ssl.SSLContext, tls: PostgresTls) -> bool:
+    """Load the CAs into *tls_context*; False if the certificate is not verified."""
     if not tls.mode.requires_tls or tls.mode is SslMode.NO_VERIFY:
         return False
     if tls.root == "system":
-        made.load_default_certs()
+        tls_context.load_default_certs()
         return True
-    if root := tls.root or _at_home("root.crt"):
-        _load("sslrootcert", root, "a CA certificate in PEM", made.load_verify_locations)
+    if root := tls.root or _default_file("root.crt"):
+        _load("sslrootcert", root, "a CA certificate in PEM", tls_context.load_verify_locations)
         return True
     if tls.mode is SslMode.REQUIRE:
         return False
@@ -50,29 +50,29 @@ def _trust(made: ssl.SSLContext, tls: Tls) -> bool:
     )
 
 
-def _identify(made: ssl.SSLContext, tls: Tls) -> None:
-    certificate = tls.certificate or _at_home("postgresql.crt")
+def _load_client_certificate(tls_context: ssl.SSLContext, tls: PostgresTls) -> None:
+    certificate = tls.certificate or _default_file("postgresql.crt")
     if certificate is None:
         if tls.key:
             raise ValueError("sslkey needs sslcert, the certificate that belongs to it")
         return
-    key = tls.key or _at_home("postgresql.key")
+    key = tls.key or _default_file("postgresql.key")
     password = tls.key_password.reveal() if tls.key_password else ""
     if key:
-        _readable("sslkey", key)
+        _check_readable("sslkey", key)
     what = "a certificate in PEM to which the key in sslkey belongs; sslpassword opens a key that is encrypted"
-    _load("sslcert", certificate, what, lambda name: made.load_cert_chain(name, key, lambda: password))
+    _load("sslcert", certificate, what, lambda name: tls_context.load_cert_chain(name, key, lambda: password))
 
 
 def _load(parameter: str, path: str, what: str, load: Callable[[str], None]) -> None:
-    _readable(parameter, path)
+    _check_readable(parameter, path)
     try:
         load(path)
     except (ssl.SSLError, ValueError):  # the latter: a password that is too long
         raise ValueError(f"{parameter}: {path} must hold {what}") from None
 
 
-def _readable(parameter: str, path: str) -> None:
+def _check_readable(parameter: str, path: str) -> None:
     try:
         with Path(path).open("rb") as file:
             file.read(1)
@@ -82,7 +82,7 @@ def _readable(parameter: str, path: str) -> None:
         ) from None
 
 
-def _at_home(name: str) -> str | None:
+def _default_file(name: str) -> str | None:
     try:
         path = Path.home() / _HOME / name
         return str(path) if path.exists() else None
@@ -124,5 +124,5 @@ _REFUSALS: Mapping[int, tuple[str, str]] = MappingProxyType(
 
 def explain_refused_certificate(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
     """What is wrong with the server's certificate, and what to do."""
-    said, hint = _REFUSALS.get(error.verify_code, (f"is refused: {error.verify_message}", _CA))
-    return f"the server's certificate {said}", hint
+    problem, hint = _REFUSALS.get(error.verify_code, (f"is refused: {error.verify_message}", _CA))
+    return f"the server's certificate {problem}", hint

@@ -8,23 +8,23 @@ from typing import Any
 import sqlalchemy as sa
 
 from cambwatch.adapters.store import rows
-from cambwatch.adapters.store.bulk_insert import ManyRows
-from cambwatch.adapters.store.rows import padded, us
+from cambwatch.adapters.store.bulk_insert import BulkInsert
+from cambwatch.adapters.store.rows import padded, to_micros
 from cambwatch.adapters.store.schema import tasks
-from cambwatch.core.model import Registered, Registration, Status, Task, TaskKey
+from cambwatch.core.model import Registration, RegistrationResult, Status, Task, TaskKey
 
-AT_ONCE = 500  # task_ids in one statement
+TASK_IDS_PER_STATEMENT = 500  # task_ids in one statement
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 # What all have in common stands in the statement: of a thousand tasks each value is handed over by itself.
-_FRESH: dict[str, sa.ColumnElement[Any]] = {
+_INITIAL_VALUES: dict[str, sa.ColumnElement[Any]] = {
     "status": sa.literal_column(f"'{Status.PENDING}'"),
     "polls": sa.literal_column("0"),
     "known": sa.false(),
     **dict.fromkeys(("run_id", "exception_reason", "message", "result", "first_polled_at", "finished_at"), sa.null()),
 }
 # In the order of the table.
-_WISHED = (
+_REQUESTED_COLUMNS = (
     "account",
     "kind",
     "task_id",
@@ -38,73 +38,73 @@ _WISHED = (
     "deadline_at",
     "node",
 )
-_ADD = ManyRows(tasks, ("id", *_WISHED), {"registrations": sa.literal_column("1"), **_FRESH})
-_AGAIN = sa.update(tasks).where(tasks.c.id == sa.bindparam("number")).values(**_FRESH)
+_INSERT = BulkInsert(tasks, ("id", *_REQUESTED_COLUMNS), {"registrations": sa.literal_column("1"), **_INITIAL_VALUES})
+_RESTART = sa.update(tasks).where(tasks.c.id == sa.bindparam("number")).values(**_INITIAL_VALUES)
 _OF_KIND = sa.and_(tasks.c.account == sa.bindparam("account"), tasks.c.kind == sa.bindparam("kind"))
 _ONE = sa.and_(_OF_KIND, tasks.c.task_id == sa.bindparam("task_id"))
 _SEVERAL = sa.and_(_OF_KIND, tasks.c.task_id.in_(sa.bindparam("task_ids", expanding=True)))
 _TASKS = (sa.select(tasks).where(_ONE), sa.select(tasks).where(_SEVERAL))
-_TASKS_HELD = (_TASKS[0].with_for_update(), _TASKS[1].with_for_update())
+_TASKS_LOCKED = (_TASKS[0].with_for_update(), _TASKS[1].with_for_update())
 # Given out by ourselves: a thousand that the database gave would all have to be looked up.
-_LAST_NUMBER = sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'")
-_NEXT_NUMBERS = sa.text("SELECT nextval(pg_get_serial_sequence('tasks', 'id')) FROM generate_series(1, :count)")
+_LAST_ROW_ID = sa.text("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'")
+_NEXT_ROW_IDS = sa.text("SELECT nextval(pg_get_serial_sequence('tasks', 'id')) FROM generate_series(1, :count)")
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class RegistrationBatch:
     """What somebody wants *node* to watch from *now* on, all or none; see TaskStore.register()."""
 
-    wishes: Sequence[Registration]
+    requested: Sequence[Registration]
     now: datetime
-    anew: Collection[Status]
+    restart_statuses: Collection[Status]
     node: str | None
 
 
-def register(connection: sa.Connection, several: Sequence[Wishes]) -> list[list[Registered]]:
+def register_batches(connection: sa.Connection, several: Sequence[RegistrationBatch]) -> list[list[RegistrationResult]]:
     """What TaskStore.register() promises, for each of *several*."""
     # Named twice, in one array or by two callers: the second time it is known.
-    first: dict[TaskKey, tuple[Registration, Wishes]] = {}
-    for asked in several:
-        for wish in asked.wishes:
-            first.setdefault(wish.key, (wish, asked))
-    known = by_key(connection, first, hold=True)
+    first: dict[TaskKey, tuple[Registration, RegistrationBatch]] = {}
+    for batch in several:
+        for registration in batch.requested:
+            first.setdefault(registration.key, (registration, batch))
+    known = tasks_by_key(connection, first, lock=True)
     fresh = [key for key in first if key not in known]
-    again = [key for key, task in known.items() if task.status in first[key][1].anew]
+    restarted = [key for key, task in known.items() if task.status in first[key][1].restart_statuses]
     if fresh:
-        numbered = list(zip(_new_numbers(connection, len(fresh)), fresh, strict=True))
-        _ADD.insert(connection, ([number, *_columns(*first[key])] for number, key in numbered))
-        known |= {key: _task(*first[key], number=number, registrations=1) for number, key in numbered}
-    for key in again:
-        number, registrations = known[key].id, known[key].registrations + 1
-        columns = dict(zip(_WISHED, _columns(*first[key]), strict=True))
-        connection.execute(_AGAIN, columns | {"registrations": registrations, "number": number})
-        known[key] = _task(*first[key], number=number, registrations=registrations)
-    unheard = {*fresh, *again}
+        with_row_ids = list(zip(_new_row_ids(connection, len(fresh)), fresh, strict=True))
+        _INSERT.insert(connection, ([row_id, *_columns(*first[key])] for row_id, key in with_row_ids))
+        known |= {key: _task(*first[key], row_id=row_id, registrations=1) for row_id, key in with_row_ids}
+    for key in restarted:
+        row_id, registrations = known[key].id, known[key].registrations + 1
+        columns = dict(zip(_REQUESTED_COLUMNS, _columns(*first[key]), strict=True))
+        connection.execute(_RESTART, columns | {"registrations": registrations, "number": row_id})
+        known[key] = _task(*first[key], row_id=row_id, registrations=registrations)
+    unreported = {*fresh, *restarted}
     answers = []
-    for asked in several:
-        told = []
-        for wish in asked.wishes:
-            told.append(Registered(known[wish.key], new=wish.key in unheard))
-            unheard.discard(wish.key)
-        answers.append(told)
+    for batch in several:
+        results = []
+        for registration in batch.requested:
+            results.append(RegistrationResult(known[registration.key], new=registration.key in unreported))
+            unreported.discard(registration.key)
+        answers.append(results)
     return answers
 
 
-def _new_numbers(connection: sa.Connection, count: int) -> Sequence[int]:
+def _new_row_ids(connection: sa.Connection, count: int) -> Sequence[int]:
     """So many ids that no task ever had, nor will another have; ascending."""
     if connection.dialect.name == "sqlite":  # of which this transaction has the only writer
-        last = connection.execute(_LAST_NUMBER).scalar() or 0
+        last = connection.execute(_LAST_ROW_ID).scalar() or 0
         return range(last + 1, last + 1 + count)
-    return connection.execute(_NEXT_NUMBERS, {"count": count}).scalars().all()
+    return connection.execute(_NEXT_ROW_IDS, {"count": count}).scalars().all()
 
 
-def by_key(connection: sa.Connection, keys: Iterable[TaskKey], *, hold: bool = False) -> dict[TaskKey, Task]:
-    """Those of the tasks named by *keys* that anybody registered; with *hold* nobody else changes them meanwhile."""
-    found = (rows.task(row) for row in _look(connection, _TASKS_HELD if hold else _TASKS, keys))
+def tasks_by_key(connection: sa.Connection, keys: Iterable[TaskKey], *, lock: bool = False) -> dict[TaskKey, Task]:
+    """Those of the tasks named by *keys* that anybody registered; with *lock* nobody else changes them meanwhile."""
+    found = (rows.task(row) for row in _select_tasks(connection, _TASKS_LOCKED if lock else _TASKS, keys))
     return {task.key: task for task in found}
 
 
-def _look(
+def _select_tasks(
     connection: sa.Connection, statements: tuple[sa.Select[Any], sa.Select[Any]], keys: Iterable[TaskKey]
 ) -> Iterator[sa.Row[Any]]:
     """The rows that *keys* name, by *statements*: one that finds one task, one that finds several."""
@@ -115,43 +115,43 @@ def _look(
     # Not `(account, kind, task_id) IN (...)`: for that SQLite reads the whole table.
     for (account, kind), task_ids in wanted.items():
         of_kind = {"account": account, "kind": kind}
-        for start in range(0, len(task_ids), AT_ONCE):
-            some = task_ids[start : start + AT_ONCE]
+        for start in range(0, len(task_ids), TASK_IDS_PER_STATEMENT):
+            some = task_ids[start : start + TASK_IDS_PER_STATEMENT]
             if len(some) == 1:
                 yield from connection.execute(one, {**of_kind, "task_id": some[0]})
             else:
                 yield from connection.execute(several, {**of_kind, "task_ids": padded(some)})
 
 
-def _columns(wish: Registration, asked: Wishes) -> tuple[object, ...]:
+def _columns(registration: Registration, batch: RegistrationBatch) -> tuple[object, ...]:
     """The values of _WISHED."""
     return (
-        *wish.key,
-        wish.name,
-        dict(wish.labels),
-        None if wish.notify is None else list(wish.notify),
-        wish.group,
-        wish.group_size,
-        dict(wish.extra),
-        us(asked.now),
-        us(asked.now + wish.deadline),
-        asked.node,
+        *registration.key,
+        registration.name,
+        dict(registration.labels),
+        None if registration.notify is None else list(registration.notify),
+        registration.group,
+        registration.group_size,
+        dict(registration.extra),
+        to_micros(batch.now),
+        to_micros(batch.now + registration.deadline),
+        batch.node,
     )
 
 
-def _task(wish: Registration, asked: Wishes, *, number: int, registrations: int) -> Task:
+def _task(registration: Registration, batch: RegistrationBatch, *, row_id: int, registrations: int) -> Task:
     """The task as it was written: reading a thousand back would take as long as writing them."""
     return Task(
-        id=number,
-        key=wish.key,
+        id=row_id,
+        key=registration.key,
         registrations=registrations,
         status=Status.PENDING,
-        registered_at=asked.now,
-        deadline_at=asked.now + wish.deadline,
-        name=wish.name,
-        labels=wish.labels,
-        notify=wish.notify,
-        group=wish.group,
-        group_size=wish.group_size,
-        extra=wish.extra,
+        registered_at=batch.now,
+        deadline_at=batch.now + registration.deadline,
+        name=registration.name,
+        labels=registration.labels,
+        notify=registration.notify,
+        group=registration.group,
+        group_size=registration.group_size,
+        extra=registration.extra,
     )

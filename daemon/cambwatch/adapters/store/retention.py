@@ -10,16 +10,16 @@ import sqlalchemy as sa
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import KEPT_ATTEMPTS
-from cambwatch.adapters.store.rows import us
-from cambwatch.adapters.store.schema import WAITING, WATCHED, deliveries, events, tasks
+from cambwatch.adapters.store.rows import to_micros
+from cambwatch.adapters.store.schema import DELIVERY_PENDING, TASK_PENDING, deliveries, events, tasks
 from cambwatch.core.model import TaskKey
 
-LOOKED_AT = 50  # tasks, or events, in one step
+ROWS_PER_SCAN = 50  # tasks, or events, in one step
 # Rows that one step deletes, with all that goes with them; a task that has more is a step of its own. They lie far
 # apart in the indexes, and what a step has changed is what everybody's next commit may have to bring into the file.
-LARGEST_STEP = 60
+ROWS_PER_BATCH = 60
 
-_FIRST = -1
+_BEFORE_FIRST = -1
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 _MOST = sa.bindparam("most", type_=sa.Integer)
 _OLD_TASKS = (
@@ -43,18 +43,18 @@ _OLD_EVENTS = (
     .order_by(events.c.created_at, events.c.id)
     .limit(_MOST)
 )
-_ONE_AT_A_TIME = sa.select(sa.func.pg_try_advisory_xact_lock(0x6F6C64))  # "old"
-_TRIES = sa.case((deliveries.c.attempts > KEPT_ATTEMPTS, KEPT_ATTEMPTS), else_=deliveries.c.attempts)
+_TRY_PRUNING_LOCK = sa.select(sa.func.pg_try_advisory_xact_lock(0x6F6C64))  # "old"
+_KEPT_ATTEMPTS = sa.case((deliveries.c.attempts > KEPT_ATTEMPTS, KEPT_ATTEMPTS), else_=deliveries.c.attempts)
 
 
-def _owed(whose: sa.ColumnElement[Any]) -> sa.Select[Any]:
+def _deliveries_summary(whose: sa.ColumnElement[Any]) -> sa.Select[Any]:
     """For each of *whose*: when its last delivery was done, whether one waits, and the rows that there are of them."""
     return (
         sa.select(
             whose.label("whose"),
             sa.func.max(deliveries.c.finished_at).label("last_at"),
-            sa.func.max(sa.case((WAITING, 1), else_=0)).label("waiting"),
-            (sa.func.count() + sa.func.sum(_TRIES)).label("rows"),
+            sa.func.max(sa.case((DELIVERY_PENDING, 1), else_=0)).label("waiting"),
+            (sa.func.count() + sa.func.sum(_KEPT_ATTEMPTS)).label("rows"),
         )
         .select_from(events.join(deliveries))
         .where(whose.in_(sa.bindparam("numbers", expanding=True)))
@@ -62,30 +62,30 @@ def _owed(whose: sa.ColumnElement[Any]) -> sa.Select[Any]:
     )
 
 
-_OWED_OF_TASKS = _owed(events.c.task)
-_OWED_OF_EVENTS = _owed(events.c.id)
+_SUMMARY_BY_TASK = _deliveries_summary(events.c.task)
+_SUMMARY_BY_EVENT = _deliveries_summary(events.c.id)
 _GROUPS: sa.BindParameter[Any] = sa.bindparam("groups", expanding=True)
-_OPEN_GROUPS = sa.select(tasks.c.group).distinct().where(tasks.c.group.in_(_GROUPS), WATCHED)
+_OPEN_GROUPS = sa.select(tasks.c.group).distinct().where(tasks.c.group.in_(_GROUPS), TASK_PENDING)
 _KNOWN_GROUPS = sa.select(tasks.c.group).distinct().where(tasks.c.group.in_(_GROUPS))
-_NUMBERS: sa.BindParameter[Any] = sa.bindparam("numbers", expanding=True)
-_DELETE_TASKS = sa.delete(tasks).where(tasks.c.id.in_(_NUMBERS))
-_DELETE_EVENTS = sa.delete(events).where(events.c.id.in_(_NUMBERS))
+_ROW_IDS: sa.BindParameter[Any] = sa.bindparam("numbers", expanding=True)
+_DELETE_TASKS = sa.delete(tasks).where(tasks.c.id.in_(_ROW_IDS))
+_DELETE_EVENTS = sa.delete(events).where(events.c.id.in_(_ROW_IDS))
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class PruneCursor:
     """How far one has come, from the oldest on."""
 
-    at: int = _FIRST
-    number: int = _FIRST
+    at: int = _BEFORE_FIRST
+    row_id: int = _BEFORE_FIRST
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """*count* of them were forgotten; more may be found from *next* on, or, if that is None, nowhere."""
 
     count: int
-    next: Position | None
+    next: PruneCursor | None
 
 
 class RetentionStore:
@@ -99,51 +99,51 @@ class RetentionStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def prune_tasks(self, since: Position, *, before: datetime, spare: Collection[TaskKey]) -> Pruned:
+    async def prune_tasks(self, since: PruneCursor, *, before: datetime, exclude: Collection[TaskKey]) -> PruneResult:
         """
-        Forget tasks that ended before *before*, with their events, deliveries and attempts; all but *spare*.
+        Forget tasks that ended before *before*, with their events, deliveries and attempts; all but *exclude*.
 
         Those of a group stay for as long as one of the group is pending, so that its
         completion counts them.
         """
 
-        def work(connection: sa.Connection) -> Pruned:
-            if not _alone(connection):
-                return Pruned(0, None)
-            wanted = {"before": us(before), "at": since.at, "number": since.number, "most": LOOKED_AT}
+        def work(connection: sa.Connection) -> PruneResult:
+            if not _acquire_pruning_lock(connection):
+                return PruneResult(0, None)
+            wanted = {"before": to_micros(before), "at": since.at, "number": since.row_id, "most": ROWS_PER_SCAN}
             old = connection.execute(_OLD_TASKS, wanted).all()
             open_groups = _groups(connection, _OPEN_GROUPS, old)
             free = {
                 row.id
                 for row in old
-                if row.group not in open_groups and TaskKey(row.account, row.kind, row.task_id) not in spare
+                if row.group not in open_groups and TaskKey(row.account, row.kind, row.task_id) not in exclude
             }
-            return _step(connection, old, free, _OWED_OF_TASKS, _DELETE_TASKS, before=before)
+            return _prune_batch(connection, old, free, _SUMMARY_BY_TASK, _DELETE_TASKS, before=before)
 
         return await self._database.write(work)
 
-    async def prune_events(self, since: Position, *, before: datetime) -> Pruned:
+    async def prune_events(self, since: PruneCursor, *, before: datetime) -> PruneResult:
         """
         Forget what was told before *before* of groups, of which no task is left, and of destinations.
 
         From then on a group of that name is a new one.
         """
 
-        def work(connection: sa.Connection) -> Pruned:
-            if not _alone(connection):
-                return Pruned(0, None)
-            wanted = {"before": us(before), "at": since.at, "number": since.number, "most": LOOKED_AT}
+        def work(connection: sa.Connection) -> PruneResult:
+            if not _acquire_pruning_lock(connection):
+                return PruneResult(0, None)
+            wanted = {"before": to_micros(before), "at": since.at, "number": since.row_id, "most": ROWS_PER_SCAN}
             old = connection.execute(_OLD_EVENTS, wanted).all()
             known_groups = _groups(connection, _KNOWN_GROUPS, old)
             free = {row.id for row in old if row.group not in known_groups}
-            return _step(connection, old, free, _OWED_OF_EVENTS, _DELETE_EVENTS, before=before)
+            return _prune_batch(connection, old, free, _SUMMARY_BY_EVENT, _DELETE_EVENTS, before=before)
 
         return await self._database.write(work)
 
 
-def _alone(connection: sa.Connection) -> bool:
+def _acquire_pruning_lock(connection: sa.Connection) -> bool:
     """Whether no other node prunes at this moment: one does it for all, where they share a database."""
-    return connection.dialect.name != "postgresql" or bool(connection.execute(_ONE_AT_A_TIME).scalar())
+    return connection.dialect.name != "postgresql" or bool(connection.execute(_TRY_PRUNING_LOCK).scalar())
 
 
 def _groups(connection: sa.Connection, which: sa.Select[Any], old: Sequence[Any]) -> Collection[str]:
@@ -151,30 +151,30 @@ def _groups(connection: sa.Connection, which: sa.Select[Any], old: Sequence[Any]
     return frozenset(connection.execute(which, {"groups": sorted(names)}).scalars()) if names else frozenset()
 
 
-def _step(
+def _prune_batch(
     connection: sa.Connection,
     old: Sequence[Any],
     free: Collection[int],
-    owed: sa.Select[Any],
+    summary: sa.Select[Any],
     delete: sa.Delete,
     *,
     before: datetime,
-) -> Pruned:
+) -> PruneResult:
     """Delete, of *old* in its order, those that are *free* and are owed nothing; no more than a step may."""
     if not old:
-        return Pruned(0, None)
-    held, weights = set[int](), dict[int, int]()
-    for row in connection.execute(owed, {"numbers": sorted(free)}) if free else ():
+        return PruneResult(0, None)
+    kept, weights = set[int](), dict[int, int]()
+    for row in connection.execute(summary, {"numbers": sorted(free)}) if free else ():
         weights[row.whose] = row.rows
-        if row.waiting or row.last_at >= us(before):
-            held.add(row.whose)
-    going = [number for number in (row.id for row in old) if number in free and number not in held]
-    sums = accumulate(weights.get(number, 0) + 2 for number in going)  # itself and its event
-    taken = [number for number, rows in zip(going, sums, strict=True) if rows <= LARGEST_STEP] or going[:1]
-    if taken:
-        connection.execute(delete, {"numbers": taken})
-    if len(taken) < len(going):  # the next step looks again from the last that is gone
-        last = next(row for row in old if row.id == taken[-1])
-        return Pruned(len(taken), Position(last.at, last.id))
+        if row.waiting or row.last_at >= to_micros(before):
+            kept.add(row.whose)
+    prunable = [row_id for row_id in (row.id for row in old) if row_id in free and row_id not in kept]
+    sums = accumulate(weights.get(row_id, 0) + 2 for row_id in prunable)  # itself and its event
+    pruned = [row_id for row_id, rows in zip(prunable, sums, strict=True) if rows <= ROWS_PER_BATCH] or prunable[:1]
+    if pruned:
+        connection.execute(delete, {"numbers": pruned})
+    if len(pruned) < len(prunable):  # the next step looks again from the last that is gone
+        last = next(row for row in old if row.id == pruned[-1])
+        return PruneResult(len(pruned), PruneCursor(last.at, last.id))
     last = old[-1]
-    return Pruned(len(taken), Position(last.at, last.id) if len(old) == LOOKED_AT else None)
+    return PruneResult(len(pruned), PruneCursor(last.at, last.id) if len(old) == ROWS_PER_SCAN else None)

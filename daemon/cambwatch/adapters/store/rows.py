@@ -19,12 +19,12 @@ def padded(values: Sequence[T]) -> Sequence[T]:
     return [*values, *[values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values))]
 
 
-def us(at: datetime) -> int:
+def to_micros(at: datetime) -> int:
     """*at* as the columns hold it."""
     return (at - _EPOCH) // _MICROSECOND
 
 
-def span_us(span: timedelta) -> int:
+def span_to_micros(span: timedelta) -> int:
     """*span* as the columns hold it."""
     return span // _MICROSECOND
 
@@ -84,7 +84,7 @@ def delivery(row: Any) -> Delivery:
         http_status=row.http_status,
         detail=row.detail,
         budget_from=instant_or_none(row.budget_from),
-        spared=timedelta(microseconds=row.spared),
+        uncharged=timedelta(microseconds=row.uncharged),
     )
 
 
@@ -98,6 +98,6 @@ def attempt(row: Any) -> PastAttempt:
             row.took_ms,
             http_status=row.http_status,
             detail=row.detail,
-            together=row.together,
+            delivery_count=row.delivery_count,
         ),
     )

@@ -23,7 +23,7 @@ metadata = sa.MetaData(
 )
 
 
-class Words(sa.types.TypeDecorator[str]):
+class NulSafeText(sa.types.TypeDecorator[str]):
     """
     Text of any characters, also NUL, which PostgreSQL has no place for: there a sign for it is written instead.
 
@@ -52,27 +52,27 @@ tasks = sa.Table(
     "tasks",
     metadata,
     sa.Column("id", BIG, primary_key=True, autoincrement=True),
-    sa.Column("account", Words, nullable=False),
-    sa.Column("kind", Words, nullable=False),
-    sa.Column("task_id", Words, nullable=False),
+    sa.Column("account", NulSafeText, nullable=False),
+    sa.Column("kind", NulSafeText, nullable=False),
+    sa.Column("task_id", NulSafeText, nullable=False),
     sa.Column("registrations", sa.Integer, nullable=False),  # times it was registered to be watched, from 1
-    sa.Column("status", Words, nullable=False),
-    sa.Column("name", Words),
+    sa.Column("status", NulSafeText, nullable=False),
+    sa.Column("name", NulSafeText),
     sa.Column("labels", sa.JSON, nullable=False),
     sa.Column("notify", sa.JSON(none_as_null=True)),  # NULL: the routes decide
-    sa.Column("group", Words),
+    sa.Column("group", NulSafeText),
     sa.Column("group_size", sa.Integer),
     sa.Column("extra", sa.JSON, nullable=False),
     sa.Column("run_id", sa.BigInteger),
-    sa.Column("exception_reason", Words),
-    sa.Column("message", Words),
+    sa.Column("exception_reason", NulSafeText),
+    sa.Column("message", NulSafeText),
     sa.Column("result", sa.JSON(none_as_null=True)),
     sa.Column("polls", sa.Integer, nullable=False),
     sa.Column("registered_at", sa.BigInteger, nullable=False),
     sa.Column("first_polled_at", sa.BigInteger),
     sa.Column("deadline_at", sa.BigInteger, nullable=False),
     sa.Column("finished_at", sa.BigInteger),
-    sa.Column("node", Words),  # that asks for it; NULL: any may take it, or there is one process alone
+    sa.Column("node", NulSafeText),  # that asks for it; NULL: any may take it, or there is one process alone
     sa.Column("known", sa.Boolean, nullable=False, server_default=sa.false()),  # Camb has returned a status for it
     # In this order: it finds a task as well, and a listing of one account is not tempted to read and sort all of it.
     sa.UniqueConstraint("task_id", "kind", "account"),
@@ -85,7 +85,7 @@ tasks = sa.Table(
 )
 
 # Words, not parameters: a planner that does not see the value cannot use a partial index.
-WATCHED = tasks.c.status == sa.literal_column(f"'{Status.PENDING}'")
+TASK_PENDING = tasks.c.status == sa.literal_column(f"'{Status.PENDING}'")
 GROUPED = tasks.c.group.is_not(None)
 FINISHED = tasks.c.finished_at.is_not(None)
 
@@ -94,7 +94,7 @@ sa.Index("ix_tasks_group", tasks.c.group, tasks.c.status, sqlite_where=GROUPED, 
 sa.Index("ix_tasks_finished", tasks.c.finished_at, tasks.c.id, sqlite_where=FINISHED, postgresql_where=FINISHED)
 
 # Who holds what; only where several nodes share one database.
-sa.Index("ix_tasks_node", tasks.c.node, tasks.c.account, tasks.c.id, postgresql_where=WATCHED).ddl_if(
+sa.Index("ix_tasks_node", tasks.c.node, tasks.c.account, tasks.c.id, postgresql_where=TASK_PENDING).ddl_if(
     dialect="postgresql"
 )
 
@@ -103,47 +103,49 @@ events = sa.Table(
     metadata,
     sa.Column("id", BIG, primary_key=True, autoincrement=True),
     sa.Column("task", sa.ForeignKey("tasks.id", ondelete="CASCADE")),  # NULL: it is a group's
-    sa.Column("origin", Words, nullable=False, unique=True),  # what is told once is told once
+    sa.Column("origin", NulSafeText, nullable=False, unique=True),  # what is told once is told once
     sa.Column("document", sa.JSON, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
-    sa.Column("group", Words),  # whose completion it is; NULL: it is no group's
+    sa.Column("group", NulSafeText),  # whose completion it is; NULL: it is no group's
 )
 
-COMPLETED = events.c.group.is_not(None)
+GROUP_COMPLETION = events.c.group.is_not(None)
 
 sa.Index("ix_events_task", events.c.task, events.c.created_at)  # those of a task, and by their age those of none
-sa.Index("ix_events_group", events.c.group, unique=True, sqlite_where=COMPLETED, postgresql_where=COMPLETED)
+sa.Index(
+    "ix_events_group", events.c.group, unique=True, sqlite_where=GROUP_COMPLETION, postgresql_where=GROUP_COMPLETION
+)
 
 deliveries = sa.Table(
     "deliveries",
     metadata,
-    sa.Column("id", Words, primary_key=True),  # the webhook-id
+    sa.Column("id", NulSafeText, primary_key=True),  # the webhook-id
     sa.Column("event_id", sa.ForeignKey("events.id", ondelete="CASCADE"), nullable=False, index=True),
-    sa.Column("destination", Words, nullable=False),
-    sa.Column("state", Words, nullable=False),
+    sa.Column("destination", NulSafeText, nullable=False),
+    sa.Column("state", NulSafeText, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("next_attempt_at", sa.BigInteger),
     sa.Column("finished_at", sa.BigInteger),
-    sa.Column("outcome", Words),  # of the last attempt within the budget, as are the next two
+    sa.Column("outcome", NulSafeText),  # of the last attempt within the budget, as are the next two
     sa.Column("http_status", sa.Integer),
-    sa.Column("detail", Words),
+    sa.Column("detail", NulSafeText),
     sa.Column("budget_from", sa.BigInteger),  # NULL: created_at
-    sa.Column("spared", sa.BigInteger, nullable=False, server_default="0"),  # microseconds
     sa.Column("not_before", sa.BigInteger),  # the receiver's own wish; NULL: it has none
+    sa.Column("uncharged", sa.BigInteger, nullable=False, server_default="0"),  # microseconds
     sa.CheckConstraint(_one_of("state", DeliveryState), name="state"),
     sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
     sa.CheckConstraint("(state = 'pending') = (next_attempt_at IS NOT NULL)", name="due_iff_pending"),
     sa.CheckConstraint("(state = 'pending') = (finished_at IS NULL)", name="finished_iff_not_pending"),
     sa.CheckConstraint("attempts >= 0", name="attempts_not_negative"),
-    sa.CheckConstraint("spared >= 0", name="spared_not_negative"),
+    sa.CheckConstraint("uncharged >= 0", name="uncharged_not_negative"),
 )
 
-WAITING = deliveries.c.state == sa.literal_column(f"'{DeliveryState.PENDING}'")
+DELIVERY_PENDING = deliveries.c.state == sa.literal_column(f"'{DeliveryState.PENDING}'")
 DEAD = deliveries.c.state == sa.literal_column(f"'{DeliveryState.DEAD}'")
 
-FRESH = sa.and_(WAITING, deliveries.c.attempts == sa.literal_column("0"))
-REPEATED = sa.and_(WAITING, deliveries.c.attempts > sa.literal_column("0"))
+FRESH = sa.and_(DELIVERY_PENDING, deliveries.c.attempts == sa.literal_column("0"))
+REPEATED = sa.and_(DELIVERY_PENDING, deliveries.c.attempts > sa.literal_column("0"))
 
 # Two, because each is read in the order of what is due, and the fresh go first.
 for _name, _which in (("ix_deliveries_fresh", FRESH), ("ix_deliveries_repeated", REPEATED)):
@@ -162,32 +164,32 @@ attempts = sa.Table(
     metadata,
     sa.Column("delivery_id", sa.ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("outcome", Words, nullable=False),
+    sa.Column("outcome", NulSafeText, nullable=False),
     sa.Column("http_status", sa.Integer),
     sa.Column("took_ms", sa.Integer, nullable=False),
-    sa.Column("detail", Words),
+    sa.Column("detail", NulSafeText),
     sa.Column("at", sa.BigInteger, nullable=False),
-    sa.Column("together", sa.Integer, nullable=False, server_default="1"),  # deliveries that the POST told of
+    sa.Column("delivery_count", sa.Integer, nullable=False, server_default="1"),  # deliveries that the POST told of
     sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
     sa.CheckConstraint("number >= 1", name="number_from_1"),
     sqlite_with_rowid=False,  # one tree instead of two: they are only ever found by their delivery
 )
 
 # How those fare that do not fare well; a destination without a row does.
-destinations = sa.Table(
+breakers_table = sa.Table(
     "destinations",
     metadata,
-    sa.Column("name", Words, primary_key=True),
+    sa.Column("name", NulSafeText, primary_key=True),
     sa.Column("open", sa.Boolean, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),
-    sa.Column("limits", sa.Integer, nullable=False),
+    sa.Column("rate_limits", sa.Integer, nullable=False),
     sa.Column("probes", sa.Integer, nullable=False),
     sa.Column("failing_since", sa.BigInteger),
-    sa.Column("outcome", Words),
+    sa.Column("outcome", NulSafeText),
     sa.Column("http_status", sa.Integer),
     sa.Column("probe_at", sa.BigInteger),
-    sa.Column("held_until", sa.BigInteger),
-    sa.Column("told", sa.Boolean, nullable=False),
+    sa.Column("paused_until", sa.BigInteger),
+    sa.Column("alerted", sa.Boolean, nullable=False),
     sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
 )
 
@@ -195,9 +197,9 @@ destinations = sa.Table(
 durations = sa.Table(
     "durations",
     metadata,
-    sa.Column("kind", Words, primary_key=True),
-    sa.Column("size", Words, primary_key=True),  # empty: all tasks of the kind
-    sa.Column("memory", sa.JSON, nullable=False),
+    sa.Column("kind", NulSafeText, primary_key=True),
+    sa.Column("size", NulSafeText, primary_key=True),  # empty: all tasks of the kind
+    sa.Column("histogram", sa.JSON, nullable=False),
     sa.Column("updated_at", sa.BigInteger, nullable=False),
 )
 
@@ -205,7 +207,7 @@ durations = sa.Table(
 nodes = sa.Table(
     "nodes",
     metadata,
-    sa.Column("id", Words, primary_key=True),
+    sa.Column("id", NulSafeText, primary_key=True),
     sa.Column("accounts", sa.JSON, nullable=False),  # whose tasks it can ask for
     sa.Column("destinations", sa.JSON, nullable=False),  # to which it can post
     sa.Column("joined_at", sa.BigInteger, nullable=False),
@@ -214,9 +216,9 @@ nodes = sa.Table(
 )
 
 # Which node posts to a destination, and no other.
-lanes = sa.Table(
-    "lanes",
+destination_leases = sa.Table(
+    "destination_leases",
     metadata,
-    sa.Column("destination", Words, primary_key=True),
-    sa.Column("node", Words),  # NULL: any may take it
+    sa.Column("destination", NulSafeText, primary_key=True),
+    sa.Column("node", NulSafeText),  # NULL: any may take it
 )

@@ -23,16 +23,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
 from sqlalchemy.pool import StaticPool
 
-from cambwatch.adapters.store.database import Item, StoreBusyError, StoreUnavailableError, T, Work, WorkOfMany
-from cambwatch.adapters.store.group_commit import LARGEST_GROUP, Meter, Unit, do_all
+from cambwatch.adapters.store.database import BatchWork, Item, StoreBusyError, StoreUnavailableError, T, Work
+from cambwatch.adapters.store.group_commit import MAX_UNITS_PER_COMMIT, StoreMeter, UnitOfWork, run_units
 from cambwatch.adapters.store.json_columns import from_json, to_json
 
-LEAST_ROOM = 1 << 16  # bytes; with less SQLite cannot even begin its log
+MIN_FREE_BYTES = 1 << 16  # bytes; with less SQLite cannot even begin its log
 BUSY_TIMEOUT_S = 5.0  # another program, such as a backup, may hold the file for a moment
 
 
 @contextmanager
-def sole_process(database: Path) -> Iterator[None]:
+def exclusive_process_lock(database: Path) -> Iterator[None]:
     """
     Hold the lock file beside *database* for the length of the block.
 
@@ -107,10 +107,10 @@ def create_engine(
 class SqliteDatabase:
     """The file *path*, whose tables are there; use it within one running event loop."""
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, meter: Meter | None = None) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, meter: StoreMeter | None = None) -> None:
         self._path = path
         self._meter = meter
-        self._units: SimpleQueue[Unit | None] = SimpleQueue()
+        self._units: SimpleQueue[UnitOfWork | None] = SimpleQueue()
         self._writer: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -157,26 +157,26 @@ class SqliteDatabase:
 
         Cancelling the wait does not call the work back.
         """
-        return await self.write_together(lambda connection, _: [work(connection)], None)
+        return await self.write_batched(lambda connection, _: [work(connection)], None)
 
-    async def write_together(self, work: WorkOfMany[Item, T], item: Item) -> T:
+    async def write_batched(self, work: BatchWork[Item, T], item: Item) -> T:
         """Run *work* on the items of all who ask for it at once; see Database."""
         if self._closed:
             raise StoreUnavailableError(f"{self._path} is closed", hint="cambwatch is stopping")
-        unit = Unit(work, item, asyncio.get_running_loop().create_future())
+        unit = UnitOfWork(work, item, asyncio.get_running_loop().create_future())
         self._units.put(unit)
         result: T = await unit.done
         return result
 
-    async def write_alone(self, work: Work[T]) -> T:
+    async def write_unbatched(self, work: Work[T]) -> T:
         """As write(): there is one writer, and nobody else to wait for."""
         return await self.write(work)
 
-    async def probe(self) -> str | None:
+    async def recheck_write(self) -> str | None:
         """Why nothing can be written; None where it can. Tries to, if the last write failed."""
-        return self.trouble and await self.prove()
+        return self.trouble and await self.check_write()
 
-    async def prove(self) -> str | None:
+    async def check_write(self) -> str | None:
         """Write something that nobody reads. Why that cannot be; None where it can."""
         with suppress(StoreUnavailableError):
             await self.write(_write_nothing)
@@ -190,10 +190,10 @@ class SqliteDatabase:
         def run() -> T:
             begun_s = time.monotonic()
             try:
-                with translated(self._path), self._read_engine.connect() as connection:
+                with translate_errors(self._path), self._read_engine.connect() as connection:
                     return work(connection)
             except StoreUnavailableError as error:
-                self._note_damage(error)
+                self._record_damage(error)
                 raise
             finally:
                 if self._meter is not None:
@@ -205,7 +205,7 @@ class SqliteDatabase:
         while (first := self._units.get()) is not None:
             group = [first]
             stop = False
-            while len(group) < LARGEST_GROUP and not self._units.empty():
+            while len(group) < MAX_UNITS_PER_COMMIT and not self._units.empty():
                 unit = self._units.get()
                 if unit is None:
                     stop = True
@@ -215,9 +215,9 @@ class SqliteDatabase:
             if stop:
                 return
 
-    def _write_group(self, group: Sequence[Unit]) -> None:
+    def _write_group(self, group: Sequence[UnitOfWork]) -> None:
         error = self._transact(group)
-        if error is not None and len(group) > 1 and group[0].begun:
+        if error is not None and len(group) > 1 and group[0].started:
             # One unit must not take its neighbours with it: each gets a transaction of its own.
             for unit in group:
                 unit.error = self._transact([unit])
@@ -227,32 +227,32 @@ class SqliteDatabase:
                 unit.error = error
         assert self._loop is not None  # noqa: S101 - set before the thread starts
         try:
-            self._loop.call_soon_threadsafe(self._settle, group)
+            self._loop.call_soon_threadsafe(self._resolve_group, group)
         except RuntimeError:  # the loop has gone, and everybody who waited with it
             return
 
-    def _transact(self, units: Sequence[Unit]) -> BaseException | None:
+    def _transact(self, units: Sequence[UnitOfWork]) -> BaseException | None:
         begun_s = time.monotonic()
         try:
-            with translated(self._path), self._write_engine.begin() as connection:
-                do_all(connection, units)
+            with translate_errors(self._path), self._write_engine.begin() as connection:
+                run_units(connection, units)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the unit
             return error
         finally:
             if self._meter is not None:
-                self._meter.wrote(time.monotonic() - begun_s)
+                self._meter.observe_write(time.monotonic() - begun_s)
         return None
 
-    def _settle(self, group: Sequence[Unit]) -> None:
+    def _resolve_group(self, group: Sequence[UnitOfWork]) -> None:
         for unit in group:
             if unit.error is None:
                 self._trouble = None
             elif isinstance(unit.error, StoreUnavailableError):
                 self._trouble = str(unit.error)
-                self._note_damage(unit.error)
-            unit.settle()
+                self._record_damage(unit.error)
+            unit.resolve()
 
-    def _note_damage(self, error: StoreUnavailableError) -> None:
+    def _record_damage(self, error: StoreUnavailableError) -> None:
         if _is_damage(error.reason):
             self._damage = str(error)
 
@@ -264,7 +264,7 @@ def _write_nothing(connection: sa.Connection) -> None:
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translate_errors(path: Path) -> Iterator[None]:
     """Turn the driver's trouble with the file into ours; a broken rule of the schema, or a bug, stays what it is."""
     try:
         yield
@@ -297,4 +297,4 @@ def _is_full(path: Path) -> bool:
         files = os.statvfs(path.parent)
     except OSError:
         return False
-    return files.f_bavail * files.f_frsize < LEAST_ROOM
+    return files.f_bavail * files.f_frsize < MIN_FREE_BYTES

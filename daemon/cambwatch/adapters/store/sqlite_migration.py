@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
-from cambwatch.adapters.store.sqlite import create_engine, open_private, translated
+from cambwatch.adapters.store.sqlite import create_engine, open_private, translate_errors
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -21,19 +21,19 @@ def migrate(path: Path, *, migrations: Path = MIGRATIONS) -> None:
     Raises StoreTooNewError, without having changed a byte, for a database that has
     taken a step unknown here, and StoreUnavailableError for what is no database of ours.
     """
-    known = known_steps(migrations)
-    taken = _taken_step(path)
-    if taken is not None and taken not in known:
+    known = known_revisions(migrations)
+    current = _current_revision(path)
+    if current is not None and current not in known:
         raise StoreTooNewError(
-            f"{path} was written by a newer cambwatch (step {taken}, this one knows {known[-1]}): "
+            f"{path} was written by a newer cambwatch (step {current}, this one knows {known[-1]}): "
             "install that version again, or restore a backup from before it"
         )
-    if taken == known[-1]:
+    if current == known[-1]:
         return
     # Without foreign keys: a step that rebuilds a table drops the old one, and its rows' dependants would go with it.
     engine = create_engine(path, begin="BEGIN EXCLUSIVE", foreign_keys=False)
     try:
-        with translated(path), engine.begin() as connection:
+        with translate_errors(path), engine.begin() as connection:
             upgrade(connection, migrations)
     finally:
         engine.dispose()
@@ -50,12 +50,12 @@ def upgrade(connection: sa.Connection, migrations: Path) -> None:
     command.upgrade(config, "head")
 
 
-def known_steps(migrations: Path) -> list[str]:
+def known_revisions(migrations: Path) -> list[str]:
     """The revisions of this version, oldest first: each file's name starts with its own."""
     return sorted(step.name.split("_")[0] for step in (migrations / "versions").glob("[0-9]*.py"))
 
 
-def _taken_step(path: Path) -> str | None:
+def _current_revision(path: Path) -> str | None:
     """The last step that the file *path* has taken; None for a new file. Leaves no other trace."""
     handle = open_private(path)
     try:
@@ -66,9 +66,9 @@ def _taken_step(path: Path) -> str | None:
         return None
     if header != _HEADER:  # SQLite itself would take a text of a few bytes for an empty database, and write over it
         raise StoreUnavailableError(f"{path} is no database", hint="name another file in store.url")
-    with translated(path):
+    with translate_errors(path):
         try:
-            connection = sqlite3.connect(f"{path.absolute().as_uri()}?{_reading(path)}", uri=True)
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?{_read_only_mode(path)}", uri=True)
             try:
                 names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
                 if not names:
@@ -85,7 +85,7 @@ def _taken_step(path: Path) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _reading(path: Path) -> str:
+def _read_only_mode(path: Path) -> str:
     """
     How to open *path* so that nothing is left beside it.
 

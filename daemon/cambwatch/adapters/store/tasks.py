@@ -9,40 +9,48 @@ import sqlalchemy as sa
 from cambwatch.adapters.store import rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.labels import has_label
-from cambwatch.adapters.store.outbox import Told, complete_group, group_state, hold_groups, owe
-from cambwatch.adapters.store.registration import AT_ONCE, Wishes, by_key, register
-from cambwatch.adapters.store.rows import padded, us
-from cambwatch.adapters.store.schema import WAITING, WATCHED, deliveries, events, tasks
+from cambwatch.adapters.store.outbox import QueuedDeliveries, complete_group, enqueue, group_state, lock_groups
+from cambwatch.adapters.store.registration import (
+    TASK_IDS_PER_STATEMENT,
+    RegistrationBatch,
+    register_batches,
+    tasks_by_key,
+)
+from cambwatch.adapters.store.rows import padded, to_micros
+from cambwatch.adapters.store.schema import DELIVERY_PENDING, TASK_PENDING, deliveries, events, tasks
 from cambwatch.core.events import GroupComplete, TaskEnded
 from cambwatch.core.model import (
-    WATCHED_ANEW,
+    RESTARTABLE_STATUSES,
     Delivery,
     DeliveryState,
     GroupState,
-    Registered,
     Registration,
+    RegistrationResult,
     Status,
     Task,
     TaskFilter,
     TaskKey,
 )
 
-HearGroup = Callable[[GroupComplete], Sequence[str]]
+GroupRouting = Callable[[GroupComplete], Sequence[str]]
 """Which destinations hear that a group is complete; pure, because it runs inside the transaction."""
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
-_WATCHED = sa.select(tasks).where(WATCHED).order_by(tasks.c.id)
-_PENDING = sa.update(tasks).where(tasks.c.id == sa.bindparam("number"), WATCHED)
-_CLOSE = _PENDING.where(tasks.c.registrations == sa.bindparam("watch"))
+_WATCHED = sa.select(tasks).where(TASK_PENDING).order_by(tasks.c.id)
+_PENDING = sa.update(tasks).where(tasks.c.id == sa.bindparam("number"), TASK_PENDING)
+_CONCLUDE = _PENDING.where(tasks.c.registrations == sa.bindparam("watch"))
 _KNOWN = sa.update(tasks).where(tasks.c.id.in_(sa.bindparam("numbers", expanding=True))).values(known=sa.true())
 _OPEN = (
     sa.select(tasks.c.id, tasks.c.registrations, tasks.c.node)
-    .where(tasks.c.id.in_(sa.bindparam("numbers", expanding=True)), WATCHED)
+    .where(tasks.c.id.in_(sa.bindparam("numbers", expanding=True)), TASK_PENDING)
     .with_for_update()
 )
 _CANCEL = (
     sa.update(deliveries)
-    .where(deliveries.c.event_id.in_(sa.select(events.c.id).where(events.c.task == sa.bindparam("number"))), WAITING)
+    .where(
+        deliveries.c.event_id.in_(sa.select(events.c.id).where(events.c.task == sa.bindparam("number"))),
+        DELIVERY_PENDING,
+    )
     .returning(deliveries.c.id)
 )
 
@@ -56,15 +64,21 @@ class TaskStore:
         self._node = node
 
     async def register(
-        self, wishes: Sequence[Registration], *, now: datetime, anew: Collection[Status] = WATCHED_ANEW
-    ) -> list[Registered]:
+        self,
+        requested: Sequence[Registration],
+        *,
+        now: datetime,
+        restart_statuses: Collection[Status] = RESTARTABLE_STATUSES,
+    ) -> list[RegistrationResult]:
         """
-        Watch all of *wishes*, or none; the answers are in their order.
+        Watch all of *requested*, or none; the answers are in their order.
 
-        A task that is known is left as it is, unless it ended with one of *anew*: then
+        A task that is known is left as it is, unless it ended with one of *restart_statuses*: then
         it is watched anew, as the wish says.
         """
-        return await self._database.write_together(register, Wishes(wishes, now, anew, self._node))
+        return await self._database.write_batched(
+            register_batches, RegistrationBatch(requested, now, restart_statuses, self._node)
+        )
 
     async def watched(self) -> list[Task]:
         """All pending tasks, oldest first."""
@@ -75,20 +89,22 @@ class TaskStore:
         return await self._database.read(work)
 
     async def conclude(
-        self, ended: Task, event: TaskEnded, *, notify: Sequence[str], hear_group: HearGroup
+        self, finished: Task, event: TaskEnded, *, notify: Sequence[str], destinations_for_group: GroupRouting
     ) -> list[str] | None:
         """
-        Close the task as *ended* says and owe *event* to all of *notify*, or do neither.
+        Close the task as *finished* says and owe *event* to all of *notify*, or do neither.
 
         The last open task of a group also owes the group's completion to those whom
-        *hear_group* names. Returns the destinations that are owed something now; None,
+        *destinations_for_group* names. Returns the destinations that are owed something now; None,
         and nothing was written, when the task was closed or watched anew meanwhile, or
         another node asks for it by now.
         """
-        end = _End(ended, event, notify, hear_group, self._node)
-        return await self._database.write_together(_conclude, end)
+        request = _ConcludeRequest(finished, event, notify, destinations_for_group, self._node)
+        return await self._database.write_batched(_conclude, request)
 
-    async def remove(self, key: TaskKey, *, hear_group: HearGroup, now: datetime) -> tuple[Task, list[str]] | None:
+    async def remove(
+        self, key: TaskKey, *, destinations_for_group: GroupRouting, now: datetime
+    ) -> tuple[Task, list[str]] | None:
         """
         Stop watching, and cancel what is still owed of the task's end.
 
@@ -97,52 +113,52 @@ class TaskStore:
         """
 
         def work(connection: sa.Connection) -> tuple[Task, list[str]] | None:
-            found = by_key(connection, [key], hold=True).get(key)
+            found = tasks_by_key(connection, [key], lock=True).get(key)
             if found is None:
                 return None
-            hold_groups(connection, [found.group])
+            lock_groups(connection, [found.group])
             if found.status is Status.PENDING:
-                close = {"number": found.id, "status": Status.REMOVED.value, "finished_at": us(now)}
+                close = {"number": found.id, "status": Status.REMOVED.value, "finished_at": to_micros(now)}
                 connection.execute(_PENDING, close)
                 if found.group is not None:
-                    complete_group(connection, found.group, hear_group, at=now)
+                    complete_group(connection, found.group, destinations_for_group, at=now)
             cancel = {
                 "number": found.id,
                 "state": DeliveryState.CANCELLED.value,
                 "next_attempt_at": None,
-                "finished_at": us(now),
+                "finished_at": to_micros(now),
             }
             return found, list(connection.execute(_CANCEL, cancel).scalars())
 
         return await self._database.write(work)
 
-    async def note_polls(self, polled: Sequence[tuple[int, int, datetime | None]]) -> None:
+    async def record_polls(self, polled: Sequence[tuple[int, int, datetime | None]]) -> None:
         """Write down (id, polls, first_polled_at) of tasks that are still pending, at the end of a process."""
 
         def work(connection: sa.Connection) -> None:
             connection.execute(
                 _PENDING,
                 [
-                    {"number": number, "polls": polls, "first_polled_at": None if first is None else us(first)}
-                    for number, polls, first in polled
+                    {"number": row_id, "polls": polls, "first_polled_at": None if first is None else to_micros(first)}
+                    for row_id, polls, first in polled
                 ],
             )
 
         if polled:
             await self._database.write(work)
 
-    async def note_known(self, numbers: Sequence[int]) -> None:
+    async def record_known(self, row_ids: Sequence[int]) -> None:
         """Record that Camb has returned a status for the tasks with these ids (at least one)."""
 
         def work(connection: sa.Connection) -> None:
-            for start in range(0, len(numbers), AT_ONCE):
-                connection.execute(_KNOWN, {"numbers": padded(numbers[start : start + AT_ONCE])})
+            for start in range(0, len(row_ids), TASK_IDS_PER_STATEMENT):
+                connection.execute(_KNOWN, {"numbers": padded(row_ids[start : start + TASK_IDS_PER_STATEMENT])})
 
         await self._database.write(work)
 
     async def task(self, key: TaskKey) -> Task | None:
         """The task that *key* names, if anybody registered it."""
-        return (await self._database.read(lambda connection: by_key(connection, [key]))).get(key)
+        return (await self._database.read(lambda connection: tasks_by_key(connection, [key]))).get(key)
 
     async def page(self, wanted: TaskFilter, *, limit: int, before: int | None) -> list[Task]:
         """Up to *limit* tasks, newest first, whose id is lower than *before*."""
@@ -169,15 +185,15 @@ class TaskStore:
         """Where the tasks of *group* stand; None for a group without tasks."""
         return await self._database.read(lambda connection: group_state(connection, group))
 
-    async def deliveries_of(self, numbers: Sequence[int]) -> Mapping[int, list[Delivery]]:
+    async def deliveries_of(self, row_ids: Sequence[int]) -> Mapping[int, list[Delivery]]:
         """What is or was owed of the ends of the tasks with these ids, oldest first."""
 
         def work(connection: sa.Connection) -> Mapping[int, list[Delivery]]:
-            found: dict[int, list[Delivery]] = {number: [] for number in numbers}
+            found: dict[int, list[Delivery]] = {row_id: [] for row_id in row_ids}
             query = (
                 sa.select(deliveries, events.c.task)
                 .join(events)
-                .where(events.c.task.in_(numbers))
+                .where(events.c.task.in_(row_ids))
                 .order_by(deliveries.c.created_at, deliveries.c.destination)
             )
             for row in connection.execute(query):
@@ -188,48 +204,56 @@ class TaskStore:
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
-    ended: Task
+class _ConcludeRequest:
+    finished: Task
     event: TaskEnded
     notify: Sequence[str]
-    hear_group: HearGroup
+    destinations_for_group: GroupRouting
     node: str | None
 
 
-def _conclude(connection: sa.Connection, ends: Sequence[_End]) -> list[list[str] | None]:
-    """What conclude() promises, for each of *ends*."""
-    numbers = [end.ended.id for end in ends]
-    hold_groups(connection, [end.ended.group for end in ends])
-    watches = {row.id: (row.registrations, row.node) for row in connection.execute(_OPEN, {"numbers": padded(numbers)})}
+def _conclude(connection: sa.Connection, requests: Sequence[_ConcludeRequest]) -> list[list[str] | None]:
+    """What conclude() promises, for each of *requests*."""
+    row_ids = [request.finished.id for request in requests]
+    lock_groups(connection, [request.finished.group for request in requests])
+    pending = {row.id: (row.registrations, row.node) for row in connection.execute(_OPEN, {"numbers": padded(row_ids)})}
     # Taken out as it is closed: of two ends of one task the second finds it closed.
-    closed = [end for end in ends if watches.pop(end.ended.id, None) == (end.ended.registrations, end.node)]
-    if closed:
-        connection.execute(_CLOSE, [_closing(end) for end in closed])
-        owe(connection, [Told(end.event, end.notify, end.ended.id) for end in closed])
-    owed: list[list[str] | None] = []
-    told = {id(end) for end in closed}
-    for end in ends:
-        if id(end) not in told:
-            owed.append(None)
+    accepted = [
+        request
+        for request in requests
+        if pending.pop(request.finished.id, None) == (request.finished.registrations, request.node)
+    ]
+    if accepted:
+        connection.execute(_CONCLUDE, [_conclusion_values(request) for request in accepted])
+        enqueue(
+            connection, [QueuedDeliveries(request.event, request.notify, request.finished.id) for request in accepted]
+        )
+    results: list[list[str] | None] = []
+    accepted_ids = {id(request) for request in accepted}
+    for request in requests:
+        if id(request) not in accepted_ids:
+            results.append(None)
             continue
-        heard = list(end.notify)
-        if end.ended.group is not None:
-            heard += complete_group(connection, end.ended.group, end.hear_group, at=end.event.finished_at)
-        owed.append(heard)
-    return owed
+        queued = list(request.notify)
+        if request.finished.group is not None:
+            queued += complete_group(
+                connection, request.finished.group, request.destinations_for_group, at=request.event.finished_at
+            )
+        results.append(queued)
+    return results
 
 
-def _closing(end: _End) -> dict[str, object]:
-    ended = end.ended
+def _conclusion_values(request: _ConcludeRequest) -> dict[str, object]:
+    finished = request.finished
     return {
-        "number": ended.id,
-        "watch": ended.registrations,
-        "status": ended.status.value,
-        "run_id": ended.run_id,
-        "exception_reason": ended.exception_reason,
-        "message": ended.message,
-        "result": ended.result,
-        "polls": ended.polls,
-        "first_polled_at": None if ended.first_polled_at is None else us(ended.first_polled_at),
-        "finished_at": us(end.event.finished_at),
+        "number": finished.id,
+        "watch": finished.registrations,
+        "status": finished.status.value,
+        "run_id": finished.run_id,
+        "exception_reason": finished.exception_reason,
+        "message": finished.message,
+        "result": finished.result,
+        "polls": finished.polls,
+        "first_polled_at": None if finished.first_polled_at is None else to_micros(finished.first_polled_at),
+        "finished_at": to_micros(request.event.finished_at),
     }

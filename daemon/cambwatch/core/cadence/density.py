@@ -10,11 +10,11 @@ from cambwatch.core.cadence.histogram import BIN_WIDTH, BINS, MIDDLES_S, WIDTHS_
 SMOOTHING = 1.25  # by which the kernel is wider than for a density: in a hazard its errors are magnified
 
 
-def smoothed(weights: Sequence[float], *, endless: float, worth: float) -> tuple[list[float], float]:
+def smoothed(weights: Sequence[float], *, expired: float, effective_completions: float) -> tuple[list[float], float]:
     """
     The share of tasks that end in each bin, and of those that do not end.
 
-    *weights* say how many did, and are not all 0; *endless* how many did not; *worth*
+    *weights* say how many did, and are not all 0; *expired* how many did not; *effective_completions*
     as how many equally fresh ones they count. A kernel estimate of the density of the
     logarithm, its width by the rule of thumb of B. W. Silverman 1986 ("Density
     Estimation", 3.31), but for one more measure of the spread: where there are two
@@ -28,30 +28,30 @@ def smoothed(weights: Sequence[float], *, endless: float, worth: float) -> tuple
     spread = min(
         math.sqrt(variance), math.log(quartiles[1] / quartiles[0]) / BIN_WIDTH / 1.349, _shortest_half(weights) / 1.349
     )
-    width = max(SMOOTHING * 0.9 * spread * worth**-0.2, 0.5)
+    width = max(SMOOTHING * 0.9 * spread * effective_completions**-0.2, 0.5)
     reach = math.ceil(4 * width)
     steps = [math.erf((step + 0.5) / width / math.sqrt(2)) / 2 for step in range(-reach - 1, reach + 1)]
     kernel = [high - low for low, high in pairwise(steps)]
     smooth = [0.0] * (BINS + 2 * reach)
-    share = 1 / (total + endless)
+    share = 1 / (total + expired)
     for index, weight in enumerate(weights):
         if weight:
             for step, part in enumerate(kernel, index):
                 smooth[step] += weight * share * part
-    return smooth[reach : reach + BINS], endless * share
+    return smooth[reach : reach + BINS], expired * share
 
 
-def with_strays(ended: Sequence[float], strays: float, *, median_s: float) -> list[float]:
+def with_outliers(ended: Sequence[float], outliers: float, *, median_s: float) -> list[float]:
     """
-    The share of tasks that end in each bin where the share *strays* of them has nothing to do with those of *ended*.
+    The share of tasks that end in each bin where the share *outliers* of them has nothing to do with those of *ended*.
 
     Strays have a tail that goes on for ever like 1 / t on both sides of the median,
     so that it is nowhere zero.
     """
     middle = math.log(median_s)
     tails = [math.exp(-abs(math.log(middle_s) - middle)) for middle_s in MIDDLES_S]
-    scale = strays / sum(tails)
-    return [(1 - strays) * share + scale * tail for share, tail in zip(ended, tails, strict=True)]
+    scale = outliers / sum(tails)
+    return [(1 - outliers) * share + scale * tail for share, tail in zip(ended, tails, strict=True)]
 
 
 def hazards(ended: Sequence[float]) -> list[float]:

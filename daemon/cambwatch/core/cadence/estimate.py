@@ -17,28 +17,28 @@ from enum import StrEnum
 from itertools import accumulate
 from operator import mul
 
-from cambwatch.core.cadence.density import hazards, smoothed, with_strays
-from cambwatch.core.cadence.histogram import BINS, EDGES_S, MIDDLES_S, WIDTHS_S, Durations, bin_of
-from cambwatch.core.cadence.tuning import tuned
+from cambwatch.core.cadence.density import hazards, smoothed, with_outliers
+from cambwatch.core.cadence.histogram import BINS, EDGES_S, MIDDLES_S, WIDTHS_S, DurationHistogram, bin_of
+from cambwatch.core.cadence.tuning import solve_for_delay
 
-WORTH_IT = 1.1
+MIN_GAIN = 1.1
 """The gain below which the fixed interval stays: less could be an error of the estimate."""
 
-STRAY = 0.01  # the share of tasks of which we assume that they have nothing to do with those remembered
+OUTLIER_SHARE = 0.01  # the share of tasks of which we assume that they have nothing to do with those remembered
 # The power of the hazard: 1/2 is best for the mean delay, 1/3 for that of its square. Measured after 200 completions,
 # against 0.45: one to four requests in a hundred more, and a 95th percentile within about 1.2 times that of a fixed
 # interval, whichever completions these were, instead of 1.26 times (lognormal 0.25 of benchmarks/cadence.py).
-POWER = 0.39
-LAG = 0.5  # of the interval, by which checks come behind the hazard: the mean delay
-LATE = 0.125  # of the interval, by which durations look longer than they are: completions are noticed late
+HAZARD_EXPONENT = 0.39
+HAZARD_LAG = 0.5  # of the interval, by which checks come behind the hazard: the mean delay
+DETECTION_LAG = 0.125  # of the interval, by which durations look longer than they are: completions are noticed late
 
 # An estimate that is judged by the few completions that it was made from looks better than it is, by about one part
 # in so many completions: measured, on families of durations, with 30 to 1000 completions.
-FLATTERED_DELAY = 1.5
-FLATTERED_GAIN = 4.0
-FEWEST = 10.0  # below which neither says anything
+DELAY_OPTIMISM = 1.5
+GAIN_OPTIMISM = 4.0
+MIN_EFFECTIVE_COMPLETIONS = 10.0  # below which neither says anything
 
-_NOTHING = 1e-9  # a share of the completions
+_NEGLIGIBLE = 1e-9  # a share of the completions
 _AREAS: tuple[float, ...] = tuple(map(mul, WIDTHS_S, MIDDLES_S))
 
 
@@ -50,7 +50,7 @@ class Strategy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PollLimits:
     """What the configuration says, in seconds, all > 0: the interval to be as good as, and what pauses lie within."""
 
     interval_s: float
@@ -69,7 +69,7 @@ class Limits:
         return max(self.max_s, self.interval_s)
 
 
-class Schedule:
+class PollSchedule:
     """
     The checks of a task, by its age: a density that is constant within each bin.
 
@@ -77,14 +77,14 @@ class Schedule:
     for, so a task may come back late, or after a restart, and just goes on.
     """
 
-    __slots__ = ("_checks", "_densities", "_moments", "longest_s", "shortest_s")
+    __slots__ = ("_densities", "_expected_checks", "_moments", "longest_s", "shortest_s")
 
     def __init__(self, densities: Sequence[float], *, shortest_s: float, longest_s: float) -> None:
         """*densities*: checks per second within each bin, each between 1 / *longest_s* and 1 / *shortest_s*."""
         self._densities = densities
         self.shortest_s, self.longest_s = shortest_s, longest_s
         # Expected by the age of each edge, and the integral of the age over those.
-        self._checks: list[float] = list(accumulate(map(mul, densities, WIDTHS_S), initial=0.0))
+        self._expected_checks: list[float] = list(accumulate(map(mul, densities, WIDTHS_S), initial=0.0))
         self._moments: list[float] = list(accumulate(map(mul, densities, _AREAS), initial=0.0))
 
     def pause(self, age: timedelta) -> timedelta:
@@ -94,7 +94,7 @@ class Schedule:
         Who asks later is never told an earlier instant.
         """
         age_s = max(age.total_seconds(), 0.0)
-        return self._pause(age_s, self.checks(age_s) + 1)
+        return self._pause(age_s, self.expected_checks(age_s) + 1)
 
     def first_pause(self, *, chance: float) -> timedelta:
         """
@@ -104,37 +104,39 @@ class Schedule:
         """
         return self._pause(0.0, 1.5 - chance)
 
-    def checks(self, age_s: float) -> float:
+    def expected_checks(self, age_s: float) -> float:
         """How many checks are expected to have been made by the age *age_s* (>= 0)."""
         index = min(bisect_right(EDGES_S, age_s), BINS) - 1
-        return self._checks[index] + self._densities[index] * (age_s - EDGES_S[index])
+        return self._expected_checks[index] + self._densities[index] * (age_s - EDGES_S[index])
 
     def polls(self, age_s: float) -> float:
         """How many polls a task that ends at *age_s* costs in the mean over *chance*, without that at registration."""
-        return max(self.checks(age_s), 0.5) + 0.5
+        return max(self.expected_checks(age_s), 0.5) + 0.5
 
     def delay_s(self, age_s: float) -> float:
         """How long after its end at *age_s* a task is found, in the mean over *chance*."""
-        checks = max(self.checks(age_s), 0.5)  # the first is made between half a check and one and a half
-        return self._moment(checks + 1) - self._moment(checks) - age_s
+        expected_checks = max(
+            self.expected_checks(age_s), 0.5
+        )  # the first is made between half a check and one and a half
+        return self._moment(expected_checks + 1) - self._moment(expected_checks) - age_s
 
-    def _pause(self, age_s: float, checks: float) -> timedelta:
-        pause_s = self._age_s(checks) - age_s
+    def _pause(self, age_s: float, expected_checks: float) -> timedelta:
+        pause_s = self._age_s(expected_checks) - age_s
         return timedelta(seconds=min(max(pause_s, self.shortest_s), self.longest_s))
 
-    def _age_s(self, checks: float) -> float:
-        """The age by which *checks* (>= 0) are expected."""
-        index = min(bisect_left(self._checks, checks, 1), BINS) - 1
-        return EDGES_S[index] + (checks - self._checks[index]) / self._densities[index]
+    def _age_s(self, expected_checks: float) -> float:
+        """The age by which *expected_checks* (>= 0) are expected."""
+        index = min(bisect_left(self._expected_checks, expected_checks, 1), BINS) - 1
+        return EDGES_S[index] + (expected_checks - self._expected_checks[index]) / self._densities[index]
 
-    def _moment(self, checks: float) -> float:
-        index = min(bisect_left(self._checks, checks, 1), BINS) - 1
-        low_s, more = EDGES_S[index], checks - self._checks[index]
+    def _moment(self, expected_checks: float) -> float:
+        index = min(bisect_left(self._expected_checks, expected_checks, 1), BINS) - 1
+        low_s, more = EDGES_S[index], expected_checks - self._expected_checks[index]
         return self._moments[index] + more * (low_s + more / self._densities[index] / 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class CadenceEstimate:
     """
     What durations say about polls: as many as a task needs, the one at its registration included.
 
@@ -142,46 +144,57 @@ class Estimate:
     at the same mean delay; less what such an estimate flatters itself by.
     """
 
-    schedule: Schedule
+    schedule: PollSchedule
     fixed_polls: float
     learned_polls: float
     gain: float
 
 
-def estimate(durations: Durations, limits: Limits) -> Estimate:
+def estimate(durations: DurationHistogram, limits: PollLimits) -> CadenceEstimate:
     """The best schedule for tasks like those of *durations*, which remember at least one."""
-    ended, endless = smoothed(durations.weights, endless=durations.endless, worth=durations.worth)
-    completions = max(durations.worth, FEWEST)
+    ended, expired = smoothed(
+        durations.weights, expired=durations.expired, effective_completions=durations.effective_completions
+    )
+    completions = max(durations.effective_completions, MIN_EFFECTIVE_COMPLETIONS)
     # Behind all that was seen pauses grow, as the strays' tail has it, with the square root of the age.
-    chances = hazards(with_strays(ended, STRAY, median_s=durations.quantile_s(0.5) or 1.0))
+    chances = hazards(with_outliers(ended, OUTLIER_SHARE, median_s=durations.quantile_s(0.5) or 1.0))
     # A check finds what ended before it: where the hazard begins to rise, checks are worth their price a little later.
-    roots = [chances[bin_of(middle_s - LAG * limits.interval_s)] ** POWER for middle_s in MIDDLES_S]
-    outcomes = [
-        (max(min(middle_s, limits.deadline_s) - LATE * limits.interval_s, 0.0), share)
-        for middle_s, share in zip(MIDDLES_S, ended, strict=True)
-        if share > _NOTHING * (1 - endless)
+    weights_by_hazard = [
+        chances[bin_of(middle_s - HAZARD_LAG * limits.interval_s)] ** HAZARD_EXPONENT for middle_s in MIDDLES_S
     ]
-    schedule = _priced(roots, outcomes, limits, delay_s=limits.interval_s / 2 * (1 - FLATTERED_DELAY / completions))
-    outcomes.append((limits.deadline_s, endless))
+    outcomes = [
+        (max(min(middle_s, limits.deadline_s) - DETECTION_LAG * limits.interval_s, 0.0), share)
+        for middle_s, share in zip(MIDDLES_S, ended, strict=True)
+        if share > _NEGLIGIBLE * (1 - expired)
+    ]
+    schedule = _schedule_for_delay(
+        weights_by_hazard, outcomes, limits, delay_s=limits.interval_s / 2 * (1 - DELAY_OPTIMISM / completions)
+    )
+    outcomes.append((limits.deadline_s, expired))
     fixed = 1 + sum(share * (max(age_s / limits.interval_s, 0.5) + 0.5) for age_s, share in outcomes)
     learned = 1 + sum(share * schedule.polls(age_s) for age_s, share in outcomes)
-    return Estimate(schedule, fixed, learned, gain=fixed / learned * (1 - FLATTERED_GAIN / completions))
+    return CadenceEstimate(schedule, fixed, learned, gain=fixed / learned * (1 - GAIN_OPTIMISM / completions))
 
 
-def _priced(
-    roots: Sequence[float], outcomes: Sequence[tuple[float, float]], limits: Limits, *, delay_s: float
-) -> Schedule:
-    """The schedule along *roots* whose mean delay over *outcomes* is *delay_s*, or as near as the limits allow."""
+def _schedule_for_delay(
+    weights_by_hazard: Sequence[float], outcomes: Sequence[tuple[float, float]], limits: PollLimits, *, delay_s: float
+) -> PollSchedule:
+    """
+    The schedule along *weights_by_hazard* whose mean delay over *outcomes* is *delay_s*, or as near as
+    the limits allow.
+    """
     least, most = 1 / limits.longest_s, 1 / limits.shortest_s
     total = sum(share for _, share in outcomes)
 
-    def priced(price: float) -> Schedule:
-        densities = [min(max(root / price, least), most) for root in roots]
-        return Schedule(densities, shortest_s=limits.shortest_s, longest_s=limits.longest_s)
+    def at_price(price: float) -> PollSchedule:
+        densities = [min(max(root / price, least), most) for root in weights_by_hazard]
+        return PollSchedule(densities, shortest_s=limits.shortest_s, longest_s=limits.longest_s)
 
     def mean_s(price: float) -> float:
-        schedule = priced(price)
+        schedule = at_price(price)
         return sum(share * schedule.delay_s(age_s) for age_s, share in outcomes) / total
 
     # From where every pause is the shortest to where every one is the longest.
-    return priced(tuned(mean_s, delay_s, low=min(roots) / most, high=max(roots) / least))
+    return at_price(
+        solve_for_delay(mean_s, delay_s, low=min(weights_by_hazard) / most, high=max(weights_by_hazard) / least)
+    )

@@ -17,10 +17,10 @@ from typing import Self
 
 from cambwatch.core.model import Json
 
-SHORTEST_S = 0.01
+MIN_DURATION_S = 0.01
 BIN_WIDTH = 0.05  # of the natural logarithm: a bin is 5 % wide
 BINS = 400
-EDGES_S = (0.0, *(SHORTEST_S * math.exp(BIN_WIDTH * index) for index in range(1, BINS + 1)))
+EDGES_S = (0.0, *(MIN_DURATION_S * math.exp(BIN_WIDTH * index) for index in range(1, BINS + 1)))
 """Bounds of the bins, the lower one not within; the last is 56 days, and whatever takes longer counts as that."""
 
 MIDDLES_S = tuple((low_s + high_s) / 2 for low_s, high_s in pairwise(EDGES_S))
@@ -29,8 +29,8 @@ WIDTHS_S = tuple(high_s - low_s for low_s, high_s in pairwise(EDGES_S))
 HALF_LIFE = 200
 """Completions after which an older one counts half."""
 
-NEWEST = 32  # completions that are kept as they came
-ENOUGH = 30
+KEPT_COMPLETIONS = 32  # completions that are kept as they came
+MIN_COMPLETIONS = 30
 """Completions from which on a memory says something."""
 
 # The detector: two cumulative sums of scores, one for longer and one for shorter than remembered (E. S. Page 1954,
@@ -39,17 +39,17 @@ ENOUGH = 30
 # score by less than SLACK are left to forgetting. One completion in
 # 100,000 raises a false alarm at a fixed interval (benchmarks/cadence.py measures it); durations that double raise a
 # true one after about 10 completions where they vary little, after 50 to 100 where they are exponential.
-SLACK = 0.35
-ALARM = 12.0
+CHANGE_SLACK = 0.35
+CHANGE_THRESHOLD = 12.0
 
 # Where tasks queue for a few workers each takes longer than the one before: whatever is learned holds for a few more.
-RELAPSES = 4
+MAX_RELAPSES = 4
 """At most so many alarms in a row make ENOUGH twice as many each: those that come soon after it was reached."""
 
-_FADING: float = 0.5 ** (1 / HALF_LIFE)
-_WINDOW = 1 / (1 - _FADING)  # what a bin weighs into which all fall, for ever: 289
-_HEAVIEST = 1e12  # of a completion, until all are scaled down again
-_FORM = [SHORTEST_S, BIN_WIDTH, BINS]
+_DECAY: float = 0.5 ** (1 / HALF_LIFE)
+_WINDOW = 1 / (1 - _DECAY)  # what a bin weighs into which all fall, for ever: 289
+_MAX_WEIGHT = 1e12  # of a completion, until all are scaled down again
+_FORMAT = [MIN_DURATION_S, BIN_WIDTH, BINS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +63,10 @@ class Completion:
         """Both ages where the bins are, the second never before the first: a clock may have been set back."""
         longest = EDGES_S[-1]
         pending_s = min(max(self.pending_s, 0.0), longest)
-        return Completion(pending_s, min(max(self.ended_s, pending_s, SHORTEST_S), longest))
+        return Completion(pending_s, min(max(self.ended_s, pending_s, MIN_DURATION_S), longest))
 
 
-class Durations:
+class DurationHistogram:
     """
     What is remembered of the tasks of one sort.
 
@@ -76,25 +76,25 @@ class Durations:
     its deadline counts as endless, and fades as completions come in.
     """
 
-    __slots__ = ("_endless", "_longer", "_newest", "_relapses", "_shorter", "_unit", "_weights", "completions")
+    __slots__ = ("_expired", "_longer", "_newest", "_newest_weight", "_relapses", "_shorter", "_weights", "completions")
 
     def __init__(self) -> None:
         self.completions = 0
         """How many are remembered, faded or not."""
         self._weights = [0.0] * BINS  # in a currency of which the newest completion is worth _unit
-        self._unit = 1.0
-        self._endless = 0.0
-        self._newest: deque[Completion | None] = deque(maxlen=NEWEST)  # None: it outlasted its turn
-        self._longer = _Sum()
-        self._shorter = _Sum()
+        self._newest_weight = 1.0
+        self._expired = 0.0
+        self._newest: deque[Completion | None] = deque(maxlen=KEPT_COMPLETIONS)  # None: it outlasted its turn
+        self._longer = _CumulativeSum()
+        self._shorter = _CumulativeSum()
         self._relapses = 0
 
     @property
-    def known(self) -> bool:
+    def is_sufficient(self) -> bool:
         """Whether it says something about tasks to come; if what it said did not hold for long, it takes more."""
-        return self.completions >= self._enough
+        return self.completions >= self._min_completions
 
-    def note(self, completion: Completion) -> bool:
+    def record(self, completion: Completion) -> bool:
         """
         Take in a completion, of the task whose turn it is: see turns.py.
 
@@ -102,32 +102,32 @@ class Durations:
         only those since the change remain, at most NEWEST.
         """
         completion = completion.clamped()
-        if self._judge(completion.pending_s, completion.ended_s, completion):
+        if self._detect_change(completion.pending_s, completion.ended_s, completion):
             return True
-        self._fade()
-        self._add(completion, self._unit)
+        self._decay()
+        self._add(completion, self._newest_weight)
         return False
 
-    def note_outlasting(self, age_s: float) -> bool:
+    def record_still_pending(self, age_s: float) -> bool:
         """
         Take in that the task whose turn it is was pending still at *age_s*.
 
         Returns the same. How long it takes in the end is told by note_late().
         """
-        return self._judge(age_s, EDGES_S[-1], None)
+        return self._detect_change(age_s, EDGES_S[-1], None)
 
-    def note_late(self, completion: Completion, *, behind: int) -> None:
+    def record_late(self, completion: Completion, *, behind: int) -> None:
         """Take in a completion of a task whose turn was so many completions ago."""
-        self._add(completion.clamped(), self._unit * _FADING**behind)
+        self._add(completion.clamped(), self._newest_weight * _DECAY**behind)
 
-    def note_endless(self) -> None:
+    def record_expired(self) -> None:
         """Take in a task that was pending still at its deadline; completions fade by completions alone."""
-        self._endless = min(self._endless + self._unit, _WINDOW * self._unit)
+        self._expired = min(self._expired + self._newest_weight, _WINDOW * self._newest_weight)
 
     @property
     def weights(self) -> Sequence[float]:
         """How many completions each bin holds, faded ones as fractions."""
-        return [weight / self._unit for weight in self._weights]
+        return [weight / self._newest_weight for weight in self._weights]
 
     def histogram(self) -> list[tuple[float, float, float]]:
         """The bins that hold something, as bounds in seconds, the lower one not within, and weight."""
@@ -140,15 +140,15 @@ class Durations:
         return tuple(each for each in self._newest if each is not None)
 
     @property
-    def endless(self) -> float:
+    def expired(self) -> float:
         """How many tasks had not ended at their deadline, faded ones as fractions."""
-        return self._endless / self._unit
+        return self._expired / self._newest_weight
 
     @property
-    def worth(self) -> float:
+    def effective_completions(self) -> float:
         """As how many equally fresh completions the faded ones are good for, in an estimate: at most 577."""
-        faded: float = _FADING**self.completions
-        return (1 + _FADING) * _WINDOW * (1 - faded) / (1 + faded)
+        faded: float = _DECAY**self.completions
+        return (1 + _DECAY) * _WINDOW * (1 - faded) / (1 + faded)
 
     def quantile_s(self, share: float) -> float | None:
         """The duration that *share* in (0, 1) of the completions did not exceed, to a bin's width; None without any."""
@@ -157,10 +157,10 @@ class Durations:
     def as_json(self) -> Json:
         """Everything, as plain values of JSON; at most BINS + NEWEST pairs of numbers."""
         return {
-            "form": _FORM,
+            "form": _FORMAT,
             "completions": self.completions,
             "weights": [[index, weight] for index, weight in enumerate(self.weights) if weight > 0],
-            "endless": self.endless,
+            "endless": self.expired,
             "newest": [None if each is None else [each.pending_s, each.ended_s] for each in self._newest],
             "longer": [self._longer.total, self._longer.terms],
             "shorter": [self._shorter.total, self._shorter.terms],
@@ -172,42 +172,42 @@ class Durations:
         """The memory that as_json() gave; ValueError for anything else, other bins than ours included."""
         durations = cls()
         try:
-            if value["form"] != _FORM:
+            if value["form"] != _FORMAT:
                 raise ValueError("not a memory of durations: its bins are not ours")
-            durations.completions = _natural(value["completions"])
+            durations.completions = _read_count(value["completions"])
             for index, weight in value["weights"]:
-                durations._weights[_natural(index)] = _amount(weight)
-            durations._endless = _amount(value["endless"])
+                durations._weights[_read_count(index)] = _read_amount(weight)
+            durations._expired = _read_amount(value["endless"])
             durations._newest.extend(
-                None if each is None else Completion(*map(_amount, each)) for each in value["newest"]
+                None if each is None else Completion(*map(_read_amount, each)) for each in value["newest"]
             )
-            durations._longer = _Sum(_amount(value["longer"][0]), _natural(value["longer"][1]))
-            durations._shorter = _Sum(_amount(value["shorter"][0]), _natural(value["shorter"][1]))
-            durations._relapses = min(_natural(value.get("relapses", 0)), RELAPSES)  # older versions had none
+            durations._longer = _CumulativeSum(_read_amount(value["longer"][0]), _read_count(value["longer"][1]))
+            durations._shorter = _CumulativeSum(_read_amount(value["shorter"][0]), _read_count(value["shorter"][1]))
+            durations._relapses = min(_read_count(value.get("relapses", 0)), MAX_RELAPSES)  # older versions had none
         except (TypeError, KeyError, IndexError) as error:
             raise ValueError(f"not a memory of durations: {error!r}") from error
         if bool(durations.completions) != any(durations._weights):
             raise ValueError("not a memory of durations: completions and weights contradict each other")
         return durations
 
-    def _judge(self, pending_s: float, ended_s: float, newest: Completion | None) -> bool:
+    def _detect_change(self, pending_s: float, ended_s: float, newest: Completion | None) -> bool:
         """Whether, with what ended in between, the newest no longer fit the rest; then only they remain."""
         self._newest.append(newest)
-        if self.completions < ENOUGH:
+        if self.completions < MIN_COMPLETIONS:
             return False
         score = self._score(pending_s, ended_s)
-        self._longer.add(score - SLACK)
-        self._shorter.add(-score - SLACK)
-        since = max((each.terms for each in (self._longer, self._shorter) if each.total > ALARM), default=0)
+        self._longer.add(score - CHANGE_SLACK)
+        self._shorter.add(-score - CHANGE_SLACK)
+        since = max((each.terms for each in (self._longer, self._shorter) if each.total > CHANGE_THRESHOLD), default=0)
         if since:
-            soon = self.completions < 2 * self._enough
-            self._relapses = min(self._relapses + 1, RELAPSES) if soon else 0
-            self._begin_again([each for each in list(self._newest)[-since:] if each is not None])
+            soon = self.completions < 2 * self._min_completions
+            self._relapses = min(self._relapses + 1, MAX_RELAPSES) if soon else 0
+            self._restart([each for each in list(self._newest)[-since:] if each is not None])
         return bool(since)
 
     @property
-    def _enough(self) -> int:
-        return ENOUGH << self._relapses
+    def _min_completions(self) -> int:
+        return MIN_COMPLETIONS << self._relapses
 
     def _score(self, pending_s: float, ended_s: float) -> float:
         """Where a duration between the two lies among the remembered: of mean 0 and deviation 1 if it is like them."""
@@ -238,28 +238,28 @@ class Durations:
         for index, share in enumerate(shares, first):
             self._weights[index] += share * scale
 
-    def _fade(self) -> None:
+    def _decay(self) -> None:
         # Instead of all that is there getting lighter, what comes gets heavier.
-        self._unit /= _FADING
-        if self._unit > _HEAVIEST:
-            self._weights = [weight / self._unit for weight in self._weights]
-            self._endless /= self._unit
-            self._unit = 1.0
+        self._newest_weight /= _DECAY
+        if self._newest_weight > _MAX_WEIGHT:
+            self._weights = [weight / self._newest_weight for weight in self._weights]
+            self._expired /= self._newest_weight
+            self._newest_weight = 1.0
 
-    def _begin_again(self, newest: Sequence[Completion]) -> None:
+    def _restart(self, newest: Sequence[Completion]) -> None:
         self.completions = 0
         self._weights = [0.0] * BINS
-        self._unit, self._endless = 1.0, 0.0
-        self._longer, self._shorter = _Sum(), _Sum()
+        self._newest_weight, self._expired = 1.0, 0.0
+        self._longer, self._shorter = _CumulativeSum(), _CumulativeSum()
         self._newest.clear()
         self._newest.extend(newest)
         for completion in newest:
-            self._fade()
-            self._add(completion, self._unit)
+            self._decay()
+            self._add(completion, self._newest_weight)
 
 
 @dataclass(slots=True)
-class _Sum:
+class _CumulativeSum:
     """A sum that starts again whenever it falls below zero; *terms* counts those since."""
 
     total: float = 0.0
@@ -284,13 +284,13 @@ def quantile_s(weights: Sequence[float], share: float) -> float:
     return EDGES_S[index + 1] * math.exp(-BIN_WIDTH / 2)
 
 
-def _natural(value: Json) -> int:
+def _read_count(value: Json) -> int:
     if not isinstance(value, int) or value < 0:
         raise ValueError(f"not a count: {value!r}")
     return value
 
 
-def _amount(value: Json) -> float:
+def _read_amount(value: Json) -> float:
     if not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"not an amount: {value!r}")
     return float(value)

@@ -4,23 +4,23 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Self, assert_never
 
-from cambwatch.core.cadence.estimate import WORTH_IT, Estimate, Limits, Schedule, Strategy, estimate
-from cambwatch.core.cadence.histogram import Durations
-from cambwatch.core.cadence.start_order import Fact, InTurn, Late, Outlasting
+from cambwatch.core.cadence.estimate import MIN_GAIN, CadenceEstimate, PollLimits, PollSchedule, Strategy, estimate
+from cambwatch.core.cadence.histogram import DurationHistogram
+from cambwatch.core.cadence.start_order import DurationObservation, LateCompletion, OrderedCompletion, StillPending
 from cambwatch.core.model import Json
 
-MOST_SIZES = 16
+MAX_SIZES = 16
 """Sizes of one kind that are told apart, those that come first; tasks of others are as those of the kind."""
 
-FRESH = 0.05  # the share of new completions that makes a new estimate worth its milliseconds
-LARGEST_SAMPLE = 500  # of which that share is taken at most, because older completions have faded
+REESTIMATE_SHARE = 0.05  # the share of new completions that makes a new estimate worth its milliseconds
+MAX_COUNTED_COMPLETIONS = 500  # of which that share is taken at most, because older completions have faded
 
-Key = tuple[str, str | None]
+KindAndSize = tuple[str, str | None]
 """A kind, and a size or None: all tasks of the kind, whatever their size."""
 
 
 @dataclass(frozen=True, slots=True)
-class Insight:
+class CadenceSummary:
     """
     What is known about the tasks of a kind, or of one of its sizes.
 
@@ -41,7 +41,7 @@ class Insight:
     gain: float | None
 
     @classmethod
-    def of_nothing(cls, kind: str) -> Self:
+    def empty(cls, kind: str) -> Self:
         """Of a kind of which nothing is known."""
         return cls(
             kind,
@@ -55,13 +55,13 @@ class Insight:
             gain=None,
         )
 
-    def unused(self) -> "Insight":
+    def with_fixed_interval(self) -> "CadenceSummary":
         """The same where nothing is to be made of it, because somebody wants the fixed interval."""
         return replace(self, strategy=Strategy.FIXED, polls=self.fixed_polls)
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class SavedDurations:
     """What is written down of the tasks of a kind, or of one of its sizes: what Durations.as_json() gives."""
 
     kind: str
@@ -69,7 +69,7 @@ class Memory:
     durations: Json
 
 
-class Experience:
+class CadenceModel:
     """
     Says when to ask again for tasks of a kind and size, and learns from those that end.
 
@@ -77,83 +77,87 @@ class Experience:
     too little at the fixed interval, as is one where learning does not pay.
     """
 
-    def __init__(self, limits: Callable[[str], Limits]) -> None:
+    def __init__(self, limits: Callable[[str], PollLimits]) -> None:
         """*limits* says what the configuration wants for a kind; it is asked at every new estimate."""
         self._limits = limits
-        self._lessons: dict[Key, _Lesson] = {}
-        self._unsaved: set[Key] = set()
+        self._learned: dict[KindAndSize, _LearnedDurations] = {}
+        self._unsaved: set[KindAndSize] = set()
 
-    def schedule(self, kind: str, size: str | None = None) -> Schedule | None:
+    def schedule(self, kind: str, size: str | None = None) -> PollSchedule | None:
         """When to ask for tasks of *kind* and *size*, the same object until that changes; None: at the interval."""
-        for key in self._keys_from(kind, size):
-            lesson = self._lessons.get(key)
-            if lesson is not None and lesson.durations.known:
-                return lesson.schedule
+        for key in self._lookup_keys(kind, size):
+            learned_durations = self._learned.get(key)
+            if learned_durations is not None and learned_durations.durations.is_sufficient:
+                return learned_durations.schedule
         return None
 
-    def learn(self, kind: str, fact: Fact) -> list[Key]:
+    def learn(self, kind: str, observation: DurationObservation) -> list[KindAndSize]:
         """Learn from a task of *kind*; returns those whose past was dropped, because their newest no longer fit it."""
         changed = []
-        for key in self._keys(kind, fact.size):
-            if self._lesson(key).learn(fact):
+        for key in self._updated_keys(kind, observation.size):
+            if self._learned_for(key).learn(observation):
                 changed.append(key)
             self._unsaved.add(key)
         return changed
 
     def quantile_s(self, kind: str, share: float) -> float | None:
         """The duration that *share* of the tasks of *kind* did not exceed; None as long as too little is known."""
-        lesson = self._lessons.get((kind, None))
-        return lesson.durations.quantile_s(share) if lesson is not None and lesson.durations.known else None
+        learned_durations = self._learned.get((kind, None))
+        return (
+            learned_durations.durations.quantile_s(share)
+            if learned_durations is not None and learned_durations.durations.is_sufficient
+            else None
+        )
 
-    def note_endless(self, kind: str, size: str | None) -> None:
+    def record_expired(self, kind: str, size: str | None) -> None:
         """Learn from a task that was pending still at its deadline."""
-        for key in self._keys(kind, size):
-            self._lesson(key).durations.note_endless()
+        for key in self._updated_keys(kind, size):
+            self._learned_for(key).durations.record_expired()
             self._unsaved.add(key)
 
-    def insights(self) -> Iterator[Insight]:
+    def summaries(self) -> Iterator[CadenceSummary]:
         """What is known, by kind, and within a kind by size after the kind as a whole."""
         for kind, size in self._in_order():
-            yield self._lessons[kind, size].insight(kind, size)
+            yield self._learned[kind, size].summary(kind, size)
 
-    def unsaved(self) -> list[Memory]:
+    def unsaved(self) -> list[SavedDurations]:
         """What is to be written down: all that changed since the last call."""
         keys, self._unsaved = self._unsaved, set()
-        return [Memory(*key, self._lessons[key].durations.as_json()) for key in keys]
+        return [SavedDurations(*key, self._learned[key].durations.as_json()) for key in keys]
 
-    def durations(self) -> list[tuple[str, str | None, Durations]]:
+    def durations(self) -> list[tuple[str, str | None, DurationHistogram]]:
         """All that is known, by kind and size, in the order of insights()."""
-        return [(*key, self._lessons[key].durations) for key in self._in_order()]
+        return [(*key, self._learned[key].durations) for key in self._in_order()]
 
-    def remember(self, memory: Memory) -> None:
+    def restore(self, saved: SavedDurations) -> None:
         """Take back what unsaved() gave; ValueError, and nothing taken, where it is something else."""
-        self._lessons[memory.kind, memory.size] = self._new(memory.kind, Durations.from_json(memory.durations))
+        self._learned[saved.kind, saved.size] = self._create(saved.kind, DurationHistogram.from_json(saved.durations))
 
-    def _in_order(self) -> list[Key]:
-        return sorted(self._lessons, key=lambda key: (key[0], key[1] is not None, key[1] or ""))
+    def _in_order(self) -> list[KindAndSize]:
+        return sorted(self._learned, key=lambda key: (key[0], key[1] is not None, key[1] or ""))
 
-    def _keys_from(self, kind: str, size: str | None) -> tuple[Key, ...]:
+    def _lookup_keys(self, kind: str, size: str | None) -> tuple[KindAndSize, ...]:
         """Whose lesson holds for a task, the closest first."""
         return ((kind, None),) if size is None else ((kind, size), (kind, None))
 
-    def _keys(self, kind: str, size: str | None) -> list[Key]:
+    def _updated_keys(self, kind: str, size: str | None) -> list[KindAndSize]:
         """Who learns from a task."""
         whole, part = (kind, None), (kind, size)
         if size is None:
             return [whole]
-        sizes = sum(known_kind == kind and known is not None for known_kind, known in self._lessons)
-        return [whole, part] if part in self._lessons or sizes < MOST_SIZES else [whole]
+        sizes = sum(known_kind == kind and known is not None for known_kind, known in self._learned)
+        return [whole, part] if part in self._learned or sizes < MAX_SIZES else [whole]
 
-    def _lesson(self, key: Key) -> "_Lesson":
-        if key not in self._lessons:
-            self._lessons[key] = self._new(key[0], Durations())
-        return self._lessons[key]
+    def _learned_for(self, key: KindAndSize) -> "_LearnedDurations":
+        if key not in self._learned:
+            self._learned[key] = self._create(key[0], DurationHistogram())
+        return self._learned[key]
 
-    def _new(self, kind: str, durations: Durations) -> "_Lesson":
-        return _Lesson(durations, lambda: self._limits(kind))
+    def _create(self, kind: str, durations: DurationHistogram) -> "_LearnedDurations":
+        return _LearnedDurations(durations, lambda: self._limits(kind))
 
 
-class _Lesson:
+class _LearnedDurations:
     """
     A memory, and what is concluded from it.
 
@@ -161,48 +165,48 @@ class _Lesson:
     single completion.
     """
 
-    __slots__ = ("_considered", "_estimate", "_limits", "durations")
+    __slots__ = ("_estimate", "_estimated_completions", "_limits", "durations")
 
-    def __init__(self, durations: Durations, limits: Callable[[], Limits]) -> None:
+    def __init__(self, durations: DurationHistogram, limits: Callable[[], PollLimits]) -> None:
         self.durations = durations
         self._limits = limits
-        self._estimate: Estimate | None = None
-        self._considered = 0  # completions when the estimate was made; 0: it is to be made anew
+        self._estimate: CadenceEstimate | None = None
+        self._estimated_completions = 0  # completions when the estimate was made; 0: it is to be made anew
 
-    def learn(self, fact: Fact) -> bool:
+    def learn(self, observation: DurationObservation) -> bool:
         """Whether all that was known before is dropped."""
-        match fact:
-            case InTurn(_, completion):
-                dropped = self.durations.note(completion)
+        match observation:
+            case OrderedCompletion(_, completion):
+                dropped = self.durations.record(completion)
                 known = self.durations.completions
-                stale = known - self._considered >= FRESH * min(known, LARGEST_SAMPLE)
-            case Outlasting(_, age_s):
-                dropped, stale = self.durations.note_outlasting(age_s), False
-            case Late(_, completion, behind):
-                self.durations.note_late(completion, behind=behind)
+                stale = known - self._estimated_completions >= REESTIMATE_SHARE * min(known, MAX_COUNTED_COMPLETIONS)
+            case StillPending(_, age_s):
+                dropped, stale = self.durations.record_still_pending(age_s), False
+            case LateCompletion(_, completion, behind):
+                self.durations.record_late(completion, behind=behind)
                 dropped = stale = False
             case _:
-                assert_never(fact)
+                assert_never(observation)
         if dropped or stale:
-            self._considered = 0
+            self._estimated_completions = 0
         return dropped
 
     @property
-    def estimate(self) -> Estimate | None:
+    def estimate(self) -> CadenceEstimate | None:
         """None as long as too little is known."""
-        if not self._considered:
-            self._estimate = estimate(self.durations, self._limits()) if self.durations.known else None
-            self._considered = self.durations.completions
+        if not self._estimated_completions:
+            self._estimate = estimate(self.durations, self._limits()) if self.durations.is_sufficient else None
+            self._estimated_completions = self.durations.completions
         return self._estimate
 
     @property
-    def schedule(self) -> Schedule | None:
+    def schedule(self) -> PollSchedule | None:
         found = self.estimate
-        return found.schedule if found is not None and found.gain >= WORTH_IT else None
+        return found.schedule if found is not None and found.gain >= MIN_GAIN else None
 
-    def insight(self, kind: str, size: str | None) -> Insight:
+    def summary(self, kind: str, size: str | None) -> CadenceSummary:
         found, learned = self.estimate, self.schedule is not None
-        return Insight(
+        return CadenceSummary(
             kind,
             size,
             completions=self.durations.completions,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import inf
 
-from cambwatch.core.cadence.estimate import Limits, Schedule, Strategy
+from cambwatch.core.cadence.estimate import PollLimits, PollSchedule, Strategy
 from cambwatch.core.delivery.retry import Backoff
 
 
@@ -25,15 +25,15 @@ class PollPolicy:
     deadline: timedelta = timedelta(hours=24)
     not_found_grace: timedelta = timedelta(minutes=2)
     strategy: Strategy = Strategy.LEARNED
-    schedule: Schedule | None = None
+    schedule: PollSchedule | None = None
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> PollLimits:
         """What a schedule has to keep to."""
         spans = (self.interval, self.min_interval, self.max_interval, self.deadline)
-        return Limits(*(span.total_seconds() for span in spans))
+        return PollLimits(*(span.total_seconds() for span in spans))
 
-    def unlearned(self) -> "PollPolicy":
+    def with_fixed_interval(self) -> "PollPolicy":
         """The same at the fixed interval: for a task that may not be one of those that were learned from."""
         return self if self.schedule is None else replace(self, schedule=None)
 
@@ -70,10 +70,10 @@ class PollPolicy:
         return max(Backoff(self.interval, 2, longest).pause(failures, chance=chance), self.pause(age))
 
 
-SLOWER = 0.5  # what is left of the rate after a slow_down()
-SLOWEST = 1 / 64  # of the rate: as slow as several can make it
-FAST_AGAIN_S = 60.0  # in which a rate of nothing would come back, evenly
-SAME_S = 1.0  # within which a slow_down() is for the same reason as the last
+SLOWDOWN_FACTOR = 0.5  # what is left of the rate after a slow_down()
+MIN_RATE_SHARE = 1 / 64  # of the rate: as slow as several can make it
+RECOVERY_S = 60.0  # in which a rate of nothing would come back, evenly
+SLOWDOWN_DEBOUNCE_S = 1.0  # within which a slow_down() is for the same reason as the last
 
 
 class TokenBucket:
@@ -88,14 +88,14 @@ class TokenBucket:
 
     # Held as the instant of the next token, not as a number of tokens: a sum of fractions may
     # end a hair below one at the very instant for which take() was promised to succeed.
-    __slots__ = ("_burst", "_next_s", "_per_second", "_slowed_s", "_slowed_to")
+    __slots__ = ("_burst", "_next_s", "_per_second", "_slowed_s", "_slowed_share")
 
     def __init__(self, per_second: float, *, burst: float, now_s: float) -> None:
         self._per_second = per_second
         self._burst = burst
         self._slowed_s = -inf
-        self._slowed_to = 1.0  # the share of the rate that was left then
-        self._next_s = now_s - self._saved_s
+        self._slowed_share = 1.0  # the share of the rate that was left then
+        self._next_s = now_s - self._burst_s
 
     @property
     def ready_s(self) -> float:
@@ -109,35 +109,37 @@ class TokenBucket:
         What is there stays there, up to the new burst, and what is owed is owed still,
         token for token; a slow_down() is recovered from as before.
         """
-        token_s = max(self._next_s, now_s - self._saved_s)
-        tokens = (now_s - token_s) / self._step_s(now_s)  # but for the one that is there or comes next
+        token_s = max(self._next_s, now_s - self._burst_s)
+        tokens = (now_s - token_s) / self._token_interval_s(now_s)  # but for the one that is there or comes next
         self._per_second, self._burst = per_second, burst
-        self._next_s = now_s - tokens * self._step_s(now_s)  # more than the new burst is cut where it is looked at
+        self._next_s = now_s - tokens * self._token_interval_s(
+            now_s
+        )  # more than the new burst is cut where it is looked at
 
     def share(self, now_s: float) -> float:
         """How much of the rate there is, in (0, 1]; 1 where nothing has slowed it down lately."""
-        return min(self._slowed_to + (now_s - self._slowed_s) / FAST_AGAIN_S, 1.0)
+        return min(self._slowed_share + (now_s - self._slowed_s) / RECOVERY_S, 1.0)
 
     def slow_down(self, now_s: float) -> None:
         """Halve the rate, unless that was done within the last second: many may hear of one reason."""
-        if now_s - self._slowed_s < SAME_S:
+        if now_s - self._slowed_s < SLOWDOWN_DEBOUNCE_S:
             return
-        self._slowed_to = max(self.share(now_s) * SLOWER, SLOWEST)
+        self._slowed_share = max(self.share(now_s) * SLOWDOWN_FACTOR, MIN_RATE_SHARE)
         self._slowed_s = now_s
-        self._next_s = max(self._next_s, now_s + self._step_s(now_s))  # what was saved up is gone
+        self._next_s = max(self._next_s, now_s + self._token_interval_s(now_s))  # what was saved up is gone
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until a token is there; 0 when take() would succeed now."""
         return max(self._next_s - now_s, 0.0)
 
-    def left(self, now_s: float) -> float:
+    def tokens_left(self, now_s: float) -> float:
         """
         How many tokens are there, with the part of the next that has come together.
 
         0 while some are owed; never more than the burst, whatever a sum of fractions says.
         """
-        token_s = max(self._next_s, now_s - self._saved_s)
-        return min(max(1 + (now_s - token_s) / self._step_s(now_s), 0.0), self._burst)
+        token_s = max(self._next_s, now_s - self._burst_s)
+        return min(max(1 + (now_s - token_s) / self._token_interval_s(now_s), 0.0), self._burst)
 
     def take(self, now_s: float) -> bool:
         """Take one token; False, and nothing taken, where there is none."""
@@ -152,15 +154,15 @@ class TokenBucket:
 
         Whoever reserves comes before all who only take(), and in the order of asking.
         """
-        token_s = max(self._next_s, now_s - self._saved_s)
-        self._next_s = token_s + self._step_s(now_s)
+        token_s = max(self._next_s, now_s - self._burst_s)
+        self._next_s = token_s + self._token_interval_s(now_s)
         return max(token_s - now_s, 0.0)
 
     @property
-    def _saved_s(self) -> float:
+    def _burst_s(self) -> float:
         """How far back the next token may lie."""
         return (self._burst - 1) / self._per_second
 
-    def _step_s(self, now_s: float) -> float:
+    def _token_interval_s(self, now_s: float) -> float:
         """The time between two tokens at the rate that there is."""
         return 1 / (self._per_second * self.share(now_s))

@@ -18,15 +18,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
-from cambwatch.core.cadence.histogram import ENOUGH, Completion
+from cambwatch.core.cadence.histogram import MIN_COMPLETIONS, Completion
 
-PATIENCE = 2.0  # times the duration that nine of ten tasks do not exceed, until one is passed over
-USUAL = 0.9
-UNSEEN_S = 5.0  # how old a task may be when its watch begins: it is registered, written down, then watched
-LOOKED_AT = 200  # tasks at the head of the line, as long as nothing is known of those before them
+PASS_OVER_FACTOR = 2.0  # times the duration that nine of ten tasks do not exceed, until one is passed over
+USUAL_QUANTILE = 0.9
+MAX_START_AGE_S = 5.0  # how old a task may be when its watch begins: it is registered, written down, then watched
+MAX_INSPECTED = 200  # tasks at the head of the line, as long as nothing is known of those before them
 
 
-class Seen(Protocol):
+class PollProgress(Protocol):
     """What polls have shown of a task."""
 
     @property
@@ -34,19 +34,19 @@ class Seen(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Turn:
-    """A task in the line; *passed* is how many completions had come before, where it was passed over."""
+class StartEntry:
+    """A task in the line; *passed_over_at* is how many completions had come before, where it was passed over."""
 
     size: str | None
     since_s: float
-    seen: Seen
+    progress: PollProgress
     completion: Completion | None = None
-    settled: bool = False
-    passed: int | None = None
+    closed: bool = False
+    passed_over_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class InTurn:
+class OrderedCompletion:
     """A completion whose turn it is."""
 
     size: str | None
@@ -54,7 +54,7 @@ class InTurn:
 
 
 @dataclass(frozen=True, slots=True)
-class Late:
+class LateCompletion:
     """A completion whose turn was so many ago."""
 
     size: str | None
@@ -63,74 +63,76 @@ class Late:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlasting:
+class StillPending:
     """A task whose turn it is, pending still at this age."""
 
     size: str | None
     age_s: float
 
 
-Fact = InTurn | Late | Outlasting
+DurationObservation = OrderedCompletion | LateCompletion | StillPending
 """What can be learned of one task."""
 
 
-class Turns:
+class StartOrder:
     """The tasks of one kind as they began; time is an argument, in seconds of a clock that only grows."""
 
     def __init__(self) -> None:
-        self._line: deque[Turn] = deque()
+        self._entries: deque[StartEntry] = deque()
         self._completions = 0
 
-    def begin(self, size: str | None, since_s: float, seen: Seen, *, now_s: float) -> Turn:
+    def add(self, size: str | None, since_s: float, progress: PollProgress, *, now_s: float) -> StartEntry:
         """
         A task that began at *since_s* and is watched from *now_s* on, after all that are in the line.
 
         It is no part of it where it had begun long before: of those that began with it, some may have ended unseen.
         """
-        turn = Turn(size, since_s, seen, settled=now_s - since_s > UNSEEN_S)
-        if not turn.settled:
-            self._line.append(turn)
-        return turn
+        start_entry = StartEntry(size, since_s, progress, closed=now_s - since_s > MAX_START_AGE_S)
+        if not start_entry.closed:
+            self._entries.append(start_entry)
+        return start_entry
 
-    def settle(
-        self, turn: Turn, completion: Completion | None, *, now_s: float, usual_s: float | None
-    ) -> Iterator[Fact]:
+    def close(
+        self, start_entry: StartEntry, completion: Completion | None, *, now_s: float, usual_s: float | None
+    ) -> Iterator[DurationObservation]:
         """
         A task has ended, or is no longer watched (None); gives what can be learned by that, in its order.
 
         *usual_s* is the duration that USUAL of the tasks known so far did not exceed. Who
         settles a turn again changes nothing.
         """
-        if turn.settled:
+        if start_entry.closed:
             return
-        turn.settled, turn.completion = True, completion
-        if turn.passed is not None:
+        start_entry.closed, start_entry.completion = True, completion
+        if start_entry.passed_over_at is not None:
             if completion is not None:
-                yield Late(turn.size, completion, self._completions - turn.passed)
+                yield LateCompletion(start_entry.size, completion, self._completions - start_entry.passed_over_at)
             return
-        while self._line:
-            first = self._line[0]
-            if first.settled:
-                self._line.popleft()
+        while self._entries:
+            first = self._entries[0]
+            if first.closed:
+                self._entries.popleft()
                 if first.completion is not None:
                     self._completions += 1
-                    yield InTurn(first.size, first.completion)
+                    yield OrderedCompletion(first.size, first.completion)
                 continue
-            patience_s = self._patience_s(usual_s)
-            if patience_s is None or now_s - first.since_s <= patience_s:
+            pass_over_age_s = self._pass_over_age_s(usual_s)
+            if pass_over_age_s is None or now_s - first.since_s <= pass_over_age_s:
                 return
-            self._line.popleft()
-            first.passed = self._completions
-            pending_s = first.seen.pending_at_s
-            if pending_s is not None and pending_s > patience_s:  # else Camb gave no answer lately: it may have ended
-                yield Outlasting(first.size, patience_s)
+            self._entries.popleft()
+            first.passed_over_at = self._completions
+            pending_s = first.progress.pending_at_s
+            if (
+                pending_s is not None and pending_s > pass_over_age_s
+            ):  # else Camb gave no answer lately: it may have ended
+                yield StillPending(first.size, pass_over_age_s)
 
-    def _patience_s(self, usual_s: float | None) -> float | None:
+    def _pass_over_age_s(self, usual_s: float | None) -> float | None:
         """How old a task may become before it is passed over; None: as old as it likes."""
         if usual_s is None:
-            settled = (turn.completion for turn in islice(self._line, LOOKED_AT))
-            held_s = sorted(completion.ended_s for completion in settled if completion is not None)
-            if len(held_s) < ENOUGH:
+            closed = (start_entry.completion for start_entry in islice(self._entries, MAX_INSPECTED))
+            durations_s = sorted(completion.ended_s for completion in closed if completion is not None)
+            if len(durations_s) < MIN_COMPLETIONS:
                 return None
-            usual_s = held_s[int(USUAL * len(held_s))]
-        return PATIENCE * usual_s
+            usual_s = durations_s[int(USUAL_QUANTILE * len(durations_s))]
+        return PASS_OVER_FACTOR * usual_s

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable
 
-CLOSE = 0.002  # relatively: near enough
-ROUNDS = 16
+RELATIVE_TOLERANCE = 0.002  # relatively: near enough
+MAX_ITERATIONS = 16
 
 
-def tuned(delay_s: Callable[[float], float], wanted_s: float, *, low: float, high: float) -> float:
+def solve_for_delay(delay_s: Callable[[float], float], wanted_s: float, *, low: float, high: float) -> float:
     """
     The number between *low* and *high* (both > 0) at which *delay_s* is *wanted_s*, or as near as it comes.
 
@@ -22,12 +22,12 @@ def tuned(delay_s: Callable[[float], float], wanted_s: float, *, low: float, hig
     if below >= 0 or above <= 0:
         return low if below >= 0 else high
     nearest = min((abs(below), least), (abs(above), most))
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ITERATIONS):
         # False position in logarithms, where a power is a line; an end that stays counts half (Illinois).
         number = (least * above - most * below) / (above - below)
         off = excess(number)
         nearest = min(nearest, (abs(off), number))
-        if nearest[0] < CLOSE:
+        if nearest[0] < RELATIVE_TOLERANCE:
             break
         if off < 0:
             least, below, above = number, off, above / 2

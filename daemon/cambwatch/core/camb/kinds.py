@@ -27,7 +27,7 @@ class ResultCall:
     body_fields: tuple[str, ...] = ()  # of `extra`, sent as the JSON body
 
     @property
-    def needs(self) -> tuple[str, ...]:
+    def required_fields(self) -> tuple[str, ...]:
         """The fields of `extra` without which this call cannot be made."""
         in_path = [part[1:-1] for part in self.path.split("/") if part.startswith("{")]
         return tuple(name for name in (*in_path, *self.body_fields) if name != "run_id")
@@ -151,15 +151,15 @@ _ROWS = (
 )
 
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _ROWS})
-_BY_WORD = {word: kind for kind in _ROWS for word in (kind.name, *kind.aliases)}
+_BY_NAME_OR_ALIAS = {word: kind for kind in _ROWS for word in (kind.name, *kind.aliases)}
 
 
-def find(word: str) -> Kind | None:
+def find_kind(word: str) -> Kind | None:
     """The kind that *word* names, by its own name or an alias, in any case; None if there is none."""
-    return _BY_WORD.get(word.strip().lower().replace("_", "-"))
+    return _BY_NAME_OR_ALIAS.get(word.strip().lower().replace("_", "-"))
 
 
-def suggest(word: str) -> str | None:
+def suggest_kind(word: str) -> str | None:
     """The name of the kind that *word* was probably meant to be."""
-    close = get_close_matches(word.lower().replace("_", "-"), _BY_WORD, n=1)
-    return _BY_WORD[close[0]].name if close else None
+    close = get_close_matches(word.lower().replace("_", "-"), _BY_NAME_OR_ALIAS, n=1)
+    return _BY_NAME_OR_ALIAS[close[0]].name if close else None

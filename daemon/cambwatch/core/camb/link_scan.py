@@ -13,8 +13,17 @@ import json
 import re
 
 from cambwatch.core.camb.result_replies import ResultRead
-from cambwatch.core.camb.results import DOWNLOAD, LONGEST_URL, PREVIEW, SPOKEN, LinkCollector, Place, below, is_link
-from cambwatch.core.model import Fault, Json, Unavailable
+from cambwatch.core.camb.results import (
+    DOWNLOAD,
+    LONGEST_URL,
+    PREVIEW,
+    TEXT_KEYS,
+    LinkCollector,
+    Place,
+    child_label,
+    is_link,
+)
+from cambwatch.core.model import Fault, Json, UnavailableReply
 
 SLICE = 32 * 1024
 """Bytes for one feed(): about 2 ms of CPU, or 30 ms where every byte is a bracket."""
@@ -67,7 +76,7 @@ class LinkScan:
             self._keep(tokens.pop())
         self._take(tokens)
 
-    def result(self, *, announced: int | None, longest: int, whole: bool) -> ResultRead | Unavailable:
+    def result(self, *, announced: int | None, longest: int, whole: bool) -> ResultRead | UnavailableReply:
         """
         The links, and a marker in place of the document; Unavailable where this is not JSON.
 
@@ -79,7 +88,7 @@ class LinkScan:
             self._rest = b""
         ended = self._done and not self._rest
         if self.broken or (whole and not ended):
-            return Unavailable(Fault.UNREADABLE, detail="the answer is not JSON")
+            return UnavailableReply(Fault.UNREADABLE, detail="the answer is not JSON")
         words = "its links were read" if whole else f"the links of its first {_mib(self.size)} were read"
         links = self._found.links()
         marker: dict[str, Json] = {
@@ -153,10 +162,10 @@ class LinkScan:
         label, place = DOWNLOAD, Place()
         for token_of_key in self._keys:
             key = _text(token_of_key.rstrip(_SPACE + b":")) if token_of_key else None
-            if key in SPOKEN:
+            if key in TEXT_KEYS:
                 return
             if key is not None:
-                label, place = below(key, label, place)
+                label, place = child_label(key, label, place)
         if self._open and self._open[-1] == ord("[") and label == PREVIEW:
             self._numbers[-1] += 1
             label = f"{label} {self._numbers[-1]}"

@@ -26,30 +26,30 @@ from functools import lru_cache
 
 from cambwatch.core.camb.kinds import Kind, StatusShape
 from cambwatch.core.camb.refusals import REFUSALS, camb_refusal
-from cambwatch.core.delivery.retry import retry_after
+from cambwatch.core.delivery.retry import parse_retry_after
 from cambwatch.core.lenient_json import loads
 from cambwatch.core.model import (
-    Ended,
     Fault,
-    Forbidden,
-    Invalid,
+    FinishedReply,
+    ForbiddenReply,
+    InvalidTaskIdReply,
     Json,
-    Pending,
-    Report,
+    PendingReply,
+    PollReply,
     Status,
-    Unavailable,
-    Unconfirmed,
-    Unknown,
+    UnavailableReply,
+    UnconfirmedReply,
+    UnknownTaskReply,
 )
 from cambwatch.core.text import one_line
 from cambwatch.core.text_cutting import prefix_length
 
 LONGEST_BODY = 1 << 20  # bytes; a status has some hundred
 SHORT_BODY = 256  # bytes; the reports of shorter bodies are cached
-KNOWN_BODIES = 256  # reports in the cache
+CACHED_BODIES = 256  # reports in the cache
 LONGEST_WORD = 100  # characters kept of a status word or a reason
 
-_ENDS = {
+_TERMINAL_STATUSES = {
     "SUCCESS": Status.SUCCESS,
     "ERROR": Status.ERROR,
     "TIMEOUT": Status.TIMEOUT,
@@ -61,36 +61,38 @@ _ENDS = {
 }
 
 
-def read_answer(kind: Kind, http_status: int, body: bytes, *, wish: str | None, now: datetime) -> Report:
+def parse_poll_reply(
+    kind: Kind, http_status: int, body: bytes, *, retry_after_header: str | None, now: datetime
+) -> PollReply:
     """
-    What the answer to a status request says; *wish* is its Retry-After header.
+    What the answer to a status request says; *retry_after_header* is its Retry-After header.
 
     Total: any status and any body have a report, and none raises.
     """
     if 200 <= http_status < 300:  # as the official SDK does; today's Camb is known to say 200
-        return (_read_known if len(body) <= SHORT_BODY else _read_success)(kind.shape, body)
+        return (_read_cached if len(body) <= SHORT_BODY else _read_success)(kind.shape, body)
     if http_status in REFUSALS:
-        return _read_refusal(http_status, body, wish=wish, now=now)
-    return unavailable(http_status, body, wish=wish, now=now)
+        return _read_refusal(http_status, body, retry_after_header=retry_after_header, now=now)
+    return unavailable(http_status, body, retry_after_header=retry_after_header, now=now)
 
 
-def _read_refusal(http_status: int, body: bytes, *, wish: str | None, now: datetime) -> Report:
+def _read_refusal(http_status: int, body: bytes, *, retry_after_header: str | None, now: datetime) -> PollReply:
     refusal = camb_refusal(http_status, body)
     if refusal is None:
         words = "is not in Camb's form: something between Camb and cambwatch has answered, or camb.base_url is wrong"
-        asked = retry_after(wish, now=now)
-        return Unavailable(Fault.FOREIGN, asked.pause, f"HTTP {http_status} {words}", asked.reading)
+        requested = parse_retry_after(retry_after_header, now=now)
+        return UnavailableReply(Fault.FOREIGN, requested.pause, f"HTTP {http_status} {words}", requested.reading)
     match http_status:
         case 401 | 403:
-            return Forbidden(http_status, one_line(refusal.words))
+            return ForbiddenReply(http_status, one_line(refusal.words))
         case 404 | 410:
-            return Unknown(one_line(refusal.words))
+            return UnknownTaskReply(one_line(refusal.words))
         case _ if refusal.about_path:
-            return Invalid(one_line(refusal.words))
-    return unavailable(http_status, body, wish=wish, now=now)
+            return InvalidTaskIdReply(one_line(refusal.words))
+    return unavailable(http_status, body, retry_after_header=retry_after_header, now=now)
 
 
-def unavailable(http_status: int, body: bytes, *, wish: str | None, now: datetime) -> Unavailable:
+def unavailable(http_status: int, body: bytes, *, retry_after_header: str | None, now: datetime) -> UnavailableReply:
     """The report of an answer whose HTTP status is trouble."""
     if http_status == 429:
         fault = Fault.RATE_LIMITED
@@ -100,37 +102,39 @@ def unavailable(http_status: int, body: bytes, *, wish: str | None, now: datetim
         fault = Fault.SERVER_ERROR
     else:
         fault = Fault.UNEXPECTED
-    words = detail(body)
-    asked = retry_after(wish, now=now)
-    return Unavailable(fault, asked.pause, f"HTTP {http_status}" + (f": {words}" if words else ""), asked.reading)
+    words = error_detail(body)
+    requested = parse_retry_after(retry_after_header, now=now)
+    return UnavailableReply(
+        fault, requested.pause, f"HTTP {http_status}" + (f": {words}" if words else ""), requested.reading
+    )
 
 
-def parse(body: bytes, *, longest: int = LONGEST_BODY) -> tuple[Json] | Unavailable:
+def parse_json(body: bytes, *, longest: int = LONGEST_BODY) -> tuple[Json] | UnavailableReply:
     """The JSON document in *body*, in a tuple of one because the document may be null."""
     if len(body) > longest:
-        return Unavailable(Fault.OVERSIZED, detail=f"more than {longest} bytes")
+        return UnavailableReply(Fault.OVERSIZED, detail=f"more than {longest} bytes")
     try:
         return (loads(body),)
     except ValueError:
-        return Unavailable(Fault.UNREADABLE, detail="the answer is not JSON")
+        return UnavailableReply(Fault.UNREADABLE, detail="the answer is not JSON")
 
 
-def read_status(kind: Kind, document: Json) -> Report:
+def parse_status_document(kind: Kind, document: Json) -> PollReply:
     """What the JSON *document* says of a task of *kind*."""
     return _read_document(kind.shape, document)
 
 
-def _read_success(shape: StatusShape, body: bytes) -> Report:
+def _read_success(shape: StatusShape, body: bytes) -> PollReply:
     """What the *body* of a success says of a task whose kind has *shape*."""
-    document = parse(body)
-    return document if isinstance(document, Unavailable) else _read_document(shape, document[0])
+    document = parse_json(body)
+    return document if isinstance(document, UnavailableReply) else _read_document(shape, document[0])
 
 
 # Nearly all answers are the same few bytes. A cache lookup costs a tenth of parsing them.
-_read_known = lru_cache(KNOWN_BODIES)(_read_success)
+_read_cached = lru_cache(CACHED_BODIES)(_read_success)
 
 
-def _read_document(shape: StatusShape, document: Json) -> Report:
+def _read_document(shape: StatusShape, document: Json) -> PollReply:
     match document:
         case {"status": str(word)}:
             return _read_word(word, document)
@@ -139,30 +143,30 @@ def _read_document(shape: StatusShape, document: Json) -> Report:
         case {"message": {"status": str(word)} as inner}:  # seen to be read by a client, costs nothing
             return _read_word(word, {**document, "message": None, **inner}, usual=False)
         case {"status": status} if status is not None:
-            return Unavailable(Fault.MALFORMED, detail="the status is not a text")
+            return UnavailableReply(Fault.MALFORMED, detail="the status is not a text")
         case {"run_id": value} if shape is StatusShape.RUN:
             run_id = _run_id(value)
-            return Pending() if run_id is None else Unconfirmed(run_id)
+            return PendingReply() if run_id is None else UnconfirmedReply(run_id)
         case {"run_id": _}:  # a run can be there long before its task is done
-            return Pending()
+            return PendingReply()
         case [*items] if told := next((one for one in items if isinstance(one, dict) and one.get("status")), None):
-            return _unusual(_read_document(shape, told))
+            return _as_uncertain(_read_document(shape, told))
         case [] if shape is StatusShape.RUNS:
-            return Pending()
+            return PendingReply()
         case [{"run_id": value}, *_] if shape is StatusShape.RUNS:
             run_id = _run_id(value)
-            return Pending() if run_id is None else Ended(Status.SUCCESS, run_id)
-    return Unavailable(Fault.MALFORMED, detail="JSON, but no shape of a status")
+            return PendingReply() if run_id is None else FinishedReply(Status.SUCCESS, run_id)
+    return UnavailableReply(Fault.MALFORMED, detail="JSON, but no shape of a status")
 
 
-def _unusual(report: Report) -> Report:
-    return replace(report, certain=False) if isinstance(report, Ended) else report
+def _as_uncertain(reply: PollReply) -> PollReply:
+    return replace(reply, certain=False) if isinstance(reply, FinishedReply) else reply
 
 
-def detail(body: bytes) -> str | None:
+def error_detail(body: bytes) -> str | None:
     """The words of an error answer, for people: `detail`, `error` or `message` of a JSON object, cut to size."""
-    document = parse(body[:LONGEST_BODY])
-    match None if isinstance(document, Unavailable) else document[0]:
+    document = parse_json(body[:LONGEST_BODY])
+    match None if isinstance(document, UnavailableReply) else document[0]:
         case {"detail": [{"msg": str(words)}, *_]}:  # FastAPI's validation errors
             return one_line(words)
         case {"detail": words} | {"error": words} | {"message": words}:
@@ -170,15 +174,15 @@ def detail(body: bytes) -> str | None:
     return None
 
 
-def _read_word(word: str, document: dict[str, Json], *, usual: bool = True) -> Report:
+def _read_word(word: str, document: dict[str, Json], *, usual: bool = True) -> PollReply:
     """The report of a status *word*; *usual*: it came in a shape that Camb uses for this kind."""
     normal = word.strip().upper()
     if normal == "PENDING":
-        return Pending()
-    status = _ENDS.get(normal)
+        return PendingReply()
+    status = _TERMINAL_STATUSES.get(normal)
     if status is None:
-        return Pending(word=_word(word) or "(empty)")
-    return Ended(
+        return PendingReply(unknown_status=_word(word) or "(empty)")
+    return FinishedReply(
         status,
         _run_id(document.get("run_id")),
         _reason(document.get("exception_reason")),

@@ -34,7 +34,7 @@ def result_requests(
 
 def _request(call: ResultCall, run_id: int | None, extra: Mapping[str, Json]) -> ResultRequest | None:
     # A POST repeats the call that created the task, so its run_id is the one that the caller gave then.
-    values = {"run_id": run_id, **{name: extra.get(name) for name in call.needs}}
+    values = {"run_id": run_id, **{name: extra.get(name) for name in call.required_fields}}
     if call.method == "POST":
         values["run_id"] = extra.get("run_id")
     if not all(_fits(value) for value in values.values()):

@@ -14,26 +14,26 @@ from datetime import timedelta
 
 RESULT_TIME_S = 20.0  # by which a result may delay the notification
 PAUSE_S = 0.5
-LEAST_TRY_S = 0.5  # with less time left, no request starts
+MIN_REQUEST_S = 0.5  # with less time left, no request starts
 MOST_POSTS = 3
 
 LATE_FOR = timedelta(hours=1)
 LATE_PAUSE_S = 15.0
 LONGEST_LATE_PAUSE_S = 300.0
-LATE_TRY_S = 60.0  # for one request in the background: half of it to wait for the budget
-LATE_PART = 4  # the background spends one of so many requests of the account's budget
-MOST_LATE = 1000  # missed results in memory; further ones wait in the database
+LATE_REQUEST_S = 60.0  # for one request in the background: half of it to wait for the budget
+LATE_BUDGET_SHARE = 4  # the background spends one of so many requests of the account's budget
+MOST_LATE_RESULTS = 1000  # missed results in memory; further ones wait in the database
 
 
 def pause_s(tries: int, *, left_s: float, retry_after: timedelta | None) -> float | None:
     """Seconds to wait after *tries* (>= 1) requests without a result; None where *left_s* allows no further one."""
     wait_s = max(PAUSE_S * 2.0 ** min(tries - 1, 16), _seconds(retry_after))
-    return None if wait_s + LEAST_TRY_S > left_s else wait_s
+    return None if wait_s + MIN_REQUEST_S > left_s else wait_s
 
 
-def try_limit_s(left_s: float) -> float:
+def request_timeout_s(left_s: float) -> float:
     """Seconds that one request may take when *left_s* remain for all of them."""
-    return left_s if left_s <= 2 * LEAST_TRY_S else left_s / 2
+    return left_s if left_s <= 2 * MIN_REQUEST_S else left_s / 2
 
 
 def late_pause_s(tries: int, *, retry_after: timedelta | None, chance: float) -> float:

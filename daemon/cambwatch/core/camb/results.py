@@ -41,10 +41,10 @@ PREVIEW = _LABELS["previews"]
 """The label of a list whose links are numbered."""
 
 _WRAPPERS = frozenset({"results", "result", "story_details", "project_details", "run_details", "url"})
-SPOKEN = frozenset({"text", "texts"})
+TEXT_KEYS = frozenset({"text", "texts"})
 """Keys of what somebody said or wrote, which may well be an address."""
 
-_TRANSCRIPTS = frozenset({"transcript", "transcripts", "transcription", "segments"}) | SPOKEN
+_TRANSCRIPTS = frozenset({"transcript", "transcripts", "transcription", "segments"}) | TEXT_KEYS
 
 Place = tuple[str, ...]
 """The keys above a value that say which of several it is: a language, or the number of an item."""
@@ -63,7 +63,7 @@ def is_link(value: Json) -> bool:
         return False
 
 
-def links(result: Json) -> tuple[Link, ...]:
+def find_links(result: Json) -> tuple[Link, ...]:
     """
     What of *result* can be opened: in the order of the document, each URL once, at most MOST_LINKS.
 
@@ -78,7 +78,9 @@ def links(result: Json) -> tuple[Link, ...]:
         inner: list[tuple[Json, str, Place]] = []
         match value:
             case dict():
-                inner = [(child, *below(key, label, place)) for key, child in value.items() if key not in SPOKEN]
+                inner = [
+                    (child, *child_label(key, label, place)) for key, child in value.items() if key not in TEXT_KEYS
+                ]
             case list() if label == PREVIEW:
                 inner = [(child, f"{label} {number}", place) for number, child in enumerate(value, 1)]
             case list():
@@ -116,7 +118,7 @@ class LinkCollector:
         return tuple(Link(label, url) for url, label in self._labels.items())
 
 
-def below(key: str, label: str, place: Place) -> tuple[str, Place]:
+def child_label(key: str, label: str, place: Place) -> tuple[str, Place]:
     """The label and the place of what stands under *key* in an object that has *label* and *place*."""
     if key in _LABELS:
         return _LABELS[key], place
@@ -127,7 +129,7 @@ def _brackets(place: Place) -> str:
     return one_line(", ".join(place[-2:]), longest=_LONGEST_PLACE) or "?"
 
 
-def trimmed(result: Json) -> Json:
+def trim_result(result: Json) -> Json:
     """
     *result* as it can be stored and sent: storable(), at most LONGEST_RESULT bytes of JSON.
 
@@ -135,7 +137,7 @@ def trimmed(result: Json) -> Json:
     so; where that is not enough, so does everything of that size. URLs stay, unless
     they alone are too much. Trimming twice changes nothing.
     """
-    value = storable(result)
+    value = make_storable(result)
     # Nothing but a transcript comes as a bare text or list; of other lists, those with URLs stay.
     value = _cut(value) if isinstance(value, str | list) else _without_transcripts(value)
     if _size(value) > LONGEST_RESULT:
@@ -144,7 +146,7 @@ def trimmed(result: Json) -> Json:
     return value if size <= LONGEST_RESULT else _marker(size, "256 KiB")
 
 
-def storable(value: Json, *, level: int = 0) -> Json:
+def make_storable(value: Json, *, level: int = 0) -> Json:
     """
     *value* as every parser and every database takes it.
 
@@ -160,9 +162,9 @@ def storable(value: Json, *, level: int = 0) -> Json:
         case dict() | list() if level >= DEEPEST:
             return "(nested too deeply)"
         case dict():
-            return {_storable_text(key): storable(child, level=level + 1) for key, child in value.items()}
+            return {_storable_text(key): make_storable(child, level=level + 1) for key, child in value.items()}
         case list():
-            return [storable(child, level=level + 1) for child in value]
+            return [make_storable(child, level=level + 1) for child in value]
     return value
 
 
@@ -199,7 +201,7 @@ def _cut(value: Json) -> Json:
 def _holds_link(value: Json) -> bool:
     match value:
         case dict():
-            return any(key not in SPOKEN and _holds_link(child) for key, child in value.items())
+            return any(key not in TEXT_KEYS and _holds_link(child) for key, child in value.items())
         case list():
             return any(_holds_link(child) for child in value)
     return is_link(value)

@@ -6,47 +6,47 @@ from datetime import datetime
 
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.events import DestinationAlert, Event
-from cambwatch.core.model import Attempt, Delivery, Verdict
+from cambwatch.core.model import Attempt, Delivery, DeliveryDecision
 
-Owed = tuple[Delivery, Event]
+PendingDelivery = tuple[Delivery, Event]
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueDelivery:
     """
     What is due to a destination: *fresh* was never tried, *repeated* was; each longest due first.
 
-    *more_fresh*, *more_repeated*: more may be due than is here. *next_at* is when more
+    *more_fresh*, *more_repeated*: more may be due than is here. *next_due_at* is when more
     falls due, None: nothing that is written down now.
     """
 
-    fresh: Sequence[Owed]
-    repeated: Sequence[Owed]
-    next_at: datetime | None = None
+    fresh: Sequence[PendingDelivery]
+    repeated: Sequence[PendingDelivery]
+    next_due_at: datetime | None = None
     more_fresh: bool = False
     more_repeated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class AttemptRecord:
     """An attempt that was made of a delivery, and what follows."""
 
     delivery: Delivery
     attempt: Attempt
-    verdict: Verdict
+    decision: DeliveryDecision
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class BreakerChange:
     """
     What is to be written down about a *destination*.
 
-    *hears* is owed the *alert*, where both are given. *released*: what waits out a
+    *alert_destination* is owed the *alert*, where both are given. *retries_due_now*: what waits out a
     pause after a failure is due now, unless the receiver has named the pause.
     """
 
     destination: str
     breaker: Breaker
     alert: DestinationAlert | None = None
-    hears: str | None = None
-    released: bool = False
+    alert_destination: str | None = None
+    retries_due_now: bool = False

@@ -10,7 +10,7 @@ decides (Standard Webhooks 1.0.0).
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cambwatch.core.delivery.chat_answers import SERVICES, Service, is_markup
+from cambwatch.core.delivery.chat_answers import CHAT_SERVICES, ChatService, is_markup
 from cambwatch.core.model import Outcome
 
 _PROGRAMS: Mapping[str, Outcome] = MappingProxyType(
@@ -46,7 +46,7 @@ def classify(destination_type: str, http_status: int, body: bytes, *, has_retry_
         return _PROGRAMS[destination_type] if 200 <= http_status < 300 else _refused_with(http_status)
     if is_markup(body) or not _is_about_us(http_status):
         return Outcome.TRANSIENT
-    return _chat(SERVICES[destination_type], http_status, body)
+    return _chat(CHAT_SERVICES[destination_type], http_status, body)
 
 
 def classify_connect(http_status: int) -> Outcome:
@@ -67,14 +67,14 @@ def classify_connect(http_status: int) -> Outcome:
     return Outcome.TRANSIENT
 
 
-def _chat(service: Service, http_status: int, body: bytes) -> Outcome:
-    said = service.read(body)
-    meaning = service.meaning(http_status, said)
+def _chat(service: ChatService, http_status: int, body: bytes) -> Outcome:
+    answer = service.read(body)
+    meaning = service.meaning(http_status, answer)
     if meaning is not None:
         return meaning
-    if 200 <= http_status < 300 and said.relayed is not None:
-        return _refused_with(said.relayed)
-    return _foreign(http_status, refusal=said.refusal)
+    if 200 <= http_status < 300 and answer.relayed_status is not None:
+        return _refused_with(answer.relayed_status)
+    return _foreign(http_status, refusal=answer.refusal)
 
 
 def _foreign(http_status: int, *, refusal: bool) -> Outcome:

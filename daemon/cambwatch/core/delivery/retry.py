@@ -90,7 +90,7 @@ _INSTANTS = (
 )
 
 
-def retry_after(value: str | None, *, now: datetime) -> RequestedPause:
+def parse_retry_after(value: str | None, *, now: datetime) -> RequestedPause:
     """
     The pause that a Retry-After header asks for.
 
@@ -126,20 +126,20 @@ def requested_pause(headers: Mapping[str, str], *, service: str, now: datetime) 
     issue 2360). Its `X-RateLimit-Reset-After` is always in seconds, so it takes precedence.
     """
     value = headers.get("retry-after")
-    asked = retry_after(value, now=http_date(headers.get("date")) or now)
+    requested = parse_retry_after(value, now=http_date(headers.get("date")) or now)
     if service != "discord":
-        return asked
+        return requested
     text = headers.get("x-ratelimit-reset-after", "").strip()
     number = _number(text)
     if number is None or number < 0:
-        return asked
+        return requested
     reset = _asked(text, number)
-    if value is None or _is_rounded_up(asked.pause, reset.pause):
+    if value is None or _is_rounded_up(requested.pause, reset.pause):
         return reset
     return RequestedPause(reset.pause, PauseReading(_printable(value), min(number, _LONGEST_S), ReadAs.RESET_AFTER))
 
 
-def quiet_after(headers: Mapping[str, str]) -> timedelta | None:
+def read_accepts_again_after(headers: Mapping[str, str]) -> timedelta | None:
     """
     How long the receiver accepts nothing more, although it accepted this request; None if it does not say.
 

@@ -24,7 +24,7 @@ def sign(secrets: Sequence[Secret], *, delivery_id: str, timestamp_s: int, body:
     return " ".join(f"v1,{b64encode(digest).decode()}" for digest in digests)
 
 
-def check_secret(text: str) -> None:
+def check_secret_format(text: str) -> None:
     """Raise ValueError, which never holds *text* itself, unless it is a secret that sign() takes."""
     if not text.startswith(PREFIX):
         raise ValueError(f"a signing secret starts with {PREFIX}")

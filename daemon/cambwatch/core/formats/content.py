@@ -12,33 +12,33 @@ from cambwatch.core.guidance import (
     alert_icon,
     explanation,
     group_icon,
-    guide,
-    subject,
+    guidance_for,
+    kind_title,
     summary,
-    title,
+    task_label,
 )
-from cambwatch.core.instants import in_words
+from cambwatch.core.instants import format_duration
 from cambwatch.core.model import Status
 from cambwatch.core.text import one_line
 
-WAIT_FOR_RESULT = "Read the result later: cambwatch retries for one more hour"
+RESULT_PENDING_ADVICE = "Read the result later: cambwatch retries for one more hour"
 GREEN = 0x2EB67D
 RED = 0xE01E5A
 
 LONGEST_COMMAND = 300  # characters; ids longer than Camb's would fill the message
 LONGEST_ENDPOINT = 400  # characters
 # Characters that every format shows unchanged, so that readers can copy them: no escapes, no mentions.
-_COPIED = re.compile(r"[A-Za-z0-9 '\"._,:/%+=?&-]+")
+_COPYABLE = re.compile(r"[A-Za-z0-9 '\"._,:/%+=?&-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class MessageContent:
     """
     The parts of a message, in the order in which people read them.
 
-    *facts* are names and values. *told* is what happened where the facts do not say
+    *facts* are names and values. *details* is what happened where the facts do not say
     it. *advice* is what to do, in our own words. *notes* are for those who look
-    twice. *line* says it all in one. *where* says how to get at the links; formats do
+    twice. *line* says it all in one. *result_hint* says how to get at the links; formats do
     not escape it, so that it can be copied.
     """
 
@@ -46,12 +46,12 @@ class Telling:
     heading: str
     line: str
     facts: tuple[tuple[str, str], ...]
-    told: str | None
+    details: str | None
     advice: str | None
     links: tuple[Link, ...]
     notes: tuple[str, ...]
     succeeded: bool
-    where: str | None = None
+    result_hint: str | None = None
 
     @property
     def title(self) -> str:
@@ -70,31 +70,31 @@ class Telling:
         return line if self.advice is None else f"{line}\n{self.advice}"
 
 
-def tell(event: Event) -> Telling:
+def message_content(event: Event) -> MessageContent:
     """What to say of *event*; no text is empty."""
     match event:
         case TaskEnded():
-            return _tell_task(event)
+            return _task_content(event)
         case GroupComplete():
-            return _tell_group(event)
+            return _group_content(event)
         case DestinationAlert():
-            return _tell_alert(event)
+            return _alert_content(event)
         case _:
             assert_never(event)
 
 
-def label_of(link: Link) -> str:
+def link_label(link: Link) -> str:
     """What to write on *link*; never empty."""
     return one_line(link.label) or "Download"
 
 
-def more(left_out: int, where: str | None = None) -> str:
-    """The note about *left_out* links that did not fit; *where* says how to get them."""
+def more_links_note(left_out: int, result_hint: str | None = None) -> str:
+    """The note about *left_out* links that did not fit; *result_hint* says how to get them."""
     words = f"{left_out} more in the result"
-    return words if where is None else f"{words}: {where}"
+    return words if result_hint is None else f"{words}: {result_hint}"
 
 
-def where_to_get(event: TaskEnded) -> str | None:
+def describe_result_access(event: TaskEnded) -> str | None:
     """
     How to read the result of the task that *event* is about, without a link: by cambwatch, or at Camb.
 
@@ -103,7 +103,7 @@ def where_to_get(event: TaskEnded) -> str | None:
     """
     command = show_command(event)
     endpoint = event.result_endpoint
-    known = endpoint is not None and len(endpoint) <= LONGEST_ENDPOINT and _COPIED.fullmatch(endpoint)
+    known = endpoint is not None and len(endpoint) <= LONGEST_ENDPOINT and _COPYABLE.fullmatch(endpoint)
     ways = [f"`{command}` prints it"] if command is not None else []
     ways += [f"GET {endpoint}"] if known else []
     return ", or ".join(ways) or None
@@ -117,51 +117,51 @@ def show_command(event: TaskEnded) -> str | None:
     if event.account != DEFAULT_ACCOUNT:
         words += ["--account", event.account]
     command = shlex.join(words)
-    return command if len(command) <= LONGEST_COMMAND and _COPIED.fullmatch(command) else None
+    return command if len(command) <= LONGEST_COMMAND and _COPYABLE.fullmatch(command) else None
 
 
-def _tell_task(event: TaskEnded) -> Telling:
-    guidance = guide(event.kind, event.status, event.exception_reason)
+def _task_content(event: TaskEnded) -> MessageContent:
+    guidance = guidance_for(event.kind, event.status, event.exception_reason)
     succeeded = event.status is Status.SUCCESS
     facts = [
-        ("Kind", title(event.kind)),
+        ("Kind", kind_title(event.kind)),
         ("Status", event.status.value),
-        ("Duration", in_words(event.finished_at - event.registered_at)),
+        ("Duration", format_duration(event.finished_at - event.registered_at)),
     ]
     if event.account != DEFAULT_ACCOUNT:
         facts.append(("Account", one_line(event.account) or "?"))
-    told = [] if succeeded else [words for words in (one_line(event.exception_reason), explanation(event)) if words]
-    where = where_to_get(event)
+    details = [] if succeeded else [words for words in (one_line(event.exception_reason), explanation(event)) if words]
+    result_hint = describe_result_access(event)
     if event.result_pending:
         later = "The result could not be read yet. cambwatch retries for one more hour"
-        told.append(later if where is None else f"{later}: {where}")
+        details.append(later if result_hint is None else f"{later}: {result_hint}")
     notes = [f"Task {event.task_id}"]
     if event.group is not None:
         notes.append(f"Group {event.group}")
     notes.extend(f"{label}: {value}" for label, value in event.labels.items())
-    return Telling(
+    return MessageContent(
         icon=guidance.icon,
-        heading=subject(event),
+        heading=task_label(event),
         line=summary(event),
         facts=tuple(facts),
-        told=": ".join(told) or None,
-        advice=WAIT_FOR_RESULT if event.result_pending and not event.links else guidance.words,
+        details=": ".join(details) or None,
+        advice=RESULT_PENDING_ADVICE if event.result_pending and not event.links else guidance.words,
         links=event.links,
         notes=tuple(one_line(note) or "?" for note in notes),
         succeeded=succeeded,
-        where=where,
+        result_hint=result_hint,
     )
 
 
-def _tell_group(event: GroupComplete) -> Telling:
+def _group_content(event: GroupComplete) -> MessageContent:
     icon = group_icon(event)
     line = summary(event)
-    return Telling(
+    return MessageContent(
         icon=icon,
         heading=one_line(event.group) or "Group",
         line=line,
-        facts=(("Tasks", str(event.tasks)), ("Duration", in_words(event.finished_at - event.registered_at))),
-        told=line,
+        facts=(("Tasks", str(event.tasks)), ("Duration", format_duration(event.finished_at - event.registered_at))),
+        details=line,
         advice=None,
         links=(),
         notes=(),
@@ -169,14 +169,14 @@ def _tell_group(event: GroupComplete) -> Telling:
     )
 
 
-def _tell_alert(event: DestinationAlert) -> Telling:
+def _alert_content(event: DestinationAlert) -> MessageContent:
     line = summary(event)
-    return Telling(
+    return MessageContent(
         icon=alert_icon(event),
         heading=f"Destination {'back' if event.recovered else 'down'}: {one_line(event.destination) or '?'}",
         line=line,
-        facts=(("Waiting", str(event.waiting)), ("Duration", in_words(event.at - event.since))),
-        told=line,
+        facts=(("Waiting", str(event.waiting)), ("Duration", format_duration(event.at - event.since))),
+        details=line,
         advice=alert_advice(event),
         links=(),
         notes=(),

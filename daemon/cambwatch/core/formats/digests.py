@@ -9,14 +9,14 @@ from types import MappingProxyType
 from typing import assert_never
 
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
-from cambwatch.core.formats.content import label_of, more, show_command, tell
+from cambwatch.core.formats.content import link_label, message_content, more_links_note, show_command
 from cambwatch.core.formats.size_limits import ascii_url
 
 MOST_IN_DIGEST = 40
 """Events that one message tells of at most: nobody reads more to the end."""
 
 # What the icon of a task that ended means, in the order of counting.
-_ENDED: Mapping[str, str] = MappingProxyType(
+_ICON_MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         "⏳": "pending",
         "✅": "succeeded",
@@ -31,11 +31,11 @@ _ENDED: Mapping[str, str] = MappingProxyType(
 _GROUPS = ("group complete", "groups complete")
 _DOWN = ("destination down", "destinations down")
 _BACK = ("destination back", "destinations back")
-_COUNTED = (*((words, words) for words in _ENDED.values()), _GROUPS, _DOWN, _BACK)
+_COUNTED = (*((words, words) for words in _ICON_MEANINGS.values()), _GROUPS, _DOWN, _BACK)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DigestEntry:
     """
     One event of a digest.
 
@@ -58,7 +58,7 @@ class Entry:
     @property
     def rest(self) -> str | None:
         """What to say of the links that are left out, if any."""
-        return more(self.left_out, self.command and f"`{self.command}`") if self.left_out else None
+        return more_links_note(self.left_out, self.command and f"`{self.command}`") if self.left_out else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Digest:
     *late*: they could not be told when they happened.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[DigestEntry]
     first: datetime
     last: datetime
     late: bool
@@ -98,7 +98,7 @@ class Digest:
         """All of it in one line but the entries, for notifications."""
         return f"{self.title}: {self.lead}"
 
-    def clock(self, entry: Entry) -> str:
+    def clock(self, entry: DigestEntry) -> str:
         """When *entry* happened, in UTC: with the date where the digest is of several days."""
         return _clock(entry.at) if self.first.date() == self.last.date() else _date_and_clock(entry.at)
 
@@ -111,7 +111,7 @@ class Digest:
         return f"on {first.date()} between {_clock(first)} and {_clock(last)} UTC"
 
 
-def digest_of(events: Sequence[Event], *, late: bool, longest_url: int, fits: Callable[[Digest], bool]) -> Digest:
+def build_digest(events: Sequence[Event], *, late: bool, longest_url: int, fits: Callable[[Digest], bool]) -> Digest:
     """
     The digest of as many of *events*, from the first on, as *fits* allows: one at least, MOST_IN_DIGEST at most.
 
@@ -124,24 +124,24 @@ def digest_of(events: Sequence[Event], *, late: bool, longest_url: int, fits: Ca
     return _digest(entries[: 1 + fitting], late=late)
 
 
-def _digest(entries: Sequence[Entry], *, late: bool) -> Digest:
+def _digest(entries: Sequence[DigestEntry], *, late: bool) -> Digest:
     instants = [entry.at for entry in entries]
     return Digest(entries, min(instants), max(instants), late)
 
 
-def _entry(event: Event, longest_url: int) -> Entry:
-    telling = tell(event)
-    noun, counted = _words(event, telling.icon)
-    urls = ((link, ascii_url(link.url, longest_url)) for link in telling.links)
-    link = next((Link(label_of(link), url) for link, url in urls if url is not None), None)
-    return Entry(
+def _entry(event: Event, longest_url: int) -> DigestEntry:
+    content = message_content(event)
+    noun, counted = _words(event, content.icon)
+    urls = ((link, ascii_url(link.url, longest_url)) for link in content.links)
+    link = next((Link(link_label(link), url) for link, url in urls if url is not None), None)
+    return DigestEntry(
         at=event.finished_at.astimezone(UTC),
-        icon=telling.icon,
-        line=telling.line,
+        icon=content.icon,
+        line=content.line,
         link=link,
-        left_out=len(telling.links) - (link is not None),
+        left_out=len(content.links) - (link is not None),
         command=show_command(event) if isinstance(event, TaskEnded) else None,
-        succeeded=telling.succeeded,
+        succeeded=content.succeeded,
         noun=noun,
         counted=counted,
     )
@@ -150,7 +150,7 @@ def _entry(event: Event, longest_url: int) -> Entry:
 def _words(event: Event, icon: str) -> tuple[tuple[str, str], tuple[str, str]]:
     match event:
         case TaskEnded():
-            return ("task ended", "tasks ended"), (_ENDED[icon], _ENDED[icon])
+            return ("task ended", "tasks ended"), (_ICON_MEANINGS[icon], _ICON_MEANINGS[icon])
         case GroupComplete():
             return ("group completed", "groups completed"), _GROUPS
         case DestinationAlert():

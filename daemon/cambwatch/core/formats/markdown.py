@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from types import MappingProxyType
 
 from cambwatch.core.events import Link
-from cambwatch.core.formats.content import label_of, more
+from cambwatch.core.formats.content import link_label, more_links_note
 from cambwatch.core.formats.digests import Digest
-from cambwatch.core.formats.size_limits import NOTHING, Escapes, ascii_url, escape, fit, within
+from cambwatch.core.formats.size_limits import ZERO_WIDTH_SPACE, Escapes, ascii_url, escape, fit, fit_items
 
-MARKDOWN: Escapes = MappingProxyType({character: f"\\{character}" for character in r"\`*_[]#~|"} | {"@": f"@{NOTHING}"})
+MARKDOWN: Escapes = MappingProxyType(
+    {character: f"\\{character}" for character in r"\`*_[]#~|"} | {"@": f"@{ZERO_WIDTH_SPACE}"}
+)
 """
 For texts that do not begin a line, so that no list and no quote can begin with them.
 
@@ -24,25 +26,25 @@ _BLOCK = re.compile(r"[-+>=]|\d+[.)]\s")
 
 def at_line_start(words: str) -> str:
     """*words* for the start of a line, so that they are not read as a list, a quote or a heading."""
-    return NOTHING + words if _BLOCK.match(words) else words
+    return ZERO_WIDTH_SPACE + words if _BLOCK.match(words) else words
 
 
 def link_lines(
     links: Sequence[Link],
-    room: int,
+    space_left: int,
     *,
     escapes: Escapes,
     longest_url: int,
     width: Callable[[str], int],
-    where: str | None = None,
+    result_hint: str | None = None,
 ) -> list[str]:
-    """*links* as a list, at most *room* wide with line breaks, and the number of links left out: see more()."""
-    lines, left_out = within(
+    """*links* as a list, at most *space_left* wide with line breaks, and the number of links left out: see more()."""
+    lines, left_out = fit_items(
         (_line(link, escapes=escapes, longest_url=longest_url) for link in links),
-        room - len(_left_out(len(links), where)) - 1,
+        space_left - len(_left_out(len(links), result_hint)) - 1,
         lambda line: width(line) + 1,
     )
-    return [*lines, _left_out(left_out, where)] if left_out else lines
+    return [*lines, _left_out(left_out, result_hint)] if left_out else lines
 
 
 def digest_lines(digest: Digest, *, escapes: Escapes, prepared: Callable[[str], str] = str) -> list[str]:
@@ -60,12 +62,12 @@ def digest_lines(digest: Digest, *, escapes: Escapes, prepared: Callable[[str], 
 
 def _line(link: Link, *, escapes: Escapes, longest_url: int) -> str | None:
     url = ascii_url(link.url, longest_url)
-    return None if url is None else f"- {_link(label_of(link), url, escapes=escapes)}"
+    return None if url is None else f"- {_link(link_label(link), url, escapes=escapes)}"
 
 
 def _link(label: str, url: str, *, escapes: Escapes) -> str:
     return f"[{fit(label, LABEL, escapes=escapes)}]({url})"
 
 
-def _left_out(count: int, where: str | None) -> str:
-    return f"- {more(count, where)}"
+def _left_out(count: int, result_hint: str | None) -> str:
+    return f"- {more_links_note(count, result_hint)}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from cambwatch.core.destinations import Destination, Rate
+from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.events import Event
 from cambwatch.core.model import Json
 
@@ -25,7 +25,7 @@ class Format(Protocol):
     """What a destination type knows: how to say it, and how often its service lets us."""
 
     @property
-    def rate(self) -> Rate | None:
+    def rate(self) -> RateLimit | None:
         """What the service allows, where the configuration says nothing; None is no limit."""
 
     def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
@@ -54,7 +54,7 @@ class Format(Protocol):
         """
 
 
-def compact(document: Json) -> bytes:
+def compact_json(document: Json) -> bytes:
     """*document* as JSON in UTF-8; a lone surrogate, for which UTF-8 has no bytes, becomes a question mark."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
 

@@ -14,12 +14,12 @@ T = TypeVar("T")
 Escapes = Mapping[str, str]
 """What stands for a character that a service gives a meaning to."""
 
-PLAIN: Escapes = MappingProxyType({})
-NOTHING = "\u200b"
+NO_ESCAPES: Escapes = MappingProxyType({})
+ZERO_WIDTH_SPACE = "\u200b"
 """A space of no width: keeps two characters apart that mean something together."""
 
 _FORMATTING = re.compile(r"[*~`]|(?<![^\W_])_|_(?![^\W_])|:(?=[\w+'-]+:)")
-_LOOK_ALIKES = {"*": "∗", "~": "∼", "`": "ˋ", "_": "ˍ", ":": f":{NOTHING}"}
+_LOOK_ALIKES = {"*": "∗", "~": "∼", "`": "ˋ", "_": "ˍ", ":": f":{ZERO_WIDTH_SPACE}"}
 _AS_IN_URL = "!#$%&'*+,/:;=?@[]~"  # kept as they are; what is not ASCII, and < > | " \ ( ), is percent-encoded
 
 
@@ -38,7 +38,7 @@ def unformatted(words: str) -> str:
     return _FORMATTING.sub(lambda found: _LOOK_ALIKES[found[0]], words)
 
 
-def fit(words: str, longest: int, *, escapes: Escapes = PLAIN, width: Callable[[str], int] = utf16) -> str:
+def fit(words: str, longest: int, *, escapes: Escapes = NO_ESCAPES, width: Callable[[str], int] = utf16) -> str:
     """*words* escaped, and truncated to *longest* after a whole character and a whole escape."""
     whole = escape(words, escapes)
     if width(whole) <= longest:
@@ -47,17 +47,17 @@ def fit(words: str, longest: int, *, escapes: Escapes = PLAIN, width: Callable[[
     return escape(words[:end], escapes) + ELLIPSIS
 
 
-def within(items: Iterable[T | None], room: int, cost: Callable[[T], int]) -> tuple[list[T], int]:
-    """Those of *items*, in their order, for which there is *room*, and how many are left out; None never fits."""
+def fit_items(items: Iterable[T | None], space_left: int, cost: Callable[[T], int]) -> tuple[list[T], int]:
+    """Those of *items*, in their order, for which there is *space_left*, and how many are left out; None never fits."""
     kept: list[T] = []
     left_out = 0
     for item in items:
-        price = room + 1 if item is None else cost(item)
-        if item is None or price > room:
+        price = space_left + 1 if item is None else cost(item)
+        if item is None or price > space_left:
             left_out += 1
         else:
             kept.append(item)
-            room -= price
+            space_left -= price
     return kept, left_out
 
 

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from cambwatch.core.destinations import Destination, Rate
+from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.events import Event, Link
-from cambwatch.core.formats.content import Telling, label_of, more, tell
-from cambwatch.core.formats.digests import Digest, digest_of
-from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.formats.size_limits import Escapes, ascii_url, escape, fit, unformatted, utf16, within
+from cambwatch.core.formats.content import MessageContent, link_label, message_content, more_links_note
+from cambwatch.core.formats.digests import Digest, build_digest
+from cambwatch.core.formats.message import Message, compact_json, headers_for
+from cambwatch.core.formats.size_limits import Escapes, ascii_url, escape, fit, fit_items, unformatted, utf16
 from cambwatch.core.model import Json
 
 HEADER = 150
@@ -44,24 +44,24 @@ ESCAPES: Escapes = MappingProxyType({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
 @dataclass(frozen=True, slots=True)
-class Slack:
+class SlackFormat:
     """Slack takes one message a second of each incoming webhook and disables who does not listen."""
 
-    rate: Rate | None = Rate(1.0, burst=1)  # noqa: RUF009 - frozen
+    rate: RateLimit | None = RateLimit(1.0, burst=1)  # noqa: RUF009 - frozen
 
     def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
         """The message; Slack has no use for *delivery_id* and *at*."""
         del delivery_id, at
-        telling = tell(event)
-        blocks = [{"type": "header", "text": _plain(telling.title, HEADER)}, _facts(telling.facts)]
-        if telling.told is not None:
-            blocks.append({"type": "section", "text": _plain(telling.told, TEXT)})
-        if telling.advice is not None:
-            blocks.append({"type": "section", "text": _mrkdwn(f"*What to do:* {_fit(telling.advice, TEXT - 20)}")})
-        notes = [_context(telling.notes)] if telling.notes else []
-        links = _links(telling, BLOCKS - _size([*blocks, *notes]))
-        message = {"text": _formatted(telling.words, TEXT), "blocks": [*blocks, *links, *notes]}
-        return Message(compact(message), headers_for(destination))
+        content = message_content(event)
+        blocks = [{"type": "header", "text": _plain(content.title, HEADER)}, _facts(content.facts)]
+        if content.details is not None:
+            blocks.append({"type": "section", "text": _plain(content.details, TEXT)})
+        if content.advice is not None:
+            blocks.append({"type": "section", "text": _mrkdwn(f"*What to do:* {_fit(content.advice, TEXT - 20)}")})
+        notes = [_context(content.notes)] if content.notes else []
+        links = _links(content, BLOCKS - _size([*blocks, *notes]))
+        message = {"text": _formatted(content.words, TEXT), "blocks": [*blocks, *links, *notes]}
+        return Message(compact_json(message), headers_for(destination))
 
     def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
         """A section for each event, whose button opens its first link."""
@@ -69,22 +69,24 @@ class Slack:
         def fits(digest: Digest) -> bool:
             return _size(_digest(digest)) <= BLOCKS
 
-        digest = digest_of(events, late=late, longest_url=TEXT, fits=fits)
+        digest = build_digest(events, late=late, longest_url=TEXT, fits=fits)
         message = {"text": _formatted(digest.words, TEXT), "blocks": _digest(digest)}
-        return Message(compact(message), headers_for(destination)), len(digest.entries)
+        return Message(compact_json(message), headers_for(destination)), len(digest.entries)
 
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """Text alone, with the links for which there is room."""
-        telling = tell(event)
-        words = _formatted(telling.words, TEXT // 2)
-        rest = _fit(more(len(telling.links), telling.where), TEXT)
-        room = TEXT - utf16(words) - utf16(rest) - 1
-        lines, left_out = within(map(_link, telling.links), room, lambda line: utf16(line) + 1)
-        text = "\n".join([words, *lines, *([_fit(more(left_out, telling.where), TEXT)] if left_out else [])])
-        return Message(compact({"text": text}), headers_for(destination))
+        content = message_content(event)
+        words = _formatted(content.words, TEXT // 2)
+        rest = _fit(more_links_note(len(content.links), content.result_hint), TEXT)
+        space_left = TEXT - utf16(words) - utf16(rest) - 1
+        lines, left_out = fit_items(map(_link, content.links), space_left, lambda line: utf16(line) + 1)
+        text = "\n".join(
+            [words, *lines, *([_fit(more_links_note(left_out, content.result_hint), TEXT)] if left_out else [])]
+        )
+        return Message(compact_json({"text": text}), headers_for(destination))
 
 
-FORMAT = Slack()
+FORMAT = SlackFormat()
 
 
 def _digest(digest: Digest) -> list[Json]:
@@ -111,25 +113,25 @@ def _context(notes: Sequence[str]) -> Json:
     return {"type": "context", "elements": [_plain(note, CONTEXT_TEXT) for note in notes]}
 
 
-def _links(telling: Telling, room: int) -> Iterator[Json]:
+def _links(content: MessageContent, space_left: int) -> Iterator[Json]:
     """The first links as buttons, more as text while they fit, and the number of links left out."""
-    room -= _size(_left_out(telling, len(telling.links))) + 1
+    space_left -= _size(_left_out(content, len(content.links))) + 1
     buttons: list[Json] = []
     sections: list[str] = []
     shown = 0
-    for link in telling.links:
+    for link in content.links:
         url = ascii_url(link.url, TEXT)
         if url is None:
             continue
-        line = _line(label_of(link), url)
+        line = _line(link_label(link), url)
         as_text = len(buttons) >= BUTTONS and utf16(line) <= TEXT
         section_is_full = not sections or utf16(sections[-1]) + 1 + utf16(line) > TEXT
         opens = section_is_full if as_text else len(buttons) % BUTTONS == 0
-        button = _button(label_of(link), url)
+        button = _button(link_label(link), url)
         cost = _size(line if as_text else button) + 1 + (AROUND if opens else 0)
-        if cost > room:
+        if cost > space_left:
             continue
-        room -= cost
+        space_left -= cost
         shown += 1
         if not as_text:
             buttons.append(button)
@@ -141,16 +143,16 @@ def _links(telling: Telling, room: int) -> Iterator[Json]:
     yield from ({"type": "actions", "elements": row} for row in rows[:1])
     yield from ({"type": "section", "text": _mrkdwn(text)} for text in sections)
     yield from ({"type": "actions", "elements": row} for row in rows[1:])
-    if shown < len(telling.links):
-        yield _left_out(telling, len(telling.links) - shown)
+    if shown < len(content.links):
+        yield _left_out(content, len(content.links) - shown)
 
 
-def _left_out(telling: Telling, count: int) -> Json:
-    return {"type": "section", "text": _plain(more(count, telling.where), TEXT)}
+def _left_out(content: MessageContent, count: int) -> Json:
+    return {"type": "section", "text": _plain(more_links_note(count, content.result_hint), TEXT)}
 
 
 def _size(part: Json) -> int:
-    return utf16(compact(part).decode())
+    return utf16(compact_json(part).decode())
 
 
 def _button(label: str, url: str) -> Json:
@@ -159,7 +161,7 @@ def _button(label: str, url: str) -> Json:
 
 def _link(link: Link) -> str | None:
     url = ascii_url(link.url, TEXT)
-    return None if url is None else _line(label_of(link), url)
+    return None if url is None else _line(link_label(link), url)
 
 
 def _line(label: str, url: str) -> str:

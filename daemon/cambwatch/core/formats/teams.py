@@ -11,18 +11,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cambwatch.core.destinations import Destination, Rate
+from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.events import Event, Link
-from cambwatch.core.formats.content import Telling, label_of, more, tell
-from cambwatch.core.formats.digests import Digest, Entry, digest_of
-from cambwatch.core.formats.message import Message, compact, headers_for
-from cambwatch.core.formats.size_limits import NOTHING, ascii_url, fit, within
+from cambwatch.core.formats.content import MessageContent, link_label, message_content, more_links_note
+from cambwatch.core.formats.digests import Digest, DigestEntry, build_digest
+from cambwatch.core.formats.message import Message, compact_json, headers_for
+from cambwatch.core.formats.size_limits import ZERO_WIDTH_SPACE, ascii_url, fit, fit_items
 from cambwatch.core.model import Json
 
 CARD = 20_000  # bytes of the whole message; our own, as all that follows
 TITLE = 400  # bytes
 VALUE = 400
-TOLD = 3000
+DETAILS = 3000
 NOTES = 1500
 LINE = 1000
 LABEL = 100
@@ -34,26 +34,27 @@ _FUNCTION = re.compile(r"\{(?=\{)")
 
 
 @dataclass(frozen=True, slots=True)
-class Teams:
+class TeamsFormat:
     """
     A workflow accepts more than its connector posts, and what it drops we never hear of.
 
     So it is half of the sixty in thirty seconds that the connectors before it allowed.
     """
 
-    rate: Rate | None = Rate(1.0, burst=4)  # noqa: RUF009 - frozen
+    rate: RateLimit | None = RateLimit(1.0, burst=4)  # noqa: RUF009 - frozen
 
     def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
         """The message; Teams has no use for *delivery_id* and *at*."""
         del delivery_id, at
-        telling = tell(event)
-        body = _body(telling)
+        content = message_content(event)
+        body = _body(content)
         notes = (
-            [_paragraph(_run(" · ".join(telling.notes), NOTES, isSubtle=True, size="Small"))] if telling.notes else []
+            [_paragraph(_run(" · ".join(content.notes), NOTES, isSubtle=True, size="Small"))] if content.notes else []
         )
-        room = CARD - _size(_envelope(telling.words, [*body, *notes]))
+        space_left = CARD - _size(_envelope(content.words, [*body, *notes]))
         return Message(
-            compact(_envelope(telling.words, [*body, *_links(telling, room), *notes])), headers_for(destination)
+            compact_json(_envelope(content.words, [*body, *_links(content, space_left), *notes])),
+            headers_for(destination),
         )
 
     def digest(self, events: Sequence[Event], destination: Destination, *, late: bool) -> tuple[Message, int] | None:
@@ -62,20 +63,20 @@ class Teams:
         def fits(digest: Digest) -> bool:
             return _size(_digest(digest)) <= CARD
 
-        digest = digest_of(events, late=late, longest_url=DIGEST_URL, fits=fits)
-        return Message(compact(_digest(digest)), headers_for(destination)), len(digest.entries)
+        digest = build_digest(events, late=late, longest_url=DIGEST_URL, fits=fits)
+        return Message(compact_json(_digest(digest)), headers_for(destination)), len(digest.entries)
 
     def plain(self, event: Event, destination: Destination) -> Message | None:
         """A card all the same, for a workflow posts nothing else: with nothing in it that a card could have wrong."""
-        telling = tell(event)
-        *lines, last = ([_run(line, LINE)] for line in telling.words.splitlines())
-        if telling.links:
-            last.append(_run(f" · {more(len(telling.links), telling.where)}", LINE))
+        content = message_content(event)
+        *lines, last = ([_run(line, LINE)] for line in content.words.splitlines())
+        if content.links:
+            last.append(_run(f" · {more_links_note(len(content.links), content.result_hint)}", LINE))
         body = [_paragraph(*runs) for runs in (*lines, last)]
-        return Message(compact(_envelope(telling.words, body)), headers_for(destination))
+        return Message(compact_json(_envelope(content.words, body)), headers_for(destination))
 
 
-FORMAT = Teams()
+FORMAT = TeamsFormat()
 
 
 def _envelope(words: str, body: Sequence[Json]) -> Json:
@@ -97,8 +98,8 @@ def _digest(digest: Digest) -> Json:
     return _envelope(digest.words, [_heading(digest.title, succeeded=digest.succeeded), lead, *entries])
 
 
-def _entry(entry: Entry, clock: str) -> Json:
-    runs = [_run(f"{clock} ", LINE, isSubtle=True), _run(f"{entry.icon} {entry.line}", TOLD)]
+def _entry(entry: DigestEntry, clock: str) -> Json:
+    runs = [_run(f"{clock} ", LINE, isSubtle=True), _run(f"{entry.icon} {entry.line}", DETAILS)]
     if entry.link is not None:
         opened = {"type": "Action.OpenUrl", "url": entry.link.url}
         runs += [_run(" · ", LINE), _run(entry.link.label, LABEL) | {"selectAction": opened}]
@@ -111,37 +112,39 @@ def _heading(words: str, *, succeeded: bool) -> Json:
     return _paragraph(_run(words, TITLE, weight="Bolder", size="Large", color="Good" if succeeded else "Attention"))
 
 
-def _body(telling: Telling) -> list[Json]:
-    body = [_heading(telling.title, succeeded=telling.succeeded)]
+def _body(content: MessageContent) -> list[Json]:
+    body = [_heading(content.title, succeeded=content.succeeded)]
     body += [
         _paragraph(
             _run(f"{name}: ", VALUE, weight="Bolder"), _run(value, VALUE), spacing="Small" if index else "Default"
         )
-        for index, (name, value) in enumerate(telling.facts)
+        for index, (name, value) in enumerate(content.facts)
     ]
-    if telling.told is not None:
-        body.append(_paragraph(_run(telling.told, TOLD)))
-    if telling.advice is not None:
-        body.append(_paragraph(_run("What to do: ", VALUE, weight="Bolder"), _run(telling.advice, VALUE)))
+    if content.details is not None:
+        body.append(_paragraph(_run(content.details, DETAILS)))
+    if content.advice is not None:
+        body.append(_paragraph(_run("What to do: ", VALUE, weight="Bolder"), _run(content.advice, VALUE)))
     return body
 
 
-def _links(telling: Telling, room: int) -> list[Json]:
+def _links(content: MessageContent, space_left: int) -> list[Json]:
     """The first links as buttons, further ones as text, and a word about those that have no room."""
-    around = _size({"type": "ActionSet", "actions": []}) + _size(_left_out(telling, len(telling.links))) + 10
-    actions, left_out = within(map(_open, telling.links), room - around, lambda action: _size(_line(action)) + 1)
+    around = _size({"type": "ActionSet", "actions": []}) + _size(_left_out(content, len(content.links))) + 10
+    actions, left_out = fit_items(
+        map(_open, content.links), space_left - around, lambda action: _size(_line(action)) + 1
+    )
     elements: list[Json] = [{"type": "ActionSet", "actions": actions[:BUTTONS]}] if actions else []
     elements += map(_line, actions[BUTTONS:])
-    return [*elements, _left_out(telling, left_out)] if left_out else elements
+    return [*elements, _left_out(content, left_out)] if left_out else elements
 
 
-def _left_out(telling: Telling, count: int) -> Json:
-    return _paragraph(_run(more(count, telling.where), LINE))
+def _left_out(content: MessageContent, count: int) -> Json:
+    return _paragraph(_run(more_links_note(count, content.result_hint), LINE))
 
 
 def _open(link: Link) -> dict[str, Json] | None:
     url = ascii_url(link.url, CARD)
-    return None if url is None else {"type": "Action.OpenUrl", "title": _fit(label_of(link), LABEL), "url": url}
+    return None if url is None else {"type": "Action.OpenUrl", "title": _fit(link_label(link), LABEL), "url": url}
 
 
 def _line(action: dict[str, Json]) -> Json:
@@ -159,13 +162,13 @@ def _run(words: str, longest: int, **style: Json) -> dict[str, Json]:
 
 def _fit(words: str, longest: int) -> str:
     # Text runs have no Markdown, but they evaluate `{{DATE(...)}}` and `{{TIME(...)}}`.
-    return fit(_FUNCTION.sub(f"{{{NOTHING}", words), longest, width=_bytes)
+    return fit(_FUNCTION.sub(f"{{{ZERO_WIDTH_SPACE}", words), longest, width=_bytes)
 
 
 def _bytes(words: str) -> int:
     """As they are sent: JSON escapes quotes and backslashes."""
-    return len(compact(words)) - 2
+    return len(compact_json(words)) - 2
 
 
 def _size(document: Json | Iterable[Json]) -> int:
-    return len(compact(document))
+    return len(compact_json(document))

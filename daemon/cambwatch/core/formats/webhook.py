@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cambwatch.core.delivery.signature import sign
-from cambwatch.core.destinations import Destination, Rate
-from cambwatch.core.event_json import body
+from cambwatch.core.destinations import Destination, RateLimit
+from cambwatch.core.event_json import notification_body
 from cambwatch.core.events import Event
-from cambwatch.core.formats.message import Message, compact, headers_for
+from cambwatch.core.formats.message import Message, compact_json, headers_for
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
+class WebhookFormat:
     """Any receiver that takes our JSON; it says by 429 when we are too fast."""
 
-    rate: Rate | None = None
+    rate: RateLimit | None = None
 
     def render(self, event: Event, destination: Destination, *, delivery_id: str, at: datetime) -> Message:
         """The request of an attempt made at *at*; the configured headers cannot take the place of the webhook's own."""
-        document = body(event)
+        document = notification_body(event)
         template = destination.template
-        content = compact(document) if template is None else template.render({**document, "id": delivery_id})
+        content = compact_json(document) if template is None else template.render({**document, "id": delivery_id})
         timestamp_s = int(at.timestamp())
         headers = headers_for(destination)
         headers["webhook-id"] = delivery_id
@@ -43,4 +43,4 @@ class Webhook:
         return None
 
 
-FORMAT = Webhook()
+FORMAT = WebhookFormat()

@@ -5,11 +5,11 @@ from datetime import datetime
 
 import structlog
 
-from cambwatch.core.delivery.attempts import Owed
+from cambwatch.core.delivery.attempts import PendingDelivery
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import Event
 from cambwatch.core.formats import FORMATS, Message
-from cambwatch.core.lifecycle import in_plain_words, is_late
+from cambwatch.core.lifecycle import is_late, needs_plain_format
 from cambwatch.core.model import Attempt, Delivery, Outcome
 from cambwatch.core.templates import TemplateError
 
@@ -21,20 +21,22 @@ def describe_bug(error: Exception) -> str:
     return f"a bug in cambwatch ({type(error).__name__}): the log says more at delivery.broken; please report it"
 
 
-def joins(delivery: Delivery, destination: Destination, now: datetime) -> bool:
+def can_join_digest(delivery: Delivery, destination: Destination, now: datetime) -> bool:
     """Whether *delivery* goes into one message with others: it is late, or its chat wants digests of all."""
-    if destination.type == "webhook" or in_plain_words(delivery):
+    if destination.type == "webhook" or needs_plain_format(delivery):
         return False
     return destination.digest is not None or is_late(delivery, now)
 
 
-def compose_digest(owed: Sequence[Owed], destination: Destination, now: datetime) -> tuple[Message, int] | None:
-    """One message that tells of the first n >= 2 of *owed*, and n; None: each goes by itself."""
-    late = any(is_late(delivery, now) for delivery, _ in owed)
+def compose_digest(
+    queued: Sequence[PendingDelivery], destination: Destination, now: datetime
+) -> tuple[Message, int] | None:
+    """One message that tells of the first n >= 2 of *queued*, and n; None: each goes by itself."""
+    late = any(is_late(delivery, now) for delivery, _ in queued)
     try:
-        digest = FORMATS[destination.type].digest([event for _, event in owed], destination, late=late)
+        digest = FORMATS[destination.type].digest([event for _, event in queued], destination, late=late)
     except Exception:  # a bug with one event must not take the others with it
-        log.exception("delivery.broken", destination=destination.name, deliveries=len(owed))
+        log.exception("delivery.broken", destination=destination.name, deliveries=len(queued))
         return None
     return digest if digest is not None and digest[1] > 1 else None
 
@@ -44,7 +46,7 @@ def compose(delivery: Delivery, event: Event, destination: Destination, now: dat
     number = delivery.attempts + 1
     form = FORMATS[destination.type]
     try:
-        plain = form.plain(event, destination) if in_plain_words(delivery) else None
+        plain = form.plain(event, destination) if needs_plain_format(delivery) else None
         return plain or form.render(event, destination, delivery_id=delivery.id, at=now)
     except TemplateError as error:
         return Attempt(number, Outcome.PAYLOAD_REJECTED, took_ms=0, detail=f"the template: {error}")

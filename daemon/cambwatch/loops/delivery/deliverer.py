@@ -3,11 +3,11 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from cambwatch.core.cluster import News
+from cambwatch.core.cluster import ClusterEvent
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.destinations import Destination
 from cambwatch.loops.clock import Clock
-from cambwatch.loops.delivery.worker import DeliveryBook, DeliveryMeter, Lane, Sender
+from cambwatch.loops.delivery.worker import DeliveryMeter, DestinationWorker, OutboxStore, Sender
 from cambwatch.loops.scheduler import Scheduler
 
 
@@ -17,82 +17,82 @@ class Deliverer:
     def __init__(
         self,
         destinations: Mapping[str, Destination],
-        book: DeliveryBook,
+        store: OutboxStore,
         sender: Sender,
         *,
         breakers: Mapping[str, Breaker],
         meter: DeliveryMeter,
         clock: Clock,
         scheduler: Scheduler,
-        elsewhere: Callable[[News], None] = lambda _: None,
+        publish: Callable[[ClusterEvent], None] = lambda _: None,
     ) -> None:
         """
         *breakers* are as the last process left them; a destination without one fares well.
 
-        *elsewhere* hears what concerns lanes that are not held here. None is until take_up().
+        *publish* hears what concerns lanes that are not held here. None is until take_up().
         """
-        self._elsewhere = elsewhere
-        self.lanes: dict[str, Lane] = {}
+        self._publish = publish
+        self.workers: dict[str, DestinationWorker] = {}
         for name, destination in destinations.items():
-            self.lanes[name] = Lane(
+            self.workers[name] = DestinationWorker(
                 destination,
-                book,
+                store,
                 sender,
                 breaker=breakers.get(name, Breaker()),
                 meter=meter,
                 clock=clock,
-                alarm=scheduler.alarm(f"lane {name}", asyncio.Event()),
-                owed=self.wake,
+                wakeup=scheduler.wakeup(f"destination {name}", asyncio.Event()),
+                queued=self.wake,
             )
 
-    def take_up(self, destinations: Iterable[str]) -> None:
+    def acquire(self, destinations: Iterable[str]) -> None:
         """Post to *destinations* from now on."""
         for name in destinations:
-            self.lanes[name].take_up()
+            self.workers[name].acquire()
 
     def wake(self, destinations: Iterable[str]) -> None:
         """These destinations are owed something now."""
-        here, others = self._held(destinations)
-        for lane in here:
-            lane.wake()
+        here, others = self._split_by_lease(destinations)
+        for worker in here:
+            worker.wake()
         if others:
-            self._elsewhere(News(owed=frozenset(others)))
+            self._publish(ClusterEvent(queued=frozenset(others)))
 
-    def hurry(self, destinations: Iterable[str]) -> None:
+    def retry_now(self, destinations: Iterable[str]) -> None:
         """Somebody wishes that what these destinations are owed is tried now."""
-        here, others = self._held(destinations)
-        for lane in here:
-            lane.hurry()
+        here, others = self._split_by_lease(destinations)
+        for worker in here:
+            worker.retry_now()
         if others:
-            self._elsewhere(News(hurry=frozenset(others)))
+            self._publish(ClusterEvent(retry_now=frozenset(others)))
 
-    def forget(self, delivery_ids: Collection[str]) -> None:
+    def discard(self, delivery_ids: Collection[str]) -> None:
         """These deliveries were cancelled."""
-        self._forget(delivery_ids)
+        self._discard(delivery_ids)
         if delivery_ids:
-            self._elsewhere(News(cancelled=frozenset(delivery_ids)))
+            self._publish(ClusterEvent(cancelled=frozenset(delivery_ids)))
 
-    def hear(self, news: News) -> None:
+    def apply_event(self, cluster_event: ClusterEvent) -> None:
         """What was told elsewhere, of lanes that may be held here."""
-        for lane in self._held(news.owed)[0]:
-            lane.wake()
-        for lane in self._held(news.hurry)[0]:
-            lane.hurry()
-        self._forget(news.cancelled)
+        for worker in self._split_by_lease(cluster_event.queued)[0]:
+            worker.wake()
+        for worker in self._split_by_lease(cluster_event.retry_now)[0]:
+            worker.retry_now()
+        self._discard(cluster_event.cancelled)
 
-    def _forget(self, delivery_ids: Collection[str]) -> None:
+    def _discard(self, delivery_ids: Collection[str]) -> None:
         if delivery_ids:
-            for lane in self.lanes.values():
-                lane.forget(delivery_ids)
+            for worker in self.workers.values():
+                worker.discard(delivery_ids)
 
-    def _held(self, destinations: Iterable[str]) -> tuple[list[Lane], list[str]]:
+    def _split_by_lease(self, destinations: Iterable[str]) -> tuple[list[DestinationWorker], list[str]]:
         """The lanes of *destinations* that are held here, and the names of the others."""
-        here: list[Lane] = []
+        here: list[DestinationWorker] = []
         others: list[str] = []
         for name in destinations:
-            lane = self.lanes.get(name)
-            if lane is not None and lane.held:
-                here.append(lane)
+            worker = self.workers.get(name)
+            if worker is not None and worker.held:
+                here.append(worker)
             else:
                 others.append(name)
         return here, others
@@ -100,14 +100,14 @@ class Deliverer:
     async def run(self) -> None:
         """Run every lane until stop() is called."""
         async with asyncio.TaskGroup() as group:
-            for name, lane in self.lanes.items():
-                group.create_task(lane.run(), name=f"lane {name}")
+            for name, worker in self.workers.items():
+                group.create_task(worker.run(), name=f"destination {name}")
 
     def stop(self) -> None:
         """Start no more posts."""
-        for lane in self.lanes.values():
-            lane.stop()
+        for worker in self.workers.values():
+            worker.stop()
 
     async def drain(self) -> None:
         """Return when no post is under way."""
-        await asyncio.gather(*(lane.drain() for lane in self.lanes.values()))
+        await asyncio.gather(*(worker.drain() for worker in self.workers.values()))

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from cambwatch.core.delivery.attempts import Turn
+from cambwatch.core.delivery.attempts import BreakerChange
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.destinations import Destination
 from cambwatch.core.events import DestinationAlert
@@ -15,7 +15,7 @@ from cambwatch.loops.clock import Clock
 log = structlog.get_logger()
 
 
-class Health:
+class DestinationHealth:
     """The breaker of one destination, and the clock by which it waits."""
 
     def __init__(self, destination: Destination, breaker: Breaker, *, clock: Clock) -> None:
@@ -27,15 +27,15 @@ class Health:
     def set(self, breaker: Breaker) -> None:
         """Go by *breaker* from now on."""
         self.breaker = breaker
-        next_at = breaker.next_at
+        blocked_until = breaker.blocked_until
         # By the clock that only grows from here on: the machine's may be set while we wait.
-        left_s = 0.0 if next_at is None else (next_at - self._clock.now()).total_seconds()
-        self._closed_until_s = self._clock.monotonic() + max(left_s, 0.0)
+        left_s = 0.0 if blocked_until is None else (blocked_until - self._clock.now()).total_seconds()
+        self._paused_until_s = self._clock.monotonic() + max(left_s, 0.0)
 
     @property
     def pause_s(self) -> float:
         """For how long nothing may be posted; 0: it may."""
-        return max(self._closed_until_s - self._clock.monotonic(), 0.0)
+        return max(self._paused_until_s - self._clock.monotonic(), 0.0)
 
     @property
     def paused_until(self) -> datetime | None:
@@ -49,7 +49,7 @@ class Health:
         at = self.breaker.alert_at(self._destination.alert_after)
         return None if at is None else (at - self._clock.now()).total_seconds()
 
-    def take_in(self, attempt: Attempt, *, probe: bool, now: datetime, chance: float) -> Turn | None:
+    def record_attempt(self, attempt: Attempt, *, probe: bool, now: datetime, chance: float) -> BreakerChange | None:
         """Learn from *attempt*, which an open breaker let through if it was a *probe*; what is to be written down."""
         before = self.breaker
         after = before.after(attempt, self._destination.retry, probe=probe, now=now, chance=chance)
@@ -68,17 +68,17 @@ class Health:
         elif before.open and not after.open:
             log.info("breaker.closed", destination=self._destination.name, outcome=attempt.outcome)
         alert = None
-        if before.told and after.failing_since is None:
+        if before.alerted and after.failing_since is None:
             alert = self._alert(before, now, recovered=True)
             log.info(
                 "destination.recovered",
                 destination=self._destination.name,
                 since=alert.since.isoformat(),
-                told=self._destination.fallback,
+                alert_destination=self._destination.fallback,
             )
-        return self._turn(alert, released=before.open and not after.open)
+        return self._breaker_change(alert, retries_due_now=before.open and not after.open)
 
-    def down(self) -> Turn | None:
+    def mark_down(self) -> BreakerChange | None:
         """What is to be written down when it has been down for so long that somebody is to be told now; once."""
         now = self._clock.now()
         at = self.breaker.alert_at(self._destination.alert_after)
@@ -86,28 +86,32 @@ class Health:
             return None
         alert = self._alert(self.breaker, now, recovered=False)
         # Before it is written: an answer that comes meanwhile must know that it has a recovery to tell.
-        self.breaker = replace(self.breaker, told=True)
+        self.breaker = replace(self.breaker, alerted=True)
         log.warning(
             "destination.down",
             destination=self._destination.name,
             since=alert.since.isoformat(),
             outcome=alert.outcome,
             http_status=alert.http_status,
-            told=self._destination.fallback,
+            alert_destination=self._destination.fallback,
         )
-        return self._turn(alert)
+        return self._breaker_change(alert)
 
-    def hurry(self) -> None:
+    def retry_now(self) -> None:
         """Let one through now, though it was to wait longer; what the receiver has asked for is kept."""
         self.set(replace(self.breaker, probe_at=None))
 
-    def unsaid(self) -> None:
+    def alert_not_written(self) -> None:
         """What down() gave could not be written: it is to be said again."""
-        self.breaker = replace(self.breaker, told=False)
+        self.breaker = replace(self.breaker, alerted=False)
 
-    def _turn(self, alert: DestinationAlert | None, *, released: bool = False) -> Turn:
-        return Turn(
-            self._destination.name, self.breaker, alert=alert, hears=self._destination.fallback, released=released
+    def _breaker_change(self, alert: DestinationAlert | None, *, retries_due_now: bool = False) -> BreakerChange:
+        return BreakerChange(
+            self._destination.name,
+            self.breaker,
+            alert=alert,
+            alert_destination=self._destination.fallback,
+            retries_due_now=retries_due_now,
         )
 
     def _alert(self, breaker: Breaker, now: datetime, *, recovered: bool) -> DestinationAlert:

@@ -8,7 +8,7 @@ from cambwatch.core.model import Attempt
 from cambwatch.loops.delivery.worker import Sender
 
 
-class ByType:
+class SenderByType:
     """The sender in *own* for the destination types named there, *otherwise* for all others."""
 
     def __init__(self, otherwise: Sender, *, own: Mapping[str, Sender]) -> None:

@@ -6,7 +6,7 @@ from cambwatch.core.destinations import Destination
 from cambwatch.core.events import webhook_id
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Attempt, Outcome
-from cambwatch.core.sample_events import trial
+from cambwatch.core.sample_events import sample_test_message
 from cambwatch.core.templates import TemplateError
 from cambwatch.loops.clock import Clock
 from cambwatch.loops.delivery.worker import Sender
@@ -14,10 +14,10 @@ from cambwatch.loops.delivery.worker import Sender
 log = structlog.get_logger()
 
 
-async def try_out(destination: Destination, sender: Sender, *, clock: Clock) -> Attempt:
+async def send_test_message(destination: Destination, sender: Sender, *, clock: Clock) -> Attempt:
     """Send a message whose name says that it is a test; returns what came of it, and is not repeated."""
     now = clock.now()
-    event = trial(now)
+    event = sample_test_message(now)
     try:
         message = FORMATS[destination.type].render(
             event, destination, delivery_id=webhook_id(event, destination.name), at=now

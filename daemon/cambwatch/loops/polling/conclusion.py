@@ -9,24 +9,24 @@ from typing import Protocol
 import structlog
 
 from cambwatch.core.camb.kinds import KINDS
-from cambwatch.core.camb.result_replies import ResultRead, ResultRefused, ResultReply, merged
+from cambwatch.core.camb.result_replies import ResultRead, ResultRefused, ResultReply, merge_results
 from cambwatch.core.camb.result_requests import ResultRequest, result_requests
 from cambwatch.core.camb.result_schedule import MOST_POSTS, RESULT_TIME_S, pause_s
-from cambwatch.core.events import GroupComplete, Routed, TaskEnded
+from cambwatch.core.events import GroupComplete, RoutedEvent, TaskEnded
 from cambwatch.core.lifecycle import Progress
-from cambwatch.core.model import Conclude, Fault, Status, Task, Unavailable
+from cambwatch.core.model import Conclusion, Fault, Status, Task, UnavailableReply
 from cambwatch.loops.clock import Clock
-from cambwatch.loops.polling.account_queue import AccountLane
-from cambwatch.loops.polling.result_fetching import ResultSource, ask_once
-from cambwatch.loops.polling.task_waiters import Endings
+from cambwatch.loops.polling.account_queue import AccountQueue
+from cambwatch.loops.polling.result_fetching import ResultSource, request_result
+from cambwatch.loops.polling.task_waiters import TaskWaiters
 
 log = structlog.get_logger()
 
-Hear = Callable[[Routed, tuple[str, ...] | None], tuple[str, ...]]
+TaskRouting = Callable[[RoutedEvent, tuple[str, ...] | None], tuple[str, ...]]
 """Which destinations hear of an event, given what its task says of that."""
 
 
-HearGroup = Callable[[GroupComplete], Sequence[str]]
+GroupRouting = Callable[[GroupComplete], Sequence[str]]
 """Which destinations hear that a group is complete."""
 
 
@@ -36,32 +36,32 @@ class ResultApi(ResultSource, Protocol):
     def endpoint(self, account: str, request: ResultRequest) -> str | None: ...
 
 
-class TaskBook(Protocol):
+class ConclusionStore(Protocol):
     """Where ends are written down."""
 
     async def conclude(
-        self, ended: Task, event: TaskEnded, *, notify: Sequence[str], hear_group: HearGroup
+        self, finished: Task, event: TaskEnded, *, notify: Sequence[str], destinations_for_group: GroupRouting
     ) -> list[str] | None: ...
 
 
-class MissedResults(Protocol):
+class ResultRetries(Protocol):
     """Retries missed results in the background."""
 
-    def add(self, ended: Task, *, half: bool) -> None: ...
+    def add(self, finished: Task, *, part_stored: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Fetched:
+class _FetchedResult:
     """
-    The outcome of reading a result. *missed* says why a part of it is missing.
+    The outcome of reading a result. *missing_reason* says why a part of it is missing.
 
-    *later*: the missing part may still come, and reading it is free. *cut*: a stop ended the reading.
+    *later*: the missing part may still come, and reading it is free. *interrupted*: a stop ended the reading.
     """
 
     result: ResultRead | None = None
-    missed: str | None = None
+    missing_reason: str | None = None
     later: bool = False
-    cut: bool = False
+    interrupted: bool = False
 
 
 @dataclass(slots=True)
@@ -78,25 +78,25 @@ class Concluder:
     def __init__(
         self,
         source: ResultApi,
-        book: TaskBook,
+        store: ConclusionStore,
         *,
-        hear: Hear,
-        owed: Callable[[Iterable[str]], None],
-        endings: Endings,
-        late: MissedResults | None,
+        destinations_for: TaskRouting,
+        queued: Callable[[Iterable[str]], None],
+        task_waiters: TaskWaiters,
+        result_retries: ResultRetries | None,
         clock: Clock,
         repeat_alt_format: bool,
     ) -> None:
-        """With *late* None, no results are read. *repeat_alt_format* allows the POST of dub-alt-format."""
+        """With *result_retries* None, no results are read. *repeat_alt_format* allows the POST of dub-alt-format."""
         self._source = source
-        self._book = book
-        self._hear = hear
-        self._owed = owed
-        self._endings = endings
+        self._store = store
+        self._destinations_for = destinations_for
+        self._queued = queued
+        self._task_waiters = task_waiters
         self._clock = clock
-        self._late = late
+        self._result_retries = result_retries
         self._repeat_alt_format = repeat_alt_format
-        self._limits: set[asyncio.Timeout] = set()  # of the results that are being read
+        self._read_timeouts: set[asyncio.Timeout] = set()  # of the results that are being read
         self._stopping = False
 
     def stop(self) -> None:
@@ -108,23 +108,29 @@ class Concluder:
         """
         self._stopping = True
         now_s = asyncio.get_running_loop().time()
-        for limit in self._limits:
+        for limit in self._read_timeouts:
             limit.reschedule(now_s)
 
     def confirmable(self, task: Task, run_id: int) -> bool:
         """Whether an endpoint gives the result of the run."""
         return bool(self._requests(task, run_id))
 
-    async def confirm(self, task: Task, run_id: int, lane: AccountLane) -> ResultRead | None:
+    async def confirm(self, task: Task, run_id: int, queue: AccountQueue) -> ResultRead | None:
         """
         The result of a run, if it is there: that proves that the task has ended.
 
         Makes one request, because the next poll makes another. Spends the account's budget.
         """
-        return (await self._fetch(task, run_id, lane, once=True)).result
+        return (await self._fetch(task, run_id, queue, once=True)).result
 
     async def conclude(
-        self, task: Task, progress: Progress, step: Conclude, lane: AccountLane, *, result: ResultRead | None = None
+        self,
+        task: Task,
+        progress: Progress,
+        conclusion: Conclusion,
+        queue: AccountQueue,
+        *,
+        result: ResultRead | None = None,
     ) -> bool:
         """
         Read the result unless *result* is given, commit the end of *task*, and wake those who wait for it.
@@ -134,15 +140,15 @@ class Concluder:
         raises; then nothing was written, and the task has to be polled again.
         """
         finished_at = self._clock.now()
-        fetched = _Fetched(result)
-        if self._late is None:
-            fetched = _Fetched()
-        elif step.status is Status.SUCCESS and result is None:
-            fetched = await self._fetch(task, step.run_id, lane)
-        if fetched.cut:
+        fetched = _FetchedResult(result)
+        if self._result_retries is None:
+            fetched = _FetchedResult()
+        elif conclusion.status is Status.SUCCESS and result is None:
+            fetched = await self._fetch(task, conclusion.run_id, queue)
+        if fetched.interrupted:
             return False
-        event = self._event(task, progress, step, finished_at, fetched)
-        ended = replace(
+        event = self._event(task, progress, conclusion, finished_at, fetched)
+        finished = replace(
             task,
             status=event.status,
             run_id=event.run_id,
@@ -153,12 +159,14 @@ class Concluder:
             first_polled_at=progress.first_polled_at,
             finished_at=event.finished_at,
         )
-        notify = self._hear(event, task.notify)
-        owed = await self._book.conclude(ended, event, notify=notify, hear_group=self.hear_group)
-        if owed is None:
+        notify = self._destinations_for(event, task.notify)
+        queued = await self._store.conclude(
+            finished, event, notify=notify, destinations_for_group=self.destinations_for_group
+        )
+        if queued is None:
             return False
-        if fetched.missed is not None:
-            self._miss(ended, fetched)
+        if fetched.missing_reason is not None:
+            self._report_missing(finished, fetched)
         log.info(
             "task.concluded",
             kind=task.key.kind,
@@ -170,8 +178,8 @@ class Concluder:
             seconds=round((event.finished_at - event.registered_at).total_seconds(), 1),
             notify=list(notify),
         )
-        self._endings.tell(ended)
-        self._owed(owed)
+        self._task_waiters.wake(finished)
+        self._queued(queued)
         return True
 
     def result_endpoint(self, task: Task, status: Status, run_id: int | None) -> str | None:
@@ -179,59 +187,69 @@ class Concluder:
         requests = self._requests(task, run_id) if status is Status.SUCCESS else ()
         return self._source.endpoint(task.key.account, requests[0]) if requests else None
 
-    def hear_group(self, event: GroupComplete) -> tuple[str, ...]:
+    def destinations_for_group(self, event: GroupComplete) -> tuple[str, ...]:
         """Who hears that a group is complete."""
-        return self._hear(event, None)
+        return self._destinations_for(event, None)
 
     def _requests(self, task: Task, run_id: int | None) -> tuple[ResultRequest, ...]:
         return result_requests(KINDS[task.key.kind], run_id, task.extra, repeat_alt_format=self._repeat_alt_format)
 
-    def _miss(self, ended: Task, fetched: _Fetched) -> None:
+    def _report_missing(self, finished: Task, fetched: _FetchedResult) -> None:
         follows = "cambwatch retries for one more hour" if fetched.later else "read it at result_endpoint with your key"
         log.warning(
-            "result.missed", kind=ended.key.kind, task_id=ended.key.task_id, reason=fetched.missed, hint=follows
+            "result.missed",
+            kind=finished.key.kind,
+            task_id=finished.key.task_id,
+            reason=fetched.missing_reason,
+            hint=follows,
         )
-        if fetched.later and self._late is not None:
-            self._late.add(ended, half=fetched.result is not None)
+        if fetched.later and self._result_retries is not None:
+            self._result_retries.add(finished, part_stored=fetched.result is not None)
 
-    async def _fetch(self, task: Task, run_id: int | None, lane: AccountLane, *, once: bool = False) -> _Fetched:
+    async def _fetch(
+        self, task: Task, run_id: int | None, queue: AccountQueue, *, once: bool = False
+    ) -> _FetchedResult:
         """Read the result of a run in at most RESULT_TIME_S; several documents become one."""
         parts = [_Part(request) for request in self._requests(task, run_id)]
         if not parts:
-            return _Fetched()
+            return _FetchedResult()
         if self._stopping:
-            return _Fetched(missed="cambwatch is stopping", cut=True)
+            return _FetchedResult(missing_reason="cambwatch is stopping", interrupted=True)
         free = all(part.request.method == "GET" for part in parts)
         account, until_s = task.key.account, self._clock.monotonic() + RESULT_TIME_S
         try:
             async with asyncio.timeout(RESULT_TIME_S) as limit:
                 if free:
-                    self._limits.add(limit)
+                    self._read_timeouts.add(limit)
                 if len(parts) == 1:
-                    await self._read(parts[0], account, lane, once=once, until_s=until_s)
+                    await self._read(parts[0], account, queue, once=once, until_s=until_s)
                 else:
                     # Concurrently, so that one that fails leaves time for the other.
                     async with asyncio.TaskGroup() as group:
                         for part in parts:
-                            group.create_task(self._read(part, account, lane, once=once, until_s=until_s))
+                            group.create_task(self._read(part, account, queue, once=once, until_s=until_s))
         except TimeoutError:
             pass
         finally:
-            self._limits.discard(limit)
+            self._read_timeouts.discard(limit)
         missing = [part for part in parts if not isinstance(part.reply, ResultRead)]
-        result = merged([part.reply for part in parts if isinstance(part.reply, ResultRead)])
+        result = merge_results([part.reply for part in parts if isinstance(part.reply, ResultRead)])
         if not missing:
-            return _Fetched(result)
+            return _FetchedResult(result)
         later = any(part.request.method == "GET" and not isinstance(part.reply, ResultRefused) for part in missing)
-        return _Fetched(result, _why(missing[0].reply), later=later, cut=self._stopping and free)
+        return _FetchedResult(
+            result, _missing_reason(missing[0].reply), later=later, interrupted=self._stopping and free
+        )
 
-    async def _read(self, part: _Part, account: str, lane: AccountLane, *, once: bool, until_s: float) -> None:
+    async def _read(self, part: _Part, account: str, queue: AccountQueue, *, once: bool, until_s: float) -> None:
         """Request *part* until its reply is final or no time is left for a retry."""
         tries = 0
         while True:
-            part.reply = await ask_once(self._source, account, part.request, lane, clock=self._clock, until_s=until_s)
+            part.reply = await request_result(
+                self._source, account, part.request, queue, clock=self._clock, until_s=until_s
+            )
             tries += 1
-            if once or not isinstance(part.reply, Unavailable):
+            if once or not isinstance(part.reply, UnavailableReply):
                 return
             if part.request.method == "POST" and (tries == MOST_POSTS or part.reply.fault is Fault.NOT_READY):
                 return
@@ -242,35 +260,35 @@ class Concluder:
             await asyncio.sleep(wait_s)
 
     def _event(
-        self, task: Task, progress: Progress, step: Conclude, finished_at: datetime, fetched: _Fetched
+        self, task: Task, progress: Progress, conclusion: Conclusion, finished_at: datetime, fetched: _FetchedResult
     ) -> TaskEnded:
         return TaskEnded(
             account=task.key.account,
             kind=task.key.kind,
             task_id=task.key.task_id,
             registrations=task.registrations,
-            status=step.status,
+            status=conclusion.status,
             registered_at=task.registered_at,
             finished_at=finished_at,
             name=task.name,
             labels=task.labels,
             group=task.group,
-            run_id=step.run_id,
-            exception_reason=step.exception_reason,
-            message=step.message,
+            run_id=conclusion.run_id,
+            exception_reason=conclusion.exception_reason,
+            message=conclusion.message,
             polls=progress.polls,
-            result_endpoint=self.result_endpoint(task, step.status, step.run_id),
+            result_endpoint=self.result_endpoint(task, conclusion.status, conclusion.run_id),
             result=None if fetched.result is None else fetched.result.document,
             links=() if fetched.result is None else fetched.result.links,
             result_pending=fetched.later,
         )
 
 
-def _why(reply: ResultReply | None) -> str:
+def _missing_reason(reply: ResultReply | None) -> str:
     """Why there is no result, in words for the log."""
     match reply:
         case ResultRefused(detail):
             return detail
-        case Unavailable(fault, _, detail):
+        case UnavailableReply(fault, _, detail):
             return detail or fault
     return "not in time"

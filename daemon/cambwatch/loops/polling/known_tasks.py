@@ -6,10 +6,10 @@ from typing import Protocol
 import structlog
 
 from cambwatch.adapters.store.database import StoreUnavailableError
-from cambwatch.loops.scheduler import Alarm
+from cambwatch.loops.scheduler import Wakeup
 
-GATHER_S = 1.0  # how long to collect a batch
-TRY_AGAIN_S = 5.0  # while the database is unavailable
+BATCH_S = 1.0  # how long to collect a batch
+STORE_RETRY_S = 5.0  # while the database is unavailable
 
 log = structlog.get_logger()
 
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 class KnownTaskStore(Protocol):
     """The store of tasks."""
 
-    async def note_known(self, numbers: Sequence[int]) -> None: ...
+    async def record_known(self, row_ids: Sequence[int]) -> None: ...
 
 
 class KnownTasks:
@@ -28,38 +28,38 @@ class KnownTasks:
     status. A PENDING poll of a known task writes nothing.
     """
 
-    def __init__(self, book: KnownTaskStore, *, alarm: Alarm) -> None:
-        self._book = book
-        self._alarm = alarm
-        self._numbers: list[int] = []
+    def __init__(self, store: KnownTaskStore, *, wakeup: Wakeup) -> None:
+        self._store = store
+        self._wakeup = wakeup
+        self._row_ids: list[int] = []
         self._stopping = False
 
-    def add(self, number: int) -> None:
-        """Camb has returned a status for the task with the id *number* for the first time."""
-        if not self._numbers:
-            self._alarm.set(GATHER_S)
-        self._numbers.append(number)
+    def add(self, row_id: int) -> None:
+        """Camb has returned a status for the task with the id *row_id* for the first time."""
+        if not self._row_ids:
+            self._wakeup.set(BATCH_S)
+        self._row_ids.append(row_id)
 
     async def run(self) -> None:
         """Store batches until stop() is called. Call save() afterwards for the rest."""
         while not self._stopping:
-            self._alarm.kick.clear()
-            await self._alarm.kick.wait()
+            self._wakeup.wakeup_event.clear()
+            await self._wakeup.wakeup_event.wait()
             await self.save()
 
     def stop(self) -> None:
         """End run()."""
         self._stopping = True
-        self._alarm.kick.set()
+        self._wakeup.wakeup_event.set()
 
     async def save(self) -> None:
         """Store the tasks that became known so far."""
-        if not self._numbers:
+        if not self._row_ids:
             return
-        saving, self._numbers = self._numbers, []
+        saving, self._row_ids = self._row_ids, []
         try:
-            await self._book.note_known(saving)
+            await self._store.record_known(saving)
         except StoreUnavailableError as error:
-            self._numbers = saving + self._numbers
-            self._alarm.set(TRY_AGAIN_S)
+            self._row_ids = saving + self._row_ids
+            self._wakeup.set(STORE_RETRY_S)
             log.warning("store.unavailable", undone="known tasks", error=str(error))

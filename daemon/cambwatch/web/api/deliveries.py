@@ -12,16 +12,21 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.destinations import Destination
-from cambwatch.core.model import Delivery, DeliveryFilter, DeliveryState, PastAttempt, Subject
-from cambwatch.web.api.delivery_views import Queued, TriedView, owed_view, tried_view
+from cambwatch.core.model import Delivery, DeliveryFilter, DeliveryState, DeliverySubject, PastAttempt
+from cambwatch.web.api.delivery_views import (
+    DetailedDeliveryView,
+    RetryResponse,
+    detailed_delivery_view,
+    listed_delivery_view,
+)
 from cambwatch.web.api.query_parameters import (
     read_delivery_cursor,
     read_delivery_filter,
     read_limit,
     write_delivery_cursor,
 )
-from cambwatch.web.api.registration import mistake
-from cambwatch.web.api.tasks import answer
+from cambwatch.web.api.registration import mistake_from_pydantic
+from cambwatch.web.api.tasks import json_answer
 from cambwatch.web.connections import read_body
 from cambwatch.web.json_body import read_json
 from cambwatch.web.problem_details import Mistake, ProblemError, unprocessable
@@ -29,13 +34,13 @@ from cambwatch.web.problem_details import Mistake, ProblemError, unprocessable
 log = structlog.get_logger()
 
 
-class Ledger(Protocol):
+class ApiDeliveryStore(Protocol):
     """Where deliveries are looked up and tried again."""
 
     async def page(
         self, wanted: DeliveryFilter, *, limit: int, before: tuple[datetime, str] | None
-    ) -> list[tuple[Delivery, Subject]]: ...
-    async def delivery(self, delivery_id: str) -> tuple[Delivery, Subject, list[PastAttempt]] | None: ...
+    ) -> list[tuple[Delivery, DeliverySubject]]: ...
+    async def delivery(self, delivery_id: str) -> tuple[Delivery, DeliverySubject, list[PastAttempt]] | None: ...
     async def retry(self, delivery_id: str, *, now: datetime) -> bool: ...
     async def retry_some(
         self, state: DeliveryState, *, destinations: Collection[str], since: datetime | None, now: datetime
@@ -52,7 +57,7 @@ def _instant(text: str) -> str:
     return text
 
 
-class RetryWish(BaseModel):
+class RetryRequest(BaseModel):
     """Which deliveries are to be tried again; all parts must hold."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -71,16 +76,16 @@ class DeliveryEndpoints:
 
     def __init__(
         self,
-        ledger: Ledger,
+        delivery_store: ApiDeliveryStore,
         destinations: Mapping[str, Destination],
         *,
-        woken: Callable[[Collection[str]], None],
+        wake_deliverer: Callable[[Collection[str]], None],
         now: Callable[[], datetime],
     ) -> None:
-        """*woken* hears of the destinations that are owed something now."""
-        self._ledger = ledger
+        """*wake_deliverer* hears of the destinations that are owed something now."""
+        self._delivery_store = delivery_store
         self._destinations = destinations
-        self._woken = woken
+        self._wake_deliverer = wake_deliverer
         self._now = now
 
     async def page(self, request: web.Request) -> web.StreamResponse:
@@ -88,15 +93,15 @@ class DeliveryEndpoints:
         wanted = read_delivery_filter(request)
         limit = read_limit(request.query)
         # One more than asked for tells whether there is a next page.
-        found = await self._ledger.page(wanted, limit=limit + 1, before=read_delivery_cursor(request.query))
-        views = [owed_view(delivery, subject) for delivery, subject in found[:limit]]
+        found = await self._delivery_store.page(wanted, limit=limit + 1, before=read_delivery_cursor(request.query))
+        views = [listed_delivery_view(delivery, subject) for delivery, subject in found[:limit]]
         last = found[limit - 1][0] if len(found) > limit else None
         next_cursor = None if last is None else write_delivery_cursor(last.created_at, last.id)
-        return answer({"items": views, "next_cursor": next_cursor})
+        return json_answer({"items": views, "next_cursor": next_cursor})
 
     async def delivery(self, request: web.Request) -> web.StreamResponse:
         """A delivery with its attempts."""
-        return answer(await self._view(request.match_info["id"]))
+        return json_answer(await self._view(request.match_info["id"]))
 
     async def retry(self, request: web.Request) -> web.StreamResponse:
         """Try a delivery again: it is due now, with a fresh budget."""
@@ -107,28 +112,28 @@ class DeliveryEndpoints:
                 HTTPStatus.CONFLICT,
                 f"its destination {found.destination} is not in the configuration (any more), so nobody would send it",
             )
-        if not await self._ledger.retry(delivery_id, now=self._now()):
+        if not await self._delivery_store.retry(delivery_id, now=self._now()):
             found = await self._view(delivery_id)
             raise ProblemError(
                 HTTPStatus.CONFLICT, f"the delivery is {found.state.value}; only what is dead or pending is tried again"
             )
-        self._woken([found.destination])
+        self._wake_deliverer([found.destination])
         log.info("deliveries.requeued", delivery_id=delivery_id, destination=found.destination, queued=1)
-        return answer(Queued(queued=1), status=HTTPStatus.ACCEPTED)
+        return json_answer(RetryResponse(queued=1), status=HTTPStatus.ACCEPTED)
 
     async def retry_some(self, request: web.Request) -> web.StreamResponse:
         """Try all deliveries again that the body describes, by steps; what a step has queued stays queued."""
-        wish = self._wish(await read_body(request))
-        names = self._destinations if wish.destination is None else [wish.destination]
-        since = None if wish.since is None else datetime.fromisoformat(wish.since)
+        selection = self._read_selection(await read_body(request))
+        names = self._destinations if selection.destination is None else [selection.destination]
+        since = None if selection.since is None else datetime.fromisoformat(selection.since)
         now = self._now()  # of all steps: by it the next one knows what the last one did
         queued = 0
         try:
-            while step := await self._ledger.retry_some(
-                DeliveryState(wish.state), destinations=names, since=since, now=now
+            while batch := await self._delivery_store.retry_some(
+                DeliveryState(selection.state), destinations=names, since=since, now=now
             ):
-                queued += step
-                self._woken(names)
+                queued += batch
+                self._wake_deliverer(names)
         except StoreUnavailableError as error:
             if not queued:
                 raise
@@ -138,26 +143,28 @@ class DeliveryEndpoints:
                 f"{queued} deliveries are queued, then the database took no more: ask again for the rest",
                 headers={"retry-after": "5"},
             ) from None
-        log.info("deliveries.requeued", **wish.model_dump(exclude_none=True), queued=queued)
-        return answer(Queued(queued=queued), status=HTTPStatus.ACCEPTED)
+        log.info("deliveries.requeued", **selection.model_dump(exclude_none=True), queued=queued)
+        return json_answer(RetryResponse(queued=queued), status=HTTPStatus.ACCEPTED)
 
-    def _wish(self, body: bytes) -> RetryWish:
+    def _read_selection(self, body: bytes) -> RetryRequest:
         """What *body* asks for; an empty object means all that are dead, an empty body nothing that can be guessed."""
         try:
-            wish = RetryWish.model_validate(read_json(body))
+            selection = RetryRequest.model_validate(read_json(body))
         except ValidationError as error:
             mistakes = error.errors(include_url=False, include_input=False)
-            raise unprocessable([mistake(one, known=RetryWish.model_fields) for one in mistakes]) from None
-        if wish.destination is not None and wish.destination not in self._destinations:
-            close = get_close_matches(wish.destination, self._destinations, n=1)
+            raise unprocessable(
+                [mistake_from_pydantic(one, known=RetryRequest.model_fields) for one in mistakes]
+            ) from None
+        if selection.destination is not None and selection.destination not in self._destinations:
+            close = get_close_matches(selection.destination, self._destinations, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            detail = f"there is no destination {wish.destination!r} in the configuration{hint}"
+            detail = f"there is no destination {selection.destination!r} in the configuration{hint}"
             raise unprocessable([Mistake(pointer="#/destination", detail=detail)])
-        return wish
+        return selection
 
-    async def _view(self, delivery_id: str) -> TriedView:
-        found = await self._ledger.delivery(delivery_id)
+    async def _view(self, delivery_id: str) -> DetailedDeliveryView:
+        found = await self._delivery_store.delivery(delivery_id)
         if found is None:
             raise ProblemError(HTTPStatus.NOT_FOUND, "there is no delivery with this id")
         delivery, subject, kept = found
-        return tried_view(delivery, subject, kept)
+        return detailed_delivery_view(delivery, subject, kept)

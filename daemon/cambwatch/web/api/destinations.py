@@ -9,12 +9,12 @@ from aiohttp import web
 
 from cambwatch.core.destinations import Destination
 from cambwatch.core.model import Attempt, Backlog, Outcome
-from cambwatch.web.api.delivery_views import DestinationPage, Lane, destination_view, trial_view
-from cambwatch.web.api.tasks import answer
+from cambwatch.web.api.delivery_views import DestinationPage, DestinationStatus, destination_view, test_message_view
+from cambwatch.web.api.tasks import json_answer
 from cambwatch.web.problem_details import ProblemError
 
 
-class Backlogs(Protocol):
+class BacklogSource(Protocol):
     """Where it is written down what waits."""
 
     async def backlogs(self) -> Mapping[str, Backlog]: ...
@@ -26,26 +26,29 @@ class DestinationEndpoints:
     def __init__(
         self,
         destinations: Mapping[str, Destination],
-        backlogs: Backlogs,
+        backlogs: BacklogSource,
         *,
-        lanes: Mapping[str, Lane],
-        try_out: Callable[[Destination], Awaitable[Attempt]],
-        hurry: Callable[[Iterable[str]], None],
+        workers: Mapping[str, DestinationStatus],
+        send_test_message: Callable[[Destination], Awaitable[Attempt]],
+        retry_now: Callable[[Iterable[str]], None],
     ) -> None:
-        """*lanes* has one for each of *destinations*; *try_out* sends a test message; *hurry*: they take messages."""
+        """
+        *workers* has one for each of *destinations*; *send_test_message* sends a test message; *retry_now*:
+        they take messages.
+        """
         self._destinations = destinations
         self._backlogs = backlogs
-        self._lanes = lanes
-        self._try_out = try_out
-        self._hurry = hurry
+        self._workers = workers
+        self._send_test_message = send_test_message
+        self._retry_now = retry_now
 
     async def page(self, _request: web.Request) -> web.StreamResponse:
         """All destinations, in the order of the configuration."""
         waiting = await self._backlogs.backlogs()
-        return answer(
+        return json_answer(
             DestinationPage(
                 items=[
-                    destination_view(destination, waiting.get(name), lane=self._lanes[name])
+                    destination_view(destination, waiting.get(name), worker=self._workers[name])
                     for name, destination in self._destinations.items()
                 ]
             )
@@ -59,7 +62,7 @@ class DestinationEndpoints:
             close = get_close_matches(name[:64], self._destinations, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
             raise ProblemError(HTTPStatus.NOT_FOUND, f"there is no such destination in the configuration{hint}")
-        attempt = await self._try_out(destination)
+        attempt = await self._send_test_message(destination)
         if attempt.outcome in {Outcome.ACCEPTED, Outcome.ACCEPTED_UNVERIFIED}:
-            self._hurry([name])  # what waits for a breaker need not wait any longer to find out
-        return answer(trial_view(name, attempt))
+            self._retry_now([name])  # what waits for a breaker need not wait any longer to find out
+        return json_answer(test_message_view(name, attempt))

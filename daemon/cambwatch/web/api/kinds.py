@@ -7,11 +7,11 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from cambwatch.core.cadence.estimate import Strategy
-from cambwatch.core.cadence.histogram import HALF_LIFE, NEWEST, Durations
-from cambwatch.core.cadence.model import Insight
+from cambwatch.core.cadence.histogram import HALF_LIFE, KEPT_COMPLETIONS, DurationHistogram
+from cambwatch.core.cadence.model import CadenceSummary
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.camb.kinds import KINDS, Kind
-from cambwatch.web.api.tasks import answer
+from cambwatch.web.api.tasks import json_answer
 
 _FADING = f"of two completions the one that came {HALF_LIFE} earlier counts half"
 
@@ -56,7 +56,7 @@ class KindPage(BaseModel):
     items: list[KindView]
 
 
-class BinView(BaseModel):
+class HistogramBinView(BaseModel):
     """Durations between two bounds, the lower one not within."""
 
     from_seconds: float
@@ -64,7 +64,7 @@ class BinView(BaseModel):
     weight: float = Field(description=f"completions; {_FADING}")
 
 
-class SeenView(BaseModel):
+class ObservedDurationView(BaseModel):
     """A task that was pending at one age and had ended at another."""
 
     pending_seconds: float
@@ -77,9 +77,9 @@ class DurationsView(BaseModel):
     kind: str
     size: str | None = Field(description="the label `size`; null: all tasks of the kind")
     completions: int
-    endless: float = Field(description="tasks that were pending still at their deadline, faded as the others are")
-    histogram: list[BinView]
-    newest: list[SeenView] = Field(description=f"up to {NEWEST} as they came, oldest first")
+    expired: float = Field(description="tasks that were pending still at their deadline, faded as the others are")
+    histogram: list[HistogramBinView]
+    newest: list[ObservedDurationView] = Field(description=f"up to {KEPT_COMPLETIONS} as they came, oldest first")
 
 
 class DurationsPage(BaseModel):
@@ -88,42 +88,44 @@ class DurationsPage(BaseModel):
     items: list[DurationsView]
 
 
-class Cadence(Protocol):
+class KindStatsSource(Protocol):
     """What knows how long tasks take."""
 
     def configured(self, kind: str) -> PollPolicy: ...
-    def insights(self) -> Sequence[Insight]: ...
-    def durations(self) -> Iterable[tuple[str, str | None, Durations]]: ...
+    def summaries(self) -> Sequence[CadenceSummary]: ...
+    def durations(self) -> Iterable[tuple[str, str | None, DurationHistogram]]: ...
 
 
 class KindEndpoints:
     """What can be asked about kinds."""
 
-    def __init__(self, cadence: Cadence) -> None:
-        self._cadence = cadence
+    def __init__(self, cadence: KindStatsSource) -> None:
+        self._kind_stats = cadence
 
     async def page(self, _request: web.Request) -> web.StreamResponse:
         """All kinds, with what was learned of each."""
-        known: dict[str, list[Insight]] = {}
-        for insight in self._cadence.insights():
+        known: dict[str, list[CadenceSummary]] = {}
+        for insight in self._kind_stats.summaries():
             known.setdefault(insight.kind, []).append(insight)
-        views = [_kind(kind, self._cadence.configured(kind.name), known.get(kind.name, ())) for kind in KINDS.values()]
-        return answer(KindPage(items=views))
+        views = [
+            _kind(kind, self._kind_stats.configured(kind.name), known.get(kind.name, ())) for kind in KINDS.values()
+        ]
+        return json_answer(KindPage(items=views))
 
     async def durations(self, _request: web.Request) -> web.StreamResponse:
         """How long tasks took, by kind and size: benchmarks/evaluate_cadence.py reads it."""
-        return answer(DurationsPage(items=[_durations(*known) for known in self._cadence.durations()]))
+        return json_answer(DurationsPage(items=[_durations(*known) for known in self._kind_stats.durations()]))
 
 
-def _kind(kind: Kind, policy: PollPolicy, known: Sequence[Insight]) -> KindView:
-    whole = next((one for one in known if one.size is None), Insight.of_nothing(kind.name))
+def _kind(kind: Kind, policy: PollPolicy, known: Sequence[CadenceSummary]) -> KindView:
+    whole = next((one for one in known if one.size is None), CadenceSummary.empty(kind.name))
     return KindView(
         kind=kind.name,
         title=kind.title,
         aliases=list(kind.aliases),
         status_path=kind.status_path,
         result_paths=[call.path for call in kind.results],
-        needs_extra=list(dict.fromkeys(name for call in kind.results for name in call.needs)),
+        needs_extra=list(dict.fromkeys(name for call in kind.results for name in call.required_fields)),
         interval_seconds=policy.interval.total_seconds(),
         deadline_seconds=policy.deadline.total_seconds(),
         sizes=[SizeView(size=one.size, **_learned(one)) for one in known if one.size is not None],
@@ -131,7 +133,7 @@ def _kind(kind: Kind, policy: PollPolicy, known: Sequence[Insight]) -> KindView:
     )
 
 
-def _learned(insight: Insight) -> dict[str, Strategy | int | float | None]:
+def _learned(insight: CadenceSummary) -> dict[str, Strategy | int | float | None]:
     return {
         "strategy": insight.strategy,
         "completions": insight.completions,
@@ -147,18 +149,18 @@ def _rounded(number: float | None, digits: int) -> float | None:
     return None if number is None else round(number, digits)
 
 
-def _durations(kind: str, size: str | None, known: Durations) -> DurationsView:
+def _durations(kind: str, size: str | None, known: DurationHistogram) -> DurationsView:
     return DurationsView(
         kind=kind,
         size=size,
         completions=known.completions,
-        endless=round(known.endless, 3),
+        expired=round(known.expired, 3),
         histogram=[
-            BinView(from_seconds=round(low_s, 6), to_seconds=round(high_s, 6), weight=round(weight, 6))
+            HistogramBinView(from_seconds=round(low_s, 6), to_seconds=round(high_s, 6), weight=round(weight, 6))
             for low_s, high_s, weight in known.histogram()
         ],
         newest=[
-            SeenView(pending_seconds=round(one.pending_s, 3), ended_seconds=round(one.ended_s, 3))
+            ObservedDurationView(pending_seconds=round(one.pending_s, 3), ended_seconds=round(one.ended_s, 3))
             for one in known.newest
         ],
     )

@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from aiohttp import web
 
 from cambwatch.core.camb import kinds
-from cambwatch.core.instants import parse_span
+from cambwatch.core.instants import parse_duration
 from cambwatch.core.model import DeliveryFilter, DeliveryState, Json, Status, TaskFilter
 from cambwatch.web.problem_details import Mistake, ProblemError, unprocessable
 
 LARGEST_PAGE = 1000
-USUAL_PAGE = 100
+DEFAULT_PAGE = 100
 LONGEST_WAIT = timedelta(minutes=10)
 SPAN_PATTERN = r"^( *[0-9]+(\.[0-9]+)? *(ms|s|m|h|d))+ *$"
 """What parse_span() reads, for the description."""
@@ -50,9 +50,9 @@ LABEL = Parameter(
 )
 LIMIT = Parameter(
     "limit",
-    f"1 to {LARGEST_PAGE}; {USUAL_PAGE} if not given",
+    f"1 to {LARGEST_PAGE}; {DEFAULT_PAGE} if not given",
     50,
-    schema={"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": USUAL_PAGE},
+    schema={"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": DEFAULT_PAGE},
 )
 STATE = Parameter("state", "several, separated by commas or repeated", "dead,pending", repeated=True)
 DESTINATION = Parameter("destination", "a name out of the configuration", "team-chat")
@@ -60,7 +60,7 @@ TASK_ID = Parameter("task_id", "of any kind and account", "c8b8e3cd-ad17-4458-83
 CURSOR = Parameter("cursor", "`next_cursor` of the page before", "MTIzNA")
 
 
-def check_known(request: web.Request, parameters: Collection[Parameter]) -> None:
+def reject_unknown_parameters(request: web.Request, parameters: Collection[Parameter]) -> None:
     """Raises ProblemError for a query parameter that is none of *parameters*, or that is given twice and may not be."""
     known = {parameter.name: parameter for parameter in parameters}
     mistakes = []
@@ -75,20 +75,20 @@ def check_known(request: web.Request, parameters: Collection[Parameter]) -> None
         raise unprocessable(mistakes)
 
 
-def read_filter(request: web.Request) -> TaskFilter:
+def read_task_filter(request: web.Request) -> TaskFilter:
     """Which tasks a listing is to show; raises ProblemError with every mistake."""
     mistakes: list[Mistake] = []
     statuses = set()
-    for word in _words(request, STATUS):
+    for word in _split_values(request, STATUS):
         try:
             statuses.add(Status(word.upper()))
         except ValueError:
             mistakes.append(Mistake(parameter="status", detail=f"{word[:40]!r} is none of {', '.join(Status)}"))
     found = set()
-    for word in _words(request, KIND):
-        kind = kinds.find(word)
+    for word in _split_values(request, KIND):
+        kind = kinds.find_kind(word)
         if kind is None:
-            close = kinds.suggest(word)
+            close = kinds.suggest_kind(word)
             hint = f" (did you mean {close}?)" if close else ""
             mistakes.append(Mistake(parameter="kind", detail=f"{word[:40]!r} is no kind of task{hint}"))
         else:
@@ -113,7 +113,7 @@ def read_filter(request: web.Request) -> TaskFilter:
 
 def read_limit(query: Mapping[str, str]) -> int:
     """How many items a page is to have."""
-    text = query.get("limit", str(USUAL_PAGE))
+    text = query.get("limit", str(DEFAULT_PAGE))
     if not (text.isascii() and text.isdigit() and len(text) < 6 and 1 <= int(text) <= LARGEST_PAGE):
         raise unprocessable([Mistake(parameter="limit", detail=f"must be a number from 1 to {LARGEST_PAGE}")])
     return int(text)
@@ -125,24 +125,24 @@ def read_cursor(query: Mapping[str, str]) -> int | None:
     if text is None:
         return None
     try:
-        number = int(_decoded(text))
+        row_id = int(_decoded(text))
     except ValueError:
-        number = -1
-    if not 0 < number < 2**63 or write_cursor(number) != text:
-        raise _no_cursor()
-    return number
+        row_id = -1
+    if not 0 < row_id < 2**63 or write_cursor(row_id) != text:
+        raise _invalid_cursor()
+    return row_id
 
 
-def write_cursor(number: int) -> str:
-    """The cursor of the page after the one that ends with the id *number*."""
-    return _encoded(str(number))
+def write_cursor(row_id: int) -> str:
+    """The cursor of the page after the one that ends with the id *row_id*."""
+    return _encoded(str(row_id))
 
 
 def read_delivery_filter(request: web.Request) -> DeliveryFilter:
     """Which deliveries a listing is to show; raises ProblemError with every mistake."""
     mistakes: list[Mistake] = []
     states = set()
-    for word in _words(request, STATE):
+    for word in _split_values(request, STATE):
         try:
             states.add(DeliveryState(word.lower()))
         except ValueError:
@@ -168,7 +168,7 @@ def read_delivery_cursor(query: Mapping[str, str]) -> tuple[datetime, str] | Non
             return at, delivery_id
     except ValueError:
         pass
-    raise _no_cursor()
+    raise _invalid_cursor()
 
 
 def write_delivery_cursor(created_at: datetime, delivery_id: str) -> str:
@@ -182,7 +182,7 @@ def read_wait(query: Mapping[str, str]) -> timedelta:
     if text is None:
         return timedelta(0)
     try:
-        wait = parse_span(text)
+        wait = parse_duration(text)
     except ValueError as error:
         raise unprocessable([Mistake(parameter="wait", detail=str(error))]) from None
     if wait > LONGEST_WAIT:
@@ -190,7 +190,7 @@ def read_wait(query: Mapping[str, str]) -> timedelta:
     return wait
 
 
-def _words(request: web.Request, parameter: Parameter) -> list[str]:
+def _split_values(request: web.Request, parameter: Parameter) -> list[str]:
     return [word.strip() for value in request.query.getall(parameter.name, []) for word in value.split(",")]
 
 
@@ -203,5 +203,5 @@ def _decoded(text: str) -> bytes:
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
 
 
-def _no_cursor() -> ProblemError:
+def _invalid_cursor() -> ProblemError:
     return unprocessable([Mistake(parameter="cursor", detail="is no cursor: take `next_cursor` of the page before")])

@@ -11,11 +11,11 @@ from unicodedata import category
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from cambwatch.core.camb import kinds
-from cambwatch.core.instants import parse_span
+from cambwatch.core.instants import parse_duration
 from cambwatch.core.model import Json, Registration, TaskKey
 from cambwatch.core.names import LONGEST_TASK_ID, check_task_id
 from cambwatch.web.api.query_parameters import SPAN_PATTERN
-from cambwatch.web.json_body import escaped, read_json
+from cambwatch.web.json_body import escape_pointer_step, read_json
 from cambwatch.web.problem_details import Mistake, unprocessable
 
 LARGEST_ARRAY = 1000
@@ -23,21 +23,21 @@ MOST_MISTAKES = 100  # that an answer lists
 LONGEST_WORD = 64  # of what was sent, that is compared with known words or repeated in an answer
 
 
-def _kind(word: str) -> str:
-    found = kinds.find(word)
+def _check_kind(word: str) -> str:
+    found = kinds.find_kind(word)
     if found is None:
-        close = kinds.suggest(word[:LONGEST_WORD])
+        close = kinds.suggest_kind(word[:LONGEST_WORD])
         raise ValueError(f"is no kind of task{f' (did you mean {close}?)' if close else ''}; GET /v1/kinds lists them")
     return found.name
 
 
-def _deadline(text: str) -> str:
-    if parse_span(text) <= timedelta(0):
+def _check_deadline(text: str) -> str:
+    if parse_duration(text) <= timedelta(0):
         raise ValueError("must be longer than nothing")
     return text
 
 
-def _one_line(text: str) -> str:
+def _check_one_line(text: str) -> str:
     """As the configuration has it: what ends up in logs, terminals and messages does nothing there."""
     if any(category(character) in {"Cc", "Zl", "Zp"} for character in text):
         raise ValueError("must not hold control characters or line breaks")
@@ -47,15 +47,17 @@ def _one_line(text: str) -> str:
 # check_task_id says the same in better words.
 _TASK_ID_SCHEMA: dict[str, Json] = {"minLength": 1, "maxLength": LONGEST_TASK_ID}
 
-KindWord = Annotated[str, AfterValidator(_kind)]
+KindWord = Annotated[str, AfterValidator(_check_kind)]
 TaskId = Annotated[str, AfterValidator(check_task_id), Field(json_schema_extra=_TASK_ID_SCHEMA)]
-Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
-Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_one_line)]
-LabelValue = Annotated[str, Field(max_length=256), AfterValidator(_one_line)]
-Deadline = Annotated[str, Field(max_length=40, json_schema_extra={"pattern": SPAN_PATTERN}), AfterValidator(_deadline)]
+Line = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_check_one_line)]
+Label = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_check_one_line)]
+LabelValue = Annotated[str, Field(max_length=256), AfterValidator(_check_one_line)]
+Deadline = Annotated[
+    str, Field(max_length=40, json_schema_extra={"pattern": SPAN_PATTERN}), AfterValidator(_check_deadline)
+]
 
 
-class Wish(BaseModel):
+class RegistrationBody(BaseModel):
     """A wish to watch a task."""
 
     model_config = ConfigDict(extra="forbid", strict=True, title="Registration")
@@ -82,16 +84,16 @@ class Wish(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Stranger:
-    """*name* stands *at* a place of a registration, but is none of the *known* names of its *sort*."""
+class _UnknownName:
+    """*name* stands *at* a place of a registration, but is none of the *known* names of its *noun*."""
 
     at: str
-    sort: str
+    noun: str
     name: str
     known: Collection[str]
 
 
-class Registrar:
+class RegistrationParser:
     """Reads registrations as the configuration lets them be."""
 
     def __init__(
@@ -99,7 +101,7 @@ class Registrar:
     ) -> None:
         self._accounts = accounts
         self._destinations = destinations
-        self._deadline = deadline
+        self._check_deadline = deadline
 
     def read(self, body: bytes) -> tuple[list[Registration], bool]:
         """
@@ -120,55 +122,59 @@ class Registrar:
     def _read_all(self, documents: list[Json], prefixes: list[str]) -> list[Registration]:
         count = 0
         mistakes: list[Mistake] = []
-        wishes: list[Registration] = []
-        deadline = cache(self._deadline)  # which has to look into the configuration
+        registrations: list[Registration] = []
+        deadline = cache(self._check_deadline)  # which has to look into the configuration
         for document, prefix in zip(documents, prefixes, strict=True):
             try:
-                wish = Wish.model_validate(document)
+                requested = RegistrationBody.model_validate(document)
             except ValidationError as error:
                 count += error.error_count()
                 some = error.errors(include_url=False, include_input=False)[: MOST_MISTAKES - len(mistakes)]
-                mistakes += (mistake(detail, prefix, known=Wish.model_fields) for detail in some)
+                mistakes += (
+                    mistake_from_pydantic(detail, prefix, known=RegistrationBody.model_fields) for detail in some
+                )
             else:
-                strangers = self._strangers(wish)
-                count += len(strangers)
-                mistakes += (_stranger(one, prefix) for one in strangers[: MOST_MISTAKES - len(mistakes)])
-                wishes.append(_registration(wish, deadline))
+                unknown = self._unknown_names(requested)
+                count += len(unknown)
+                mistakes += (_unknown_name_mistake(one, prefix) for one in unknown[: MOST_MISTAKES - len(mistakes)])
+                registrations.append(_registration(requested, deadline))
         if mistakes:
             raise unprocessable(mistakes, count=count)
-        return wishes
+        return registrations
 
-    def _strangers(self, wish: Wish) -> list[_Stranger]:
+    def _unknown_names(self, requested: RegistrationBody) -> list[_UnknownName]:
         """Names that the configuration does not have."""
         found = []
-        if wish.account not in self._accounts:
-            found.append(_Stranger("/account", "account", wish.account, self._accounts))
-        for index, name in enumerate(wish.notify or ()):
+        if requested.account not in self._accounts:
+            found.append(_UnknownName("/account", "account", requested.account, self._accounts))
+        for index, name in enumerate(requested.notify or ()):
             if name not in self._destinations:
-                found.append(_Stranger(f"/notify/{index}", "destination", name, self._destinations))
+                found.append(_UnknownName(f"/notify/{index}", "destination", name, self._destinations))
         return found
 
 
-def _registration(wish: Wish, deadline: Callable[[str], timedelta]) -> Registration:
+def _registration(requested: RegistrationBody, deadline: Callable[[str], timedelta]) -> Registration:
     return Registration(
-        key=TaskKey(wish.account, wish.kind, wish.task_id),
-        name=wish.name,
-        labels=wish.labels,
-        notify=None if wish.notify is None else tuple(dict.fromkeys(wish.notify)),
-        group=wish.group,
-        group_size=wish.group_size,
-        extra=wish.extra,
-        deadline=deadline(wish.kind) if wish.deadline is None else parse_span(wish.deadline),
+        key=TaskKey(requested.account, requested.kind, requested.task_id),
+        name=requested.name,
+        labels=requested.labels,
+        notify=None if requested.notify is None else tuple(dict.fromkeys(requested.notify)),
+        group=requested.group,
+        group_size=requested.group_size,
+        extra=requested.extra,
+        deadline=deadline(requested.kind) if requested.deadline is None else parse_duration(requested.deadline),
     )
 
 
-def _at(pointer: str, detail: str) -> Mistake:
+def _mistake_at(pointer: str, detail: str) -> Mistake:
     return Mistake(pointer=f"#{pointer}", detail=detail)
 
 
-def _stranger(one: _Stranger, prefix: str) -> Mistake:
+def _unknown_name_mistake(one: _UnknownName, prefix: str) -> Mistake:
     hint = _did_you_mean(one.name, one.known)
-    return _at(prefix + one.at, f"there is no {one.sort} {one.name[:LONGEST_WORD]!r} in the configuration{hint}")
+    return _mistake_at(
+        prefix + one.at, f"there is no {one.noun} {one.name[:LONGEST_WORD]!r} in the configuration{hint}"
+    )
 
 
 def _did_you_mean(word: str, known: Collection[str]) -> str:
@@ -176,7 +182,7 @@ def _did_you_mean(word: str, known: Collection[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def mistake(error: Mapping[str, Any], prefix: str = "", *, known: Collection[str]) -> Mistake:
+def mistake_from_pydantic(error: Mapping[str, Any], prefix: str = "", *, known: Collection[str]) -> Mistake:
     """What pydantic says of the document at *prefix*, whose members are *known*, in words of ours."""
     steps = [str(step) for step in error["loc"]]
     if len(steps) > 2 and steps[-1] == "[key]":  # pydantic's way to say that the name of a member is wrong
@@ -205,4 +211,4 @@ def mistake(error: Mapping[str, Any], prefix: str = "", *, known: Collection[str
             detail = str(context["error"])
         case _:
             detail = error["msg"].removeprefix("Input ")
-    return _at(prefix + "".join(f"/{escaped(step)}" for step in steps), detail)
+    return _mistake_at(prefix + "".join(f"/{escape_pointer_step(step)}" for step in steps), detail)

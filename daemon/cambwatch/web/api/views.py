@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from cambwatch.core.guidance import guide
+from cambwatch.core.guidance import guidance_for
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Delivery, DeliveryState, GroupState, Json, Outcome, Status, Task
 
-AT = "RFC 3339, UTC, milliseconds"
-View = dict[str, Json]
+TIMESTAMP = "RFC 3339, UTC, milliseconds"
+JsonObject = dict[str, Json]
 """The members of a model, in its order, for answers that hold a thousand: what is ours needs no check."""
 
 
@@ -47,12 +47,12 @@ class TaskView(BaseModel):
     message: str | None
     icon: str
     action: str
-    registered_at: str = Field(description=AT)
-    first_polled_at: str | None = Field(description=AT)
-    finished_at: str | None = Field(description=AT)
-    next_poll_at: str | None = Field(description=f"{AT}; null while it is asked for and when it has ended")
+    registered_at: str = Field(description=TIMESTAMP)
+    first_polled_at: str | None = Field(description=TIMESTAMP)
+    finished_at: str | None = Field(description=TIMESTAMP)
+    next_poll_at: str | None = Field(description=f"{TIMESTAMP}; null while it is asked for and when it has ended")
     polls: int = Field(description="while it is pending: since the daemon started, with what was written down before")
-    deadline_at: str = Field(description=AT)
+    deadline_at: str = Field(description=TIMESTAMP)
     limited_by: Literal["budget"] | None = Field(
         description="budget: requests_per_second of the account does not suffice to ask for its tasks when they are due"
     )
@@ -90,7 +90,7 @@ def instant(at: datetime | None) -> str | None:
     return None if at is None else rfc3339(at)
 
 
-def delivery_view(delivery: Delivery) -> View:
+def delivery_view(delivery: Delivery) -> JsonObject:
     """*delivery* as the API shows it: the members of a DeliveryView."""
     return {
         "id": delivery.id,
@@ -111,7 +111,7 @@ class TaskViews:
 
     def __init__(self) -> None:
         self._instant = cache(instant)
-        self._guide = cache(guide)
+        self._guide = cache(guidance_for)
 
     def view(
         self,
@@ -121,7 +121,7 @@ class TaskViews:
         limited: bool,
         result_endpoint: str | None,
         deliveries: Sequence[Delivery],
-    ) -> View:
+    ) -> JsonObject:
         """*task* as the API shows it."""
         guidance = self._guide(task.key.kind, task.status, task.exception_reason)
         return {
