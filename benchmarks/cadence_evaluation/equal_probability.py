@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 from cadence_evaluation.lifetimes import Lifetimes
 from cadence_evaluation.policies import Ages
-from cambwatch.core.cadence.estimate import PollLimits
-from cambwatch.core.cadence.tuning import solve_for_delay
+from cambwatch.core.cadence.estimate import PollLimits, solve_for_delay
 
 LARGEST, SMALLEST = 0.999, 0.0001  # of the probabilities that are tried
 FEW = 0.02  # above it checks are so few that it matters where the first one behind a gap lies

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from typing import Self
 
-from cambwatch.core.cadence.density import smoothed, with_outliers
+from cambwatch.core.cadence.estimate import smoothed, with_outliers
 from cambwatch.core.cadence.histogram import BINS, EDGES_S, MIDDLES_S, WIDTHS_S, bin_of, quantile_s
 
 LEFT = 1e-5  # the share of tasks below which it does not matter what becomes of them

@@ -13,9 +13,8 @@ from itertools import chain, count
 
 from cadence_evaluation.lifetimes import LEFT, Lifetimes
 from cadence_evaluation.policies import Ages
-from cambwatch.core.cadence.estimate import PollLimits
+from cambwatch.core.cadence.estimate import PollLimits, solve_for_delay
 from cambwatch.core.cadence.histogram import EDGES_S, MIDDLES_S, WIDTHS_S
-from cambwatch.core.cadence.tuning import solve_for_delay
 
 FINE = 10  # steps of the grid in a pause, about
 COARSE = 40  # in the longest pause

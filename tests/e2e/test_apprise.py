@@ -16,10 +16,10 @@ from typer.testing import CliRunner
 
 from cambwatch.adapters.apprise import AppriseSender
 from cambwatch.cli import daemon as cli
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 SOON = {"first": "50ms", "max": "100ms"}
 

@@ -15,10 +15,10 @@ from proxies import RealProxy, listening
 from wire import BROKEN, JSON, OK, SPEECHES, falling_silent, saying
 
 from cambwatch.adapters.webhook import WebhookSender
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 PASSWORD = "p@ss/CANARY"  # of which a URL has another form, and a header a third
 ACCOUNT = f"bob:{PASSWORD}"

@@ -18,10 +18,10 @@ from yarl import URL
 
 from cambwatch.adapters.http.errors import describe
 from cambwatch.adapters.webhook import WebhookSender
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 TARGET = "/hooks/CANARY%2Fpath/./x?token=CANARY%3Dquery&sp=%2FCANARY"
 SECRET_URL = URL(f"https://hooks.example{TARGET}", encoded=True)

@@ -13,14 +13,14 @@ from receivers import Receivers
 from wire import BROKEN, ENDLESS, JSON, OK, SPEECHES, falling_silent, repeating, saying, speaking
 
 from cambwatch.adapters.camb import CambClient
-from cambwatch.adapters.http.response_body import LONGEST_ANSWER
+from cambwatch.adapters.http.response_head import LONGEST_ANSWER
 from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.core.accounts import Account
 from cambwatch.core.camb.result_requests import ResultRequest
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome, TaskKey, UnavailableReply
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 PATIENCE = timedelta(milliseconds=100)
 MESSAGE = Message(b"{}" * 1000, {"content-type": "application/json"})

@@ -9,7 +9,7 @@ import pytest
 from receivers import Reply
 
 from cambwatch.core.camb.kinds import KINDS
-from cambwatch.core.placeholders import find_value_mistake
+from cambwatch.core.names import find_value_mistake
 
 PENDING = Reply(body=b'{"status": "PENDING"}')
 ODD = [

@@ -11,13 +11,12 @@ from events import ended, hear, hook, settings, shown, watch
 from receivers import Receivers, Reply
 
 from cambwatch.adapters.camb import CambClient
-from cambwatch.adapters.camb.large_results import MOST_READ
+from cambwatch.adapters.camb.api import MOST_READ
 from cambwatch.core.accounts import Account
 from cambwatch.core.camb.link_scan import SLICE
-from cambwatch.core.camb.result_replies import LONGEST_DOCUMENT, ResultRead
-from cambwatch.core.camb.result_requests import ResultRequest
+from cambwatch.core.camb.result_requests import LONGEST_DOCUMENT, ResultRead, ResultRequest
 from cambwatch.core.model import Fault, UnavailableReply
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 MIB = 1 << 20
 PIECE = 7919  # bytes that are sent at once: links and texts are split across them

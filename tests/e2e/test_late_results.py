@@ -27,8 +27,8 @@ async def raw():
 def soon(monkeypatch):
     """The times of hours and seconds in tenths of a second."""
     monkeypatch.setattr("cambwatch.loops.polling.conclusion.RESULT_TIME_S", 0.3)
-    monkeypatch.setattr("cambwatch.core.camb.result_schedule.LATE_PAUSE_S", 0.2)
-    monkeypatch.setattr("cambwatch.core.camb.result_schedule.LONGEST_LATE_PAUSE_S", 0.4)
+    monkeypatch.setattr("cambwatch.core.camb.result_requests.LATE_PAUSE_S", 0.2)
+    monkeypatch.setattr("cambwatch.core.camb.result_requests.LONGEST_LATE_PAUSE_S", 0.4)
 
 
 async def result_of(api, kind, task_id):

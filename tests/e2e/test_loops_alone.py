@@ -15,7 +15,6 @@ from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.cadence.start_order import StartEntry
 from cambwatch.core.delivery.attempts import DueDelivery
 from cambwatch.core.delivery.breaker import Breaker
-from cambwatch.core.destinations import Destination
 from cambwatch.core.events import TaskEnded
 from cambwatch.core.model import (
     Attempt,
@@ -31,7 +30,8 @@ from cambwatch.core.model import (
     UnavailableReply,
     UnknownTaskReply,
 )
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 from cambwatch.core.templates import BodyTemplate
 from cambwatch.loops.delivery.worker import DestinationWorker
 from cambwatch.loops.polling.conclusion import Concluder

@@ -8,10 +8,10 @@ from processes import free_port
 
 from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.config import ConfigError, loads
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 UNICODE = ("\uff11\uff12\uff17.0.0.1", "127\u30020\u30020\u30021")
 PRIVATE = [

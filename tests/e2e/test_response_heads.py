@@ -17,10 +17,10 @@ from cambwatch.adapters.camb import CambClient
 from cambwatch.adapters.http.response_head import LARGEST_HEAD
 from cambwatch.adapters.webhook import ACCEPTED_BODY_TIMEOUT_S, WebhookSender
 from cambwatch.core.accounts import Account
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome, TaskKey, UnavailableReply
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 MESSAGE = Message(b"{}" * 1000, {"content-type": "application/json"})
 CHATS = ("slack", "discord", "teams", "google_chat", "mattermost")

@@ -164,7 +164,7 @@ async def test_whatever_becomes_of_the_result_the_end_is_told(daemon, receivers,
 
 async def test_the_whole_time_is_used(daemon, receivers, raw, monkeypatch):
     """A result that is there after several seconds is in the message; three tries were over after 1.5 s."""
-    monkeypatch.setattr("cambwatch.core.camb.result_schedule.PAUSE_S", 0.05)
+    monkeypatch.setattr("cambwatch.core.camb.result_requests.PAUSE_S", 0.05)
     raw.script("/dub/t", ended("SUCCESS", 5))
     raw.script("/dub-result/5", *[Reply(503)] * 5, says({"audio_url": "https://cdn.example/a"}))
     made = await daemon(settings(camb={"base_url": raw.url}, destinations={"hook": hook(receivers)}))

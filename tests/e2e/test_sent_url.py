@@ -10,10 +10,10 @@ from cambwatch.adapters.camb import CambClient
 from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.config.addresses import split_url
 from cambwatch.core.accounts import Account
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome, TaskKey
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 DONE = saying(OK + b"content-length: 2\r\n\r\nok")
 MESSAGE = Message(b"{}", {"content-type": "application/json"})

@@ -7,7 +7,7 @@ from simulated import BODIES, LONG_S, served_bench  # noqa: F401
 
 from cambwatch.core.camb.kinds import KINDS
 from cambwatch.simulator.creation import REQUIRED
-from cambwatch.simulator.durations import MEDIANS_S
+from cambwatch.simulator.state import MEDIANS_S
 
 
 def status_path(kind: str, task_id: str) -> str:

@@ -18,7 +18,7 @@ from cambwatch.core.store_stats import StoreStats
 
 
 async def test_an_empty_database_has_nothing(database: Database) -> None:
-    assert await StoreStatsReader(database).take() == StoreStats({}, {})
+    assert await StoreStatsReader(database).read() == StoreStats({}, {})
 
 
 async def test_tasks_are_counted_by_status(database: Database, tasks: TaskStore) -> None:
@@ -26,7 +26,7 @@ async def test_tasks_are_counted_by_status(database: Database, tasks: TaskStore)
     one, two, _, _ = await watch(tasks, "one", "two", "three", "four")
     await conclude(tasks, one, Status.ERROR, notify=())
     await conclude(tasks, two, Status.EXPIRED, notify=())
-    store_stats = await StoreStatsReader(database).take()
+    store_stats = await StoreStatsReader(database).read()
     assert store_stats == StoreStats({Status.PENDING: 2, Status.ERROR: 1, Status.EXPIRED: 1}, {})
 
 
@@ -40,7 +40,7 @@ async def test_what_waits_is_counted_by_destination(
     first, second, _ = [delivery for delivery, _ in await all_due(deliveries, "hook", now=later)]
     await record(deliveries, first, Attempt(1, Outcome.TRANSIENT, took_ms=1), RetryAt(later), now=later)
     await record(deliveries, second, Attempt(1, Outcome.ACCEPTED, took_ms=1), Delivered(), now=later)
-    assert (await StoreStatsReader(database).take()).backlogs == {"hook": Backlog(2, NOW), "chat": Backlog(3, NOW)}
+    assert (await StoreStatsReader(database).read()).backlogs == {"hook": Backlog(2, NOW), "chat": Backlog(3, NOW)}
 
 
 class Meter:

@@ -25,7 +25,6 @@ from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.delivery.attempts import AttemptRecord, BreakerChange, PendingDelivery
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.delivery.retry import RetryPolicy
-from cambwatch.core.destinations import Destination
 from cambwatch.core.events import DestinationAlert, webhook_id
 from cambwatch.core.lifecycle import SHORT_BUDGET, decide_after_attempt
 from cambwatch.core.model import (
@@ -39,7 +38,8 @@ from cambwatch.core.model import (
     Status,
     TaskKey,
 )
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 T = TypeVar("T")
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)

@@ -17,8 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from store_samples import ENVIRONMENT, count, owed, watch
 
-from cambwatch.adapters.store.database import StoreBusyError, StoreUnavailableError, Work
-from cambwatch.adapters.store.group_commit import MAX_UNITS_PER_COMMIT
+from cambwatch.adapters.store.database import MAX_UNITS_PER_COMMIT, StoreBusyError, StoreUnavailableError, Work
 from cambwatch.adapters.store.sqlite import SqliteDatabase, exclusive_process_lock
 from cambwatch.adapters.store.sqlite_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore

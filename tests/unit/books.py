@@ -9,9 +9,9 @@ from event_samples import ended
 from task_samples import START
 
 from cambwatch.core.delivery.attempts import DueDelivery, PendingDelivery
-from cambwatch.core.destinations import Destination
 from cambwatch.core.model import Delivery, DeliveryState
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 NEVER = datetime(9999, 1, 1, tzinfo=START.tzinfo)
 

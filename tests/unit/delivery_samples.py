@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from task_samples import START
 
 from cambwatch.core.delivery.retry import RetryPolicy
-from cambwatch.core.destinations import Destination
 from cambwatch.core.model import Delivery, DeliveryState, Outcome
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

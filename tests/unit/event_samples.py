@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import strategies as st
 
 from cambwatch.core.camb.kinds import KINDS
-from cambwatch.core.destinations import Destination
 from cambwatch.core.events import DestinationAlert, GroupComplete, Link, TaskEnded
 from cambwatch.core.model import Outcome, Status
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 START = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 TERMINAL = [status for status in Status if status is not Status.PENDING]

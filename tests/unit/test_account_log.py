@@ -10,9 +10,9 @@ from task_samples import pending, unasked
 
 from cambwatch.core.delivery.retry import PauseReading, ReadAs
 from cambwatch.core.model import Fault, PendingReply, UnavailableReply
-from cambwatch.loops.lasting import DebouncedCondition
 from cambwatch.loops.polling.account_log import LIMITED_HOLD_S, AccountLog
 from cambwatch.loops.polling.account_queue import LIMITED_AFTER_S, AccountQueue, WatchedTask
+from cambwatch.loops.watchdog import DebouncedCondition
 
 HOLD_S = 10.0
 

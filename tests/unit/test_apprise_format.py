@@ -8,12 +8,12 @@ from event_samples import START, TERMINAL, alerts, complete, ended, events, rece
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST
 from cambwatch.core.formats.message import Message
 from cambwatch.core.guidance import summary
 from cambwatch.core.model import Status
+from cambwatch.core.routing import RateLimit
 
 APPRISE = FORMATS["apprise"]
 KEYS = {"title", "body", "type", "overflow"}

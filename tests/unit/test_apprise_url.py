@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.apprise_url import credentials, masked_url, public_host
+from cambwatch.core.service_urls import credentials, masked_url, public_host
 
 TOKEN = st.from_regex(r"[A-Z][a-z0-9_-]{7,30}[0-9]", fullmatch=True)
 

@@ -9,7 +9,7 @@ import pytest
 from cambwatch.adapters.camb import CambClient
 from cambwatch.core.accounts import Account
 from cambwatch.core.model import Fault, PendingReply, TaskKey, UnavailableReply
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 TIMEOUT = timedelta(seconds=0.3)
 LONG_S = 30.0

@@ -7,7 +7,7 @@ import pytest
 
 from cambwatch.app.process import _newest_change
 from cambwatch.config import loads
-from cambwatch.config.reloading import ConfigChange
+from cambwatch.config.load import ConfigChange
 
 CONFIGS = [
     loads(f"camb: {{api_key: {name}}}\n".encode(), file="it.yaml", folder=Path(), environ={}).config for name in "ab"

@@ -15,7 +15,7 @@ from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST, Message
 from cambwatch.core.lifecycle import LATE_AFTER
 from cambwatch.core.model import Attempt, Delivery, Outcome
 from cambwatch.core.templates import BodyTemplate
-from cambwatch.loops.delivery.composition import can_join_digest, compose, compose_digest
+from cambwatch.loops.delivery.senders import can_join_digest, compose, compose_digest
 
 MICROSECOND = timedelta(microseconds=1)
 SLACK = receiver("slack")

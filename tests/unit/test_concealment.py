@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.redaction import SHORTEST_CUT, SHORTEST_SECRET, Redactor
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import SHORTEST_CUT, SHORTEST_SECRET, Redactor, Secret
 
 KEY = "c4mb-k3y/with+odd=chars.and(brackets)"
 HOOK = "https://hooks.example/services/T000/B000/XXXX?token=YYYY&more=ZZZZ"

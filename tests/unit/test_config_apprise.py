@@ -8,8 +8,8 @@ from config_samples import KEY, SECRET, config, mistakes, read
 
 from cambwatch.adapters.logs import LogRedactor
 from cambwatch.core.delivery.retry import RetryPolicy
-from cambwatch.core.destinations import Destination
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 TELEGRAM = "tgram://123456789:CANARYabcdefghijklmnopqrstuvwxyz/12315"
 DESTINATION = KEY + "destinations:\n  pager:\n    type: apprise\n"

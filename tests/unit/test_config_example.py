@@ -24,10 +24,10 @@ from cambwatch.config.model import (
 from cambwatch.config.templates import render, samples
 from cambwatch.config.wording import model_of
 from cambwatch.core.camb.kinds import KINDS
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Registration
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.yaml"
 ENVIRON = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cambwatch.config import Config, ConfigError, Place, daemon_api, loads, schema
-from cambwatch.core.destinations import Destination
+from cambwatch.core.routing import Destination
 
 ENVIRON = {"A": "one", "EMPTY": "", "STRANGE": "\udcff{a: *b}\n", "HOME": "/"}
 

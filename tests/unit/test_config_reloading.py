@@ -3,7 +3,7 @@
 import pytest
 from config_samples import config
 
-from cambwatch.config.reloading import apply_to_running
+from cambwatch.config.load import apply_to_running
 
 HOOK = "destinations: {hook: {type: webhook, url: https://example.com/a}}\n"
 CHAT = "destinations: {chat: {type: slack, url: https://example.com/a}}\n"

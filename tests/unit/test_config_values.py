@@ -10,10 +10,10 @@ from cambwatch.config import Config, ConfigError, TcpListen, UnixListen, daemon_
 from cambwatch.core.accounts import Account
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.delivery.retry import RetryPolicy
-from cambwatch.core.destinations import Condition, Destination, RateLimit, Route
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Registration, Status, TaskKey
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Condition, Destination, RateLimit, Route
 
 HOUR = timedelta(hours=1)
 

@@ -11,10 +11,8 @@ from cambwatch.core.camb.results import find_links
 from cambwatch.core.formats import discord, google_chat, mattermost, slack, teams
 from cambwatch.core.formats.size_limits import NO_ESCAPES, escape, fit, utf16
 from cambwatch.core.guidance import LONGEST_SUMMARY, summary, task_label
-from cambwatch.core.redaction import Redactor
-from cambwatch.core.secret import Secret
-from cambwatch.core.text import LONGEST_TEXT, one_line
-from cambwatch.core.text_cutting import truncate
+from cambwatch.core.redaction import Redactor, Secret
+from cambwatch.core.text import LONGEST_TEXT, one_line, truncate
 
 CLUSTERS = [
     "👨\u200d👩\u200d👧",

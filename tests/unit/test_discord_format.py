@@ -8,12 +8,12 @@ from event_samples import COMMAND, START, TERMINAL, complete, ended, events, rec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.formats.size_limits import utf16
 from cambwatch.core.model import Json, Status
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import RateLimit
 
 DISCORD = FORMATS["discord"]
 NOBODY = {"parse": []}

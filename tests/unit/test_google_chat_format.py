@@ -10,11 +10,11 @@ from event_samples import COMMAND, START, TERMINAL, complete, ended, events, rec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.formats.size_limits import utf16
 from cambwatch.core.model import Json, Status
+from cambwatch.core.routing import RateLimit
 
 CHAT = FORMATS["google_chat"]
 TAG = re.compile(r"</?b>")

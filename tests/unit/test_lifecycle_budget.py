@@ -32,9 +32,9 @@ from task_samples import START
 
 from cambwatch.core.delivery.breaker import SHORTEST_RATE_LIMIT_PAUSE
 from cambwatch.core.delivery.retry import RetryPolicy
-from cambwatch.core.destinations import Destination
 from cambwatch.core.lifecycle import LONGEST_UNCHARGED, SHORT_BUDGET, decide_after_attempt
 from cambwatch.core.model import Attempt, Delivered, Delivery, DeliveryDecision, DeliveryState, GiveUp, Outcome, RetryAt
+from cambwatch.core.routing import Destination
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cambwatch.adapters.log_writer import LineWriter
+from cambwatch.adapters.logs import LineWriter
 
 KB = 1 << 10
 
@@ -201,7 +201,7 @@ def test_the_last_lines_are_written_at_exit(end):
     script = f"""
 import atexit, logging, sys, threading
 from cambwatch.adapters import logs
-from cambwatch.adapters.log_writer import LineWriter
+from cambwatch.adapters.logs import LineWriter
 lines = LineWriter(sys.stderr, report=logs.report_dropped)
 atexit.register(lines.finish)
 sys.stderr = lines

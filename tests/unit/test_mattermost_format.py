@@ -9,10 +9,10 @@ from event_samples import COMMAND, START, TERMINAL, complete, ended, events, rec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Status
+from cambwatch.core.routing import RateLimit
 
 MATTERMOST = FORMATS["mattermost"]
 SLACK_LINK = re.compile(r"<([^\n<\|>]+)\|([^\|\n>]+)>")  # what the server itself turns into a link

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.placeholders import ValueMistake, find_value_mistake
+from cambwatch.core.names import ValueMistake, find_value_mistake
 
 UUID = "c8b8e3cd-ad17-4458-83ad-349432da117b"
 BLANKS = [*" \t\n\x85\u00a0\u2003\u2028\u3000\u200b\ufeff\u2060\u200e\u3164", "\r\n"]

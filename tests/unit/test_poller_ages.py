@@ -28,7 +28,7 @@ from cambwatch.core.model import (
     UnavailableReply,
     UnknownTaskReply,
 )
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 from cambwatch.loops.polling.poller import Poller
 
 HOUR = timedelta(hours=1)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.delivery.ramp import ConcurrencyRamp
+from cambwatch.core.delivery.retry import ConcurrencyRamp
 
 
 def test_all_go_at_once_until_a_rate_limit() -> None:

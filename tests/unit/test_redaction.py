@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from cambwatch.adapters.logs import LogRedactor, configure
 from cambwatch.core.model import Conclusion, Status
-from cambwatch.core.redaction import SHORTEST_SECRET
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import SHORTEST_SECRET, Secret
 
 TOKEN = "c4mb-k3y/with+odd=chars.and(brackets)"
 HOOK = "https://hooks.example/services/T000/B000/XXXX?token=YYYYYYYY"

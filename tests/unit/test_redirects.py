@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.delivery.redirects import explain_redirect
+from cambwatch.core.delivery.classification import explain_redirect
 
 URL = "https://hooks.example/services/T000/CANARY?token=CANARY"
 NEXT = "set url of this destination to the final URL"

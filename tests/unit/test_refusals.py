@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.camb.refusals import REFUSALS, CambRefusal, camb_refusal
+from cambwatch.core.camb.replies import REFUSALS, CambRefusal, camb_refusal
 
 MISTAKE = {"loc": ["path", "task_id"], "msg": "Input should be a valid UUID", "type": "uuid_parsing"}
 KEY_MISSING = {"loc": ["header", "x-api-key"], "msg": "Field required", "type": "missing"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.camb.result_replies import ResultRead, ResultRefused, ResultReply, merge_results, read_result
+from cambwatch.core.camb.result_requests import ResultRead, ResultRefused, ResultReply, merge_results, read_result
 from cambwatch.core.camb.results import LONGEST_RESULT, MOST_LINKS
 from cambwatch.core.events import Link
 from cambwatch.core.model import Fault, Json, UnavailableReply

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cambwatch.core.camb.link_scan import DEEPEST_SCAN, LONGEST_TOKEN, SLICE, LinkScan
-from cambwatch.core.camb.result_replies import ResultRead
+from cambwatch.core.camb.result_requests import ResultRead
 from cambwatch.core.camb.results import LONGEST_URL, MOST_LINKS, find_links
 from cambwatch.core.model import Fault, Json, UnavailableReply
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.camb.result_schedule import (
+from cambwatch.core.camb.result_requests import (
     LATE_FOR,
     LATE_PAUSE_S,
     LONGEST_LATE_PAUSE_S,

@@ -5,10 +5,9 @@ from event_samples import complete, ended, routed
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import Condition, Route
 from cambwatch.core.events import RoutedEvent
 from cambwatch.core.model import Status
-from cambwatch.core.routing import destinations_for, matches
+from cambwatch.core.routing import Condition, Route, destinations_for, matches
 
 ALL = ("slack", "pipeline", "pager")
 FAILED = Condition(statuses=frozenset({Status.ERROR, Status.TIMEOUT}))

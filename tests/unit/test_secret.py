@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 TEXT = "sk-canary-4711"
 

@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from cambwatch.adapters.logs import LogRedactor
-from cambwatch.core.redaction import SHORTEST_CUT, Redactor
-from cambwatch.core.secret import Secret
-from cambwatch.core.secret_forms import decoded, encodings_pattern, exposed_parts
+from cambwatch.core.redaction import SHORTEST_CUT, Redactor, Secret, decoded, encodings_pattern, exposed_parts
 
 HOOK = "https://hooks.example/hooks/T0%2FX9-CANARY%3D/./a/../Key%7eCANARY?sp=%2FCANARY1&sig=CANARY%2b/2%3D&token=canary"
 KEY = 'CANARY-k3y/with+odd=chars.and(brackets)&"quotes"\'<>'

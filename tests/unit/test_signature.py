@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook as Official
 
 from cambwatch.core.delivery.signature import check_secret_format, sign
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 # The vector that the specification's libraries share.
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

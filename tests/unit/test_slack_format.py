@@ -11,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
-from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Json, Status
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import RateLimit
 
 AT = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 SLACK_LINK = re.compile(r"<https?://[!-;=?-{}~]+\|[^<>\n]+>")  # no space, no < > |

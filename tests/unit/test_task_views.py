@@ -10,7 +10,7 @@ from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.guidance import guidance_for
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Delivery, DeliveryState, DeliverySubject, Outcome, Status, Task, TaskKey
-from cambwatch.web.api.delivery_views import DeliveryPage, ListedDeliveryView, listed_delivery_view
+from cambwatch.web.api.deliveries import DeliveryPage, ListedDeliveryView, listed_delivery_view
 from cambwatch.web.api.tasks import json_answer
 from cambwatch.web.api.views import DeliveryView, TaskPage, TaskView, TaskViews
 

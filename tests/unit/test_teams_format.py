@@ -9,10 +9,10 @@ from event_samples import COMMAND, START, TERMINAL, complete, ended, events, rec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cambwatch.core.destinations import RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS, Message
 from cambwatch.core.model import Json, Status
+from cambwatch.core.routing import RateLimit
 
 TEAMS = FORMATS["teams"]
 RUN = {"type", "text", "weight", "size", "color", "isSubtle", "selectAction"}

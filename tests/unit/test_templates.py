@@ -12,7 +12,7 @@ from standardwebhooks.webhooks import Webhook as Official
 from cambwatch.core.event_json import notification_body
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats import FORMATS
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 from cambwatch.core.templates import LONGEST_BODY, BodyTemplate, TemplateError
 
 DATA = {

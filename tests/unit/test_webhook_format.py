@@ -15,7 +15,7 @@ from cambwatch.core.events import Event
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.formats.webhook import FORMAT
 from cambwatch.core.model import Status
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 SECRETS = tuple(Secret("whsec_" + base64.b64encode(bytes([n]) * 32).decode()) for n in (1, 2))
 AT = datetime(2026, 11, 22, 6, 0, 0, 999_999, tzinfo=UTC)

@@ -25,10 +25,10 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Self
 
-from cambwatch.core.apprise_url import credentials
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
+from cambwatch.core.routing import Destination
+from cambwatch.core.service_urls import credentials
 from cambwatch.core.text import one_line
 
 if TYPE_CHECKING:

@@ -11,20 +11,24 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from cambwatch.adapters.http.errors import describe, not_http, reason, too_large
-from cambwatch.adapters.http.response_body import decode, name_encoding, read_body
-from cambwatch.adapters.http.response_head import LARGEST_HEAD, MOST_FIELDS, ResponseHead, WatchedRequest
-from cambwatch.adapters.http.target_url import as_configured
+from cambwatch.adapters.http.errors import as_configured, describe, not_http, reason, too_large
+from cambwatch.adapters.http.response_head import (
+    LARGEST_HEAD,
+    MOST_FIELDS,
+    ResponseHead,
+    WatchedRequest,
+    decode,
+    name_encoding,
+    read_body,
+)
 from cambwatch.core.addresses import is_public, private_host
-from cambwatch.core.delivery.classification import classify, classify_connect
-from cambwatch.core.delivery.redirects import explain_redirect
+from cambwatch.core.delivery.classification import classify, classify_connect, explain_redirect
 from cambwatch.core.delivery.retry import read_accepts_again_after, requested_pause
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Attempt, Outcome
-from cambwatch.core.secret import Secret
-from cambwatch.core.text import one_line
-from cambwatch.core.text_cutting import truncate
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination
+from cambwatch.core.text import one_line, truncate
 
 EXCERPT = 1000  # characters kept of a receiver's answer
 ACCEPTED_BODY_TIMEOUT_S = (

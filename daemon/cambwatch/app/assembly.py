@@ -25,11 +25,9 @@ from cambwatch.config import Config
 from cambwatch.core.cluster import ClusterEvent, ClusterNode
 from cambwatch.core.events import RoutedEvent
 from cambwatch.core.routing import destinations_for
-from cambwatch.loops.clock import Clock
 from cambwatch.loops.cluster import Cluster, ClusterPoller
 from cambwatch.loops.delivery.deliverer import Deliverer
-from cambwatch.loops.delivery.test_message import send_test_message
-from cambwatch.loops.delivery.worker import Sender
+from cambwatch.loops.delivery.senders import Sender, send_test_message
 from cambwatch.loops.garbage_collection import GarbageCollection
 from cambwatch.loops.polling.conclusion import Concluder
 from cambwatch.loops.polling.known_tasks import KnownTasks
@@ -39,7 +37,7 @@ from cambwatch.loops.polling.poller import LONG_PAUSE, Poller
 from cambwatch.loops.polling.task_waiters import TaskWaiters
 from cambwatch.loops.redacting import RedactingStatusSource
 from cambwatch.loops.retention import Retention
-from cambwatch.loops.scheduler import Scheduler, Wakeup
+from cambwatch.loops.scheduler import Clock, Scheduler, Wakeup
 from cambwatch.loops.watchdog import Watchdog, WatchdogSources
 from cambwatch.web import server
 from cambwatch.web.api.deliveries import DeliveryEndpoints

@@ -20,19 +20,17 @@ from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.app.assembly import Components, Resources, assemble
 from cambwatch.app.sockets import serving
 from cambwatch.config import Config
-from cambwatch.config.reloading import ConfigChange
+from cambwatch.config.load import ConfigChange
 from cambwatch.core.cluster import ClusterEvent
-from cambwatch.core.destinations import Destination
 from cambwatch.core.open_files import MOST_CONNECTIONS, RESERVE, connection_limit
-from cambwatch.core.redaction import Redactor
-from cambwatch.core.secret import Secret
-from cambwatch.loops.clock import Clock
+from cambwatch.core.redaction import Redactor, Secret
+from cambwatch.core.routing import Destination
 from cambwatch.loops.cluster import Cluster
 from cambwatch.loops.delivery.deliverer import Deliverer
 from cambwatch.loops.delivery.senders import SenderByType
 from cambwatch.loops.polling.poller import Poller
 from cambwatch.loops.redacting import RedactingSender, RedactingStatusSource
-from cambwatch.loops.scheduler import Scheduler
+from cambwatch.loops.scheduler import Clock, Scheduler
 
 GRACE_S = 10.0  # for what is in flight when we are told to stop
 USER_AGENT = f"cambwatch/{cambwatch.__version__}"

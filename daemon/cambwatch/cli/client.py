@@ -11,7 +11,7 @@ import aiohttp
 from yarl import URL
 
 from cambwatch.core.model import Json
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 TIMEOUT_S = 30.0
 

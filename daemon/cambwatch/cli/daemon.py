@@ -17,19 +17,19 @@ import typer
 import cambwatch
 from cambwatch import config as configuration
 from cambwatch.adapters import logs
-from cambwatch.adapters.log_writer import LineWriter
+from cambwatch.adapters.logs import LineWriter
 from cambwatch.adapters.terminal import say, say_json
-from cambwatch.app.signals import ConfigReloader, until_signal
+from cambwatch.app.process import ConfigReloader, until_signal
 from cambwatch.cli import operations as cli_client
 from cambwatch.cli.backup import backup
 from cambwatch.cli.operations import Account, AsJson, ConfigPath, Exit, Kind, exit_with, labels, print_table
-from cambwatch.core.apprise_url import masked_url
 from cambwatch.core.camb import kinds
 from cambwatch.core.events import webhook_id
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Status
 from cambwatch.core.routing import destinations_for, matches
 from cambwatch.core.sample_events import RoutingAttributes, sample_event
+from cambwatch.core.service_urls import masked_url
 from cambwatch.core.templates import TemplateError
 from cambwatch.simulator.command import simulate
 

@@ -30,7 +30,7 @@ from cambwatch.app import process as daemon
 from cambwatch.cli.client import DaemonClient
 from cambwatch.core.delivery.signature import sign
 from cambwatch.core.model import FinishedReply, PendingReply, UnknownTaskReply
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 from cambwatch.simulator import Settings, Simulator, serve
 
 TIMEOUT_S = 25.0  # then something is wrong, and the demo says what is missing

@@ -1,11 +1,8 @@
 """The configuration: one YAML file, every mistake in it at once."""
 
 from cambwatch.config.addresses import Listen, TcpListen, UnixListen
-from cambwatch.config.database import database
 from cambwatch.config.errors import ConfigError, ConfigMistake, Place
-from cambwatch.config.files import find
-from cambwatch.config.listener import DaemonAddress, daemon_api
-from cambwatch.config.load import LoadedConfig, load, loads
+from cambwatch.config.load import DaemonAddress, LoadedConfig, daemon_api, database, find, load, loads
 from cambwatch.config.model import Config
 from cambwatch.config.schema import schema
 

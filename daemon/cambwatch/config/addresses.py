@@ -50,7 +50,7 @@ class UnixListen:
 
 
 Listen = TcpListen | UnixListen
-DEFAULT_LISTEN = TcpListen("127.0.0.1", 8787)
+DEFAULT_LISTEN: TcpListen = TcpListen("127.0.0.1", 8787)
 
 
 def read_listen(value: object) -> Listen:

@@ -41,9 +41,9 @@ from cambwatch.config.secrets import (
 from cambwatch.config.templates import TemplateInFile, TemplateInPlace
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.delivery.retry import RetryPolicy
-from cambwatch.core.destinations import Condition, Destination, RateLimit, Route
 from cambwatch.core.model import Registration, TaskKey
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Condition, Destination, RateLimit, Route
 from cambwatch.core.templates import BodyTemplate
 
 CHATS = ("slack", "discord", "teams", "google_chat", "mattermost", "apprise")

@@ -27,7 +27,7 @@ from cambwatch.config.secrets import ReadContext
 from cambwatch.config.wording import explain, keys, mapping_needed, unknown_key
 from cambwatch.config.yaml_nodes import Document
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 M = TypeVar("M", bound=BaseModel)
 

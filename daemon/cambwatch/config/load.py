@@ -1,21 +1,105 @@
 """From a file to a configuration, or to everything that is wrong with it."""
 
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from cambwatch.config.checks import check_sections
-from cambwatch.config.doubts import find_warnings
+from cambwatch.config.addresses import TcpListen, UnixListen
+from cambwatch.config.checks import check_sections, find_warnings
 from cambwatch.config.errors import ConfigError, ConfigMistake, Finding, KeyPath, Place, format_path
-from cambwatch.config.files import BEGIN, absent, failed, read_bytes
 from cambwatch.config.list_items import Sections, read_sections
-from cambwatch.config.model import Config
+from cambwatch.config.model import Config, HttpSection
 from cambwatch.config.secrets import ReadContext, SystemdCredential
-from cambwatch.config.yaml_nodes import Document, read_document
-from cambwatch.config.yaml_reader import UnreadableError
-from cambwatch.core.redaction import SHORTEST_SECRET
-from cambwatch.core.secret import Secret
+from cambwatch.config.yaml_nodes import MOST_BYTES, Document, UnreadableError, read_document
+from cambwatch.core.redaction import SHORTEST_SECRET, Secret
+
+PLACES = (Path("config.yaml"), Path("/etc/cambwatch/config.yaml"))
+"""Where a configuration is looked for when nobody says where it is."""
+
+BEGIN = "copy config.example.yaml to config.yaml and change what you need"
+
+
+def find(path: str | None, environ: Mapping[str, str], *, places: Sequence[Path] = PLACES) -> Path:
+    """
+    The file to load: *path* (--config), else $CAMBWATCH_CONFIG, else the first of *places* that is there.
+
+    Raises ConfigError where there is none.
+    """
+    for named, by in ((path, "--config"), (environ.get("CAMBWATCH_CONFIG"), "$CAMBWATCH_CONFIG")):
+        if named:
+            if absent(Path(named)):
+                raise failed(named, f"there is no such file (named by {by}); {BEGIN}")
+            return Path(named)
+    for place in places:
+        if not absent(place):
+            return place
+    looked = " nor ".join(map(str, places))
+    raise failed(str(places[0]), f"no configuration: neither {looked} is there, and --config names none; {BEGIN}")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The beginning of the file, one byte more than a configuration may have; raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise failed(str(path), f"cannot be read: {error.strerror}") from None
+    except ValueError:  # a null character in the name
+        raise failed(str(path), "this is not the name of a file") from None
+
+
+def absent(path: Path) -> bool:
+    """Whether nothing is there; False where that cannot be told."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # opening it will say what is the matter
+        return False
+    return False
+
+
+def failed(file: str, message: str, place: Place | None = None) -> ConfigError:
+    """The error of a file in which nothing could be looked at."""
+    return ConfigError([ConfigMistake(file, place, "", message)])
+
+
+_LISTEN, _STORE = "http.listen", "store.url"
+
+
+class ConfigChange(NamedTuple):
+    """A configuration that takes the place of another; with *tell* the other nodes are to read theirs again too."""
+
+    config: Config
+    reload_others: bool = False
+
+
+def apply_to_running(running: Config, changed: Config) -> tuple[Config, list[str]]:
+    """
+    *changed*, but where to listen and the database, which stay as they are; and which of these it would have changed.
+
+    Raises ValueError, with what to do, where *changed* is right only with its own http.listen.
+    """
+    kept = []
+    if changed.http.listen != running.http.listen:
+        kept.append(_LISTEN)
+        if not running.http.listen.loopback and not changed.http.bearer:
+            raise ValueError(
+                f"http.token: is needed as long as the daemon listens at {running.http.listen}: "
+                f"keep it, or restart for the new {_LISTEN}"
+            )
+    if changed.store.where != running.store.where:
+        kept.append(_STORE)
+    same = changed.model_copy(
+        update={
+            "http": changed.http.model_copy(update={"listen": running.http.listen}),
+            "store": changed.store.model_copy(update={"url": running.store.url, "url_file": running.store.url_file}),
+        }
+    )
+    return same, kept
+
 
 _CREDENTIALS = (("camb", "api_key", "camb_api_key"), ("http", "token", "http_token"))
 
@@ -146,3 +230,59 @@ def _config_mistakes(file: str, document: Document, findings: Iterable[Finding])
         )
         for finding in findings
     ]
+
+
+def database(path: str | None, environ: Mapping[str, str]) -> Path:
+    """
+    The SQLite file of the daemon with the configuration of find().
+
+    Only `store` has to be right: whoever asks need not have the keys and URLs of the
+    daemon. Raises ConfigError, also where the database is no file.
+    """
+    found = find(path, environ)
+    examined = examine(read_bytes(found), file=str(found), folder=found.absolute().parent, environ=environ)
+    examined.raise_for(finding for finding in examined.mistakes if finding.path[:1] in {(), ("store",)})
+    assert examined.parts.store is not None  # noqa: S101 - without it there would be a mistake
+    if (file := examined.parts.store.path) is None:
+        examined.raise_for([Finding(("store", "url"), "is a PostgreSQL server: copy its database with pg_dump")])
+    assert file is not None  # noqa: S101 - refused otherwise
+    return file
+
+
+_EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where to reach such a listener from this machine
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonAddress:
+    """*url* is the root of the intake; with *socket*, the path of a Unix socket, its host means nothing."""
+
+    url: str
+    token: Secret | None = None
+    socket: str | None = None
+
+
+def daemon_api(path: str | None, environ: Mapping[str, str], *, places: Sequence[Path] = PLACES) -> DaemonAddress:
+    """
+    Where the daemon with the configuration of find() listens, the default address where there is no file.
+
+    Only `http` has to be right: whoever asks need not have the keys and URLs of the
+    daemon. Raises ConfigError.
+    """
+    unspecified = not path and not environ.get("CAMBWATCH_CONFIG")
+    if unspecified and all(absent(place) for place in places):
+        return _address(HttpSection())
+    found = find(path, environ, places=places)
+    examined = examine(read_bytes(found), file=str(found), folder=found.absolute().parent, environ=environ)
+    examined.raise_for(finding for finding in examined.mistakes if finding.path[:1] in {(), ("http",)})
+    http = examined.parts.http or HttpSection()
+    if isinstance(http.listen, TcpListen) and http.listen.port == 0:
+        examined.raise_for([Finding(("http", "listen"), "port 0 is any that is free: nobody can know where to ask")])
+    return _address(http)
+
+
+def _address(http: HttpSection) -> DaemonAddress:
+    match http.listen:
+        case UnixListen(path):
+            return DaemonAddress("http://localhost", http.bearer, path)
+        case TcpListen(host, port):
+            return DaemonAddress(f"http://{TcpListen(_EVERY_INTERFACE.get(host, host), port)}", http.bearer)

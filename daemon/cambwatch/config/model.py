@@ -45,13 +45,13 @@ from cambwatch.config.secrets import (
     TokenInPlace,
 )
 from cambwatch.core.accounts import DEFAULT_ACCOUNT, Account
-from cambwatch.core.apprise_url import credentials
 from cambwatch.core.cadence.estimate import Strategy
 from cambwatch.core.cadence.policy import PollPolicy
-from cambwatch.core.destinations import Destination, Route
 from cambwatch.core.model import Registration
 from cambwatch.core.postgres_url import secrets_in
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
+from cambwatch.core.routing import Destination, Route
+from cambwatch.core.service_urls import credentials
 
 _SQLITE = "sqlite:///"
 _LEVELS = ("debug", "info", "warning", "error")

@@ -14,9 +14,9 @@ from cambwatch.config.addresses import read_store_url, split_proxy, split_url
 from cambwatch.config.errors import not_utf8
 from cambwatch.config.readers import or_none, read_text
 from cambwatch.core.delivery.signature import check_secret_format
-from cambwatch.core.placeholders import ValueMistake, find_value_mistake
+from cambwatch.core.names import ValueMistake, find_value_mistake
 from cambwatch.core.postgres_url import is_postgres
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 LARGEST_FILE = 65_536  # bytes
 LONGEST_KEY = 1000  # characters of a key that are checked; no placeholder is longer

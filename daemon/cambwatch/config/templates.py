@@ -20,7 +20,7 @@ from cambwatch.config.yaml_nodes import Scalar
 from cambwatch.core.event_json import notification_body
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
 from cambwatch.core.model import Outcome, Status
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 from cambwatch.core.templates import LONGEST_SOURCE, BodyTemplate, TemplateError
 
 _START = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)

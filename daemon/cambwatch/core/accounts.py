@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 DEFAULT_ACCOUNT = "default"
 """The account of a task that names none."""

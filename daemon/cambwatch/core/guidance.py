@@ -9,8 +9,7 @@ from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, TaskEnded
 from cambwatch.core.instants import format_duration
 from cambwatch.core.model import Outcome, Status
-from cambwatch.core.text import one_line
-from cambwatch.core.text_cutting import truncate
+from cambwatch.core.text import one_line, truncate
 
 LONGEST_SUMMARY = 300  # characters
 LONGEST_NAME = 100  # characters of a name within a summary

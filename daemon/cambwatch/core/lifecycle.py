@@ -13,7 +13,6 @@ from typing import assert_never
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.camb.evidence import NO_EVIDENCE, Evidence, shows_status
 from cambwatch.core.delivery.breaker import rate_limit_pause
-from cambwatch.core.destinations import Destination
 from cambwatch.core.model import (
     Attempt,
     Conclusion,
@@ -38,6 +37,7 @@ from cambwatch.core.model import (
     UnconfirmedReply,
     UnknownTaskReply,
 )
+from cambwatch.core.routing import Destination
 
 INVALID_TRIES = 3  # 422 answers in a row that conclude NOT_FOUND for a task that was never known
 CLAIMS_TO_CONCLUDE = 2  # polls in a row that must return the same terminal status if it is not certain

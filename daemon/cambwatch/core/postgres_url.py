@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from cambwatch.core.postgres_parameters import LONGEST_CONNECT_S, PARAMETERS, ParameterUse, SslMode
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 DEFAULT_PORT = 5432
 MIN_TLS_VERSION = "TLSv1.2"

@@ -4,13 +4,165 @@ Redacts secrets in text from servers, some of which repeat what they were sent.
 cambwatch stores such text, shows it and sends it on, so it is redacted first.
 """
 
+import posixpath
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from html import unescape
+from html.entities import html5
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
-from cambwatch.core.secret import Secret
-from cambwatch.core.secret_forms import decoded, encodings_pattern, exposed_parts
+
+class Secret:
+    """Holds an API key, a token or a URL that is one; only reveal() gives it away."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself, for the one place that has to send it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Secret is not pickled")
+
+
+_ESCAPE_SIGNS = frozenset("%\\&")  # each encoding starts with one of them
+_MOST_LAYERS = 5  # nested encodings
+_ESCAPE = re.compile(
+    r"(?P<percent>(?:%[0-9A-Fa-f]{2})+)"
+    r"|(?P<bytes>(?:\\x[0-9A-Fa-f]{2})+)"
+    r"|\\(?P<json>(?:u[0-9A-Fa-f]{4}(?:\\u[0-9A-Fa-f]{4})*)|[\"/\\])"
+    r"|(?P<html>&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});)"
+)
+_JSON_CODE = re.compile(r"\\?u([0-9A-Fa-f]{4})")
+
+# Ordinary text and not a secret: words, numbers, versions and dates.
+_PLAIN = re.compile(r"(?:[A-Z]?[a-z]{1,12}|v?[0-9]{1,4})(?:[/._ :-]+(?:[A-Z]?[a-z]{1,12}|v?[0-9]{1,4}))*/?")
+_SENSITIVE_NAME = re.compile(r"sig|secret|token|key|pass|pwd|auth|code|cred|hash", re.IGNORECASE)
+
+
+def exposed_parts(secret: str) -> Iterator[str]:
+    """*secret*, and if it is a URL the parts that others may show; may repeat a part or yield an empty one."""
+    yield secret
+    if "://" not in secret:
+        return
+    try:
+        url = urlsplit(secret)
+    except ValueError:
+        return
+    yield _with_idna(secret, url.netloc)
+    yield f"{url.path}?{url.query}"
+    yield url.path
+    yield posixpath.normpath(url.path).replace("//", "/") if url.path else ""
+    yield url.query
+    last = url.path.rstrip("/").rpartition("/")[2]
+    if not _PLAIN.fullmatch(decoded(last)):
+        yield last
+    for pair in re.split("[&;]", url.query):
+        name, _, value = pair.partition("=")
+        if not _PLAIN.fullmatch(decoded(value)) or _SENSITIVE_NAME.search(name):
+            yield value
+
+
+def _with_idna(url: str, netloc: str) -> str:
+    try:
+        return url.replace(netloc, netloc.encode("idna").decode(), 1) if netloc and not netloc.isascii() else ""
+    except UnicodeError:
+        return ""
+
+
+def decoded(text: str) -> str:
+    """*text* with all nested encodings of the table decoded, and `+` as a space."""
+    for _ in range(_MOST_LAYERS):
+        if _ESCAPE_SIGNS.isdisjoint(text):
+            break
+        found = _ESCAPE.sub(_decode, text)
+        if found == text:
+            break
+        text = found
+    return text.replace("+", " ")
+
+
+def _decode(found: re.Match[str]) -> str:
+    if written := found["percent"] or found["bytes"]:
+        return bytes.fromhex(written.replace("%", "").replace("\\x", "")).decode("utf-8", "surrogateescape")
+    if found["html"]:
+        return unescape(found["html"])
+    code = found["json"]
+    if not code.startswith("u"):
+        return code
+    units = b"".join(int(unit, 16).to_bytes(2, "big") for unit in _JSON_CODE.findall(code))
+    return units.decode("utf-16-be", "surrogatepass")
+
+
+@lru_cache(maxsize=1024)
+def encodings_pattern(text: str) -> str:
+    """A regular expression for the decoded *text* in every encoding of the table."""
+    return "".join(map(_encodings_pattern, text))
+
+
+def _encodings_pattern(character: str) -> str:
+    code = ord(character)
+    ways = {re.escape(character)}
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
+        byte = bytes([code - 0xDC00])
+        ways |= {_percent(byte), _literal(byte), "\ufffd", re.escape(chr(code - 0xDC00))}
+    elif not 0xD800 <= code <= 0xDFFF:
+        ways |= {_percent(character.encode()), _literal(character.encode())}
+        ways |= {rf"&#0*{code};", rf"&#[xX]0*{_hex(f'{code:x}')};"}
+        ways |= {f"&{name}" for name in _names()[character]}
+        units = character.encode("utf-16-be")
+        ways.add("".join(rf"\\+u{_hex(units[at : at + 2].hex())}" for at in range(0, len(units), 2)))
+    if character == " ":
+        ways |= {r"\+", _percent(b"+")}
+    if character in '"/':
+        ways.add(rf"\\+{character}")
+    if character == "\\":
+        ways.add(r"\\+")
+    return f"(?:{'|'.join(sorted(ways, key=len, reverse=True))})"
+
+
+def _percent(raw: bytes) -> str:
+    return "".join(f"%(?:25)*{_hex(f'{byte:02x}')}" for byte in raw)
+
+
+def _literal(raw: bytes) -> str:
+    return "".join(rf"\\+x{_hex(f'{byte:02x}')}" for byte in raw)
+
+
+def _hex(digits: str) -> str:
+    """*digits* in both cases."""
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in digits)
+
+
+@lru_cache(maxsize=1)
+def _names() -> Mapping[str, list[str]]:
+    """The names that HTML has for a character."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name, character in html5.items():
+        if name.endswith(";"):
+            found[character].append(name)
+    return found
+
 
 SHORTEST_SECRET = 6  # characters; a shorter one would be found in half of all words
 SHORTEST_CUT = 1000  # characters; shorter text without an ellipsis was not truncated
@@ -32,7 +184,7 @@ class _Form(NamedTuple):
 
 
 class SecretFinder:
-    """Finds *secrets* in text, in every form of core/secret_forms.py."""
+    """Finds *secrets* in text, in every form of core/redaction.py."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
         texts = {part for secret in secrets for part in exposed_parts(secret.reveal()) if len(part) >= SHORTEST_SECRET}

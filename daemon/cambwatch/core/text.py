@@ -21,10 +21,12 @@ Default_Ignorable_Code_Point and the blank Braille pattern.
 
 import json
 import re
+from collections.abc import Callable, Iterator
 from unicodedata import bidirectional, combining
 
+import regex
+
 from cambwatch.core.model import Json
-from cambwatch.core.text_cutting import ELLIPSIS, truncate
 
 LONGEST_TEXT = 2000  # characters
 LONGEST_LOOK = 4 * LONGEST_TEXT  # characters; the rest is dropped unseen
@@ -123,3 +125,73 @@ def _that_stay(run: re.Match[str]) -> str:
 def _shaped(character: str) -> bool:
     """Whether a joiner changes the form of *character* even at the end of a word: Arabic, Mongolian, viramas."""
     return bidirectional(character) == "AL" or combining(character) == _VIRAMA or "\u1820" <= character <= "\u18aa"
+
+
+ELLIPSIS = "…"
+
+_CLUSTER = regex.compile(r"\X")
+
+
+def truncate(words: str, longest: int, *, width: Callable[[str], int] = len) -> str:
+    """*words*, truncated with an ellipsis if they are wider than *longest*."""
+    if width(words) <= longest:
+        return words
+    return words[: prefix_length(words, longest - width(ELLIPSIS), width)] + ELLIPSIS
+
+
+def prefix_length(words: str, max_width: int, width: Callable[[str], int]) -> int:
+    """
+    The length in characters of the longest prefix of *words* that is at most *max_width* wide.
+
+    The prefix ends after a whole extended grapheme cluster (UAX #29): an emoji with its joiners,
+    a flag, a letter with its marks, a Hangul or Devanagari syllable. Only a cluster that is
+    wider than *max_width* by itself is split.
+
+    *width* must be at least 1 per character, and additive over the characters of a text.
+    """
+    if width is len and words.isascii() and "\r" not in words:  # the common case
+        return min(len(words), max(max_width, 0))
+    end = 0
+    left = max_width
+    for cluster in _clusters(words[: 2 * max(max_width, 0) + 2]):  # no later character can matter
+        needed = width(cluster)
+        if needed > max_width:
+            return end + _characters(cluster, left, width)
+        if needed > left:
+            break
+        left -= needed
+        end += len(cluster)
+    return end
+
+
+def _clusters(words: str) -> Iterator[str]:
+    if words.isascii() and "\r" not in words:  # in ASCII, only CR LF is one cluster
+        return iter(words)
+    return (found[0] for found in _CLUSTER.finditer(words))
+
+
+def _characters(words: str, left: int, width: Callable[[str], int]) -> int:
+    for count, character in enumerate(words):
+        left -= width(character)
+        if left < 0:
+            return count
+    return len(words)
+
+
+def loads(body: bytes) -> Json:
+    """
+    The JSON document in *body*; bytes that are not UTF-8 become U+FFFD.
+
+    UTF-16 and UTF-32 are read too, with or without a byte order mark (RFC 4627, section 3).
+    Raises ValueError for everything else, including documents that are nested too deeply.
+    """
+    try:
+        return json.loads(body)
+    except UnicodeDecodeError:
+        pass
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    try:
+        return json.loads(body.decode("utf-8-sig", "replace"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

@@ -11,10 +11,9 @@ from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.cluster import ClusterEvent, ClusterNode, ClusterSnapshot, LeasePlan, plan_leases
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.model import Task
-from cambwatch.loops.clock import Clock
 from cambwatch.loops.delivery.deliverer import Deliverer
 from cambwatch.loops.polling.poller import Poller
-from cambwatch.loops.scheduler import Wakeup
+from cambwatch.loops.scheduler import Clock, Wakeup
 
 RENEWALS_PER_LEASE = 3  # in the length of a lease: two may fail
 BATCH_SIZE = 1000  # tasks that change hands in one transaction: more would keep the polls waiting

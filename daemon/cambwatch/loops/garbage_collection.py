@@ -14,8 +14,7 @@ from math import inf
 
 import structlog
 
-from cambwatch.loops.clock import Clock
-from cambwatch.loops.scheduler import Wakeup
+from cambwatch.loops.scheduler import Clock, Wakeup
 
 YOUNG_GENERATION_THRESHOLDS = (10_000, 1_000_000, 1_000_000)
 """For gc.set_threshold(): at what is new Python looks by itself, in some milliseconds; the old is left to Garbage."""

@@ -3,9 +3,7 @@
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from cambwatch.core.camb.result_replies import ResultRead, ResultRefused, ResultReply
-from cambwatch.core.camb.result_requests import ResultRequest
-from cambwatch.core.destinations import Destination
+from cambwatch.core.camb.result_requests import ResultRead, ResultRefused, ResultReply, ResultRequest
 from cambwatch.core.formats import Message
 from cambwatch.core.model import (
     Attempt,
@@ -19,7 +17,8 @@ from cambwatch.core.model import (
     UnknownTaskReply,
 )
 from cambwatch.core.redaction import Redactor
-from cambwatch.loops.delivery.worker import Sender
+from cambwatch.core.routing import Destination
+from cambwatch.loops.delivery.senders import Sender
 
 DetailedReply = TypeVar(
     "DetailedReply", bound=UnavailableReply | UnknownTaskReply | InvalidTaskIdReply | ForbiddenReply | ResultRefused

@@ -10,8 +10,7 @@ import structlog
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.retention import PruneCursor, PruneResult
 from cambwatch.core.model import TaskKey
-from cambwatch.loops.clock import Clock
-from cambwatch.loops.scheduler import Wakeup
+from cambwatch.loops.scheduler import Clock, Wakeup
 
 FIRST_RUN_S = 60.0  # after the start, which has better things to do
 RUN_EVERY_S = 3600.0  # between two looks at all that is old

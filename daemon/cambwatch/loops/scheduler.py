@@ -10,12 +10,26 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import inf
-from typing import Self
+from typing import Protocol, Self
 
 import structlog
 from apscheduler.job import Job
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
+
+
+class Clock(Protocol):
+    """The only source of time and dice; app.py has the real one."""
+
+    def now(self) -> datetime:
+        """The instant, aware, in UTC: for what is written down."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow: for what is waited for."""
+
+    def chance(self) -> float:
+        """A number in [0, 1)."""
+
 
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 CLOCK_CHECK_S = 2.0  # between two looks at the machine's clock

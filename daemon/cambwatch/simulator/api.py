@@ -11,7 +11,9 @@ from aiohttp import web
 
 from cambwatch.core.camb.kinds import KINDS, Kind
 from cambwatch.core.model import Json
-from cambwatch.simulator import creation, faults, refusals, results, statuses, wishes
+from cambwatch.simulator import creation, faults, results, statuses
+from cambwatch.simulator import creation as wishes
+from cambwatch.simulator import statuses as refusals
 from cambwatch.simulator.files import MediaFile, MediaLinks, links_for
 from cambwatch.simulator.results import Run
 from cambwatch.simulator.script import AnswerReply, FaultReply, TaskScript

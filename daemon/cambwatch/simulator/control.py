@@ -6,7 +6,8 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from cambwatch.core.model import Json
-from cambwatch.simulator import creation, refusals
+from cambwatch.simulator import creation
+from cambwatch.simulator import statuses as refusals
 from cambwatch.simulator.script import TaskScript
 from cambwatch.simulator.settings import Faults
 from cambwatch.simulator.state import SimulatedTask, SimulatorState

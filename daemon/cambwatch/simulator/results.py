@@ -14,9 +14,9 @@ from cambwatch.core.camb.kinds import KINDS
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Json
 from cambwatch.simulator import transcripts
+from cambwatch.simulator.creation import ResultOptions
 from cambwatch.simulator.files import FLAC, WAV, MediaFile, MediaLinks
 from cambwatch.simulator.state import SimulatedTask
-from cambwatch.simulator.wishes import ResultOptions
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,50 @@
 """What the pretend Camb knows: tasks, runs, conversions, and how often it was asked. Seconds are an argument."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
+from types import MappingProxyType
 from uuid import UUID
 
 from cambwatch.core.camb.kinds import KINDS, Kind
 from cambwatch.core.model import Json
-from cambwatch.simulator import durations
 from cambwatch.simulator.script import AnswerReply, FaultReply, Shape, TaskScript
 from cambwatch.simulator.settings import Faults, Settings
+
+SIGMA = 0.5
+"""Of the lognormal distribution: two thirds of all tasks take between 0.6 and 1.6 medians."""
+
+MEDIANS_S: Mapping[str, float] = MappingProxyType(
+    {
+        "dub": 180,
+        "dub-alt-format": 20,
+        "discord-dub": 180,
+        "twitter-dub": 180,
+        "tts": 8,
+        "discord-tts": 8,
+        "translated-tts": 12,
+        "translation": 6,
+        "transcription": 60,
+        "subtitles": 75,
+        "text-to-sound": 25,
+        "text-to-voice": 40,
+        "audio-separation": 50,
+        "story": 240,
+        "story-setup": 30,
+        "translated-story": 180,
+        "project-setup": 45,
+    }
+)
+"""Median duration in seconds of each kind."""
+
+
+def draw_s(kind: str, *, dice: Random) -> float:
+    """A duration in seconds of a task of *kind*."""
+    return dice.lognormvariate(math.log(MEDIANS_S[kind]), SIGMA)
+
 
 _FIRST_RUN_ID = 10_001
 _FAILURES = (
@@ -107,7 +140,7 @@ class SimulatorState:
         """Begin a task whose duration and end the dice choose."""
         words = list(self.settings.mix)
         status = self._fate_dice.choices(words, list(self.settings.mix.values()))[0]
-        duration_s = durations.draw_s(kind.name, dice=self._fate_dice) / self.settings.speed
+        duration_s = draw_s(kind.name, dice=self._fate_dice) / self.settings.speed
         reason, message = self._failure(status)
         return self._add(
             SimulatedTask(

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 from cambwatch.web.problem_details import Mistake, ProblemError
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})

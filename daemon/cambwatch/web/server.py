@@ -14,11 +14,12 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
 from cambwatch.web.api import query_parameters as queries
-from cambwatch.web.api.deliveries import DeliveryEndpoints, RetryRequest
-from cambwatch.web.api.delivery_views import (
+from cambwatch.web.api.deliveries import (
+    DeliveryEndpoints,
     DeliveryPage,
     DestinationPage,
     DetailedDeliveryView,
+    RetryRequest,
     RetryResponse,
     TestMessageView,
 )

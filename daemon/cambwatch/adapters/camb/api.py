@@ -10,18 +10,57 @@ import aiohttp
 from aiohttp.hdrs import DATE, RETRY_AFTER
 from yarl import URL
 
-from cambwatch.adapters.camb.large_results import read_result_body
 from cambwatch.adapters.camb.timeouts import PooledTimeout, TimeoutPool
-from cambwatch.adapters.http.errors import describe
+from cambwatch.adapters.http.errors import as_configured, describe
 from cambwatch.adapters.http.response_head import LARGEST_HEAD
-from cambwatch.adapters.http.target_url import as_configured
 from cambwatch.core.accounts import Account
 from cambwatch.core.camb import replies
 from cambwatch.core.camb.kinds import KINDS
-from cambwatch.core.camb.result_replies import ResultRead, ResultReply, read_result
-from cambwatch.core.camb.result_requests import ResultRequest
+from cambwatch.core.camb.link_scan import SLICE, LinkScan
+from cambwatch.core.camb.result_requests import LONGEST_DOCUMENT, ResultRead, ResultReply, ResultRequest, read_result
 from cambwatch.core.delivery.retry import http_date
 from cambwatch.core.model import Fault, Json, PollReply, TaskKey, UnavailableReply
+
+MOST_READ = 64 << 20  # bytes of one result; the rest is not read
+
+
+async def read_result_body(response: aiohttp.ClientResponse) -> bytes | ResultRead | UnavailableReply:
+    """
+    The body where it has at most LONGEST_DOCUMENT bytes, else its links.
+
+    Holds at most LONGEST_DOCUMENT bytes and yields to the event loop after each slice.
+    """
+    announced = response.content_length
+    chunks: list[bytes] = []
+    if announced is None or announced <= LONGEST_DOCUMENT:
+        size = 0
+        while size <= LONGEST_DOCUMENT and not response.content.at_eof():
+            chunk = await response.content.readany()
+            chunks.append(chunk)
+            size += len(chunk)
+        if size <= LONGEST_DOCUMENT:
+            return b"".join(chunks)
+    scan, pending = LinkScan(), bytearray()
+    chunks.reverse()
+    while chunks:
+        pending += chunks.pop()
+        await _feed(scan, pending)
+    while not (scan.broken or response.content.at_eof() or scan.size > MOST_READ):
+        pending += await response.content.readany()
+        await _feed(scan, pending)
+    scan.feed(bytes(pending))
+    whole = response.content.at_eof()
+    response.close()  # the rest is not read
+    return scan.result(announced=announced, longest=LONGEST_DOCUMENT, whole=whole)
+
+
+async def _feed(scan: LinkScan, pending: bytearray) -> None:
+    """Feed whole slices: a body that arrives byte by byte would be scanned again with each byte."""
+    while len(pending) >= SLICE:
+        scan.feed(bytes(pending[:SLICE]))
+        del pending[:SLICE]
+        await asyncio.sleep(0)
+
 
 MAX_HEADERS = 256  # of the head of an answer, each of LARGEST_HEAD bytes at most
 LARGE_RESULT_BYTES = 256 * 1024  # bytes of a result that are not worked through in the event loop

@@ -26,7 +26,7 @@ from cambwatch.core.delivery.attempts import AttemptRecord, BreakerChange, DueDe
 from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.event_json import event_from_json
 from cambwatch.core.model import Delivered, DeliveryState, GiveUp, RetryAt
-from cambwatch.core.text_cutting import prefix_length
+from cambwatch.core.text import prefix_length
 
 KEPT_ATTEMPTS = 50  # of a delivery, the last ones
 LONGEST_DETAIL = 1 << 10  # bytes of UTF-8

@@ -9,8 +9,7 @@ from uuid import uuid4
 
 from cambwatch.adapters.store import sqlite
 from cambwatch.adapters.store import sqlite_migration as steps
-from cambwatch.adapters.store.database import Database
-from cambwatch.adapters.store.group_commit import StoreMeter
+from cambwatch.adapters.store.database import Database, StoreMeter
 from cambwatch.adapters.store.stats import disk_space
 from cambwatch.core.cluster import ClusterEvent
 from cambwatch.core.store_stats import DiskSpace

@@ -17,9 +17,17 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from cambwatch.adapters.store.database import BatchWork, Item, StoreUnavailableError, T, Work
-from cambwatch.adapters.store.group_commit import MAX_UNITS_PER_COMMIT, StoreMeter, UnitOfWork, run_units
-from cambwatch.adapters.store.json_columns import from_json, to_json
+from cambwatch.adapters.store.database import (
+    MAX_UNITS_PER_COMMIT,
+    BatchWork,
+    Item,
+    StoreMeter,
+    StoreUnavailableError,
+    T,
+    UnitOfWork,
+    Work,
+    run_units,
+)
 from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServer
 from cambwatch.adapters.store.postgres_trouble import (
     CHECK_SERVER_HINT,
@@ -29,6 +37,7 @@ from cambwatch.adapters.store.postgres_trouble import (
     sqlstate_of,
     translate_errors,
 )
+from cambwatch.adapters.store.rows import from_json, to_json
 
 READERS = 4  # connections besides the writer's
 UNBATCHED_WRITERS = 1  # likewise, for write_alone()

@@ -1,11 +1,55 @@
 """Where rows become values of the core, and instants microseconds."""
 
+import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import GenericFunction
+
+from cambwatch.adapters.store.schema import NulSafeText, tasks
 from cambwatch.core.model import Attempt, Delivery, DeliveryState, Outcome, PastAttempt, Status, Task, TaskKey
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def to_json(value: object) -> str:
+    """*value* as the columns hold it."""
+    return "{}" if value == {} else _encode(value)  # most tasks have no labels and no extra
+
+
+def from_json(text: str) -> Any:
+    """The value that a column holds."""
+    return {} if text == "{}" else json.loads(text)
+
+
+class json_each_text(GenericFunction[Any]):  # noqa: N801 - SQLAlchemy takes the function's name from here
+    """The members of a JSON object as rows of `key` and `value`: PostgreSQL's, under the name it has there."""
+
+    inherit_cache = True
+
+
+@compiles(json_each_text, "sqlite")
+def _json_each(function: json_each_text, compiler: SQLCompiler, **options: Any) -> str:
+    return f"json_each{compiler.process(function.clause_expr, **options)}"
+
+
+def has_label(name: str, value: str) -> sa.ColumnElement[bool]:
+    """
+    Whether a task has the label *name* with exactly this *value*.
+
+    Not by `labels[name]`: a path into JSON has no way to quote a quote on SQLite,
+    and does not find names that are stored with escapes, such as those beyond ASCII.
+    """
+    label = json_each_text(tasks.c.labels).table_valued("key", "value")
+    return sa.exists().where(
+        label.c.key == sa.literal(name, NulSafeText), label.c.value == sa.literal(value, NulSafeText)
+    )
+
 
 T = TypeVar("T")
 

@@ -23,9 +23,19 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
 from sqlalchemy.pool import StaticPool
 
-from cambwatch.adapters.store.database import BatchWork, Item, StoreBusyError, StoreUnavailableError, T, Work
-from cambwatch.adapters.store.group_commit import MAX_UNITS_PER_COMMIT, StoreMeter, UnitOfWork, run_units
-from cambwatch.adapters.store.json_columns import from_json, to_json
+from cambwatch.adapters.store.database import (
+    MAX_UNITS_PER_COMMIT,
+    BatchWork,
+    Item,
+    StoreBusyError,
+    StoreMeter,
+    StoreUnavailableError,
+    T,
+    UnitOfWork,
+    Work,
+    run_units,
+)
+from cambwatch.adapters.store.rows import from_json, to_json
 
 MIN_FREE_BYTES = 1 << 16  # bytes; with less SQLite cannot even begin its log
 BUSY_TIMEOUT_S = 5.0  # another program, such as a backup, may hold the file for a moment

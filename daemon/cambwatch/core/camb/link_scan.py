@@ -12,7 +12,7 @@ a list or a string, brackets that do not match, and a document that ends too ear
 import json
 import re
 
-from cambwatch.core.camb.result_replies import ResultRead
+from cambwatch.core.camb.result_requests import ResultRead
 from cambwatch.core.camb.results import (
     DOWNLOAD,
     LONGEST_URL,

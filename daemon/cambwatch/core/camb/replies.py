@@ -20,14 +20,12 @@ an answer is decided in lifecycle.py:
 The usual shape depends on the kind (kinds.StatusShape). refusals.py defines Camb's form.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 
 from cambwatch.core.camb.kinds import Kind, StatusShape
-from cambwatch.core.camb.refusals import REFUSALS, camb_refusal
 from cambwatch.core.delivery.retry import parse_retry_after
-from cambwatch.core.lenient_json import loads
 from cambwatch.core.model import (
     Fault,
     FinishedReply,
@@ -41,8 +39,67 @@ from cambwatch.core.model import (
     UnconfirmedReply,
     UnknownTaskReply,
 )
-from cambwatch.core.text import one_line
-from cambwatch.core.text_cutting import prefix_length
+from cambwatch.core.text import loads, one_line, prefix_length
+
+LONGEST_REFUSAL = 1 << 20  # bytes; a longer body does not count as a refusal
+REFUSALS = frozenset({401, 403, 404, 410, 422})
+"""The HTTP statuses that refuse a key, a task or its task_id."""
+
+_MISSING_ROUTE = "Not Found"
+_REASON_PHRASES = frozenset({"", "not found", "gone", "unprocessable entity", "unprocessable content"})
+_OTHERS_KEYS = frozenset({"type", "title", "instance", "timestamp", "path"})  # RFC 9457 and Spring
+
+
+@dataclass(frozen=True, slots=True)
+class CambRefusal:
+    """
+    Camb's own refusal.
+
+    *words* is Camb's explanation, unchanged: a text, or any JSON value. *about_path* is False
+    if a validation error (422) is only about a header, the query or the body, and not about
+    the task_id in the path.
+    """
+
+    words: Json
+    about_path: bool = True
+
+
+def camb_refusal(http_status: int, body: bytes) -> CambRefusal | None:
+    """
+    Camb's refusal in *http_status* and *body*; None if the answer is not in Camb's form.
+
+    *http_status* is one of REFUSALS, or any other error status. Total over every body.
+    """
+    match _document(body):
+        case dict() as document if document.keys() & _OTHERS_KEYS:
+            return None
+        case {"detail": str(words)} if words.strip() in {"", _MISSING_ROUTE}:
+            return None
+        case {"error": str(words), "status": _} if words.strip().lower() in _REASON_PHRASES:
+            return None
+        case {"detail": list(mistakes)}:
+            return _validation(mistakes)
+        case {"detail": str() | dict() as words} if words:
+            return CambRefusal(words)
+        case {"error": str() | dict() as words, "status": int(status)} if words and status == http_status:
+            return CambRefusal(words)
+    return None
+
+
+def _document(body: bytes) -> Json:
+    try:
+        return loads(body) if len(body) <= LONGEST_REFUSAL else None
+    except ValueError:
+        return None
+
+
+def _validation(mistakes: list[Json]) -> CambRefusal | None:
+    """The refusal that FastAPI's list of validation errors, *mistakes*, stands for."""
+    if not mistakes or not all(isinstance(mistake, dict) and "msg" in mistake for mistake in mistakes):
+        return None
+    places = [mistake["loc"][0] for mistake in mistakes if isinstance(mistake.get("loc"), list) and mistake["loc"]]
+    return CambRefusal(mistakes[0]["msg"], about_path=not places or "path" in places)
+
 
 LONGEST_BODY = 1 << 20  # bytes; a status has some hundred
 SHORT_BODY = 256  # bytes; the reports of shorter bodies are cached

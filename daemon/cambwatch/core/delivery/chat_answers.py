@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cambwatch.core.lenient_json import loads
 from cambwatch.core.model import Json, Outcome
+from cambwatch.core.text import loads
 
 AnswerCode = str | int
 OutcomeTable = Mapping[tuple[int | None, AnswerCode], Outcome]

@@ -5,7 +5,7 @@ import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 
-from cambwatch.core.secret import Secret
+from cambwatch.core.redaction import Secret
 
 PREFIX = "whsec_"
 SHORTEST_KEY = 24  # bytes, both by the specification

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.events import Event, GroupComplete
 from cambwatch.core.formats.content import MessageContent, link_label, message_content, more_links_note
 from cambwatch.core.formats.digests import Digest, DigestEntry, build_digest
 from cambwatch.core.formats.message import Message, compact_json
 from cambwatch.core.formats.size_limits import ZERO_WIDTH_SPACE, Escapes, ascii_url, fit, fit_items
+from cambwatch.core.routing import Destination, RateLimit
 
 # Our own, all of them: what one of a hundred services takes is known to Apprise alone.
 TITLE = 200

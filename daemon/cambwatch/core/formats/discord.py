@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.events import Event
 from cambwatch.core.formats.content import GREEN, RED, MessageContent, message_content
 from cambwatch.core.formats.digests import Digest, build_digest
@@ -20,6 +19,7 @@ from cambwatch.core.formats.message import Message, compact_json, headers_for
 from cambwatch.core.formats.size_limits import Escapes, fit, utf16
 from cambwatch.core.instants import rfc3339
 from cambwatch.core.model import Json
+from cambwatch.core.routing import Destination, RateLimit
 
 CONTENT = 2000
 TITLE = 256

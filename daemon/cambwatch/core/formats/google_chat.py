@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats.content import MessageContent, link_label, message_content, more_links_note
 from cambwatch.core.formats.digests import Digest, DigestEntry, build_digest
 from cambwatch.core.formats.message import Message, compact_json, headers_for
 from cambwatch.core.formats.size_limits import Escapes, ascii_url, fit, fit_items, unformatted, utf16
 from cambwatch.core.model import Json
+from cambwatch.core.routing import Destination, RateLimit
 
 MESSAGE = 30_000  # bytes; our own, as all that follows but TEXT
 DIGEST_URL = 2048  # a digest has to hold one entry, whatever that holds

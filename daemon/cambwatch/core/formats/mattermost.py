@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.events import Event
 from cambwatch.core.formats.content import message_content, more_links_note
 from cambwatch.core.formats.digests import Digest, build_digest
 from cambwatch.core.formats.markdown import MARKDOWN, digest_lines, link_lines
 from cambwatch.core.formats.message import Message, compact_json, headers_for
 from cambwatch.core.formats.size_limits import ZERO_WIDTH_SPACE, Escapes, fit
+from cambwatch.core.routing import Destination, RateLimit
 
 TEXT = 16_383
 # Our own: what nobody reads to the end.

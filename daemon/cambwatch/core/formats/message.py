@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.events import Event
 from cambwatch.core.model import Json
+from cambwatch.core.routing import Destination, RateLimit
 
 JSON_TYPE = "application/json"
 

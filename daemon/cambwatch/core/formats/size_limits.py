@@ -7,7 +7,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from cambwatch.core.camb.results import is_link
-from cambwatch.core.text_cutting import ELLIPSIS, prefix_length
+from cambwatch.core.text import ELLIPSIS, prefix_length
 
 T = TypeVar("T")
 

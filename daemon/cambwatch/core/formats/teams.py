@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.events import Event, Link
 from cambwatch.core.formats.content import MessageContent, link_label, message_content, more_links_note
 from cambwatch.core.formats.digests import Digest, DigestEntry, build_digest
 from cambwatch.core.formats.message import Message, compact_json, headers_for
 from cambwatch.core.formats.size_limits import ZERO_WIDTH_SPACE, ascii_url, fit, fit_items
 from cambwatch.core.model import Json
+from cambwatch.core.routing import Destination, RateLimit
 
 CARD = 20_000  # bytes of the whole message; our own, as all that follows
 TITLE = 400  # bytes

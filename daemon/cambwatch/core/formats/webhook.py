@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cambwatch.core.delivery.signature import sign
-from cambwatch.core.destinations import Destination, RateLimit
 from cambwatch.core.event_json import notification_body
 from cambwatch.core.events import Event
 from cambwatch.core.formats.message import Message, compact_json, headers_for
+from cambwatch.core.routing import Destination, RateLimit
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from cambwatch.core.cluster import ClusterEvent
 from cambwatch.core.delivery.breaker import Breaker
-from cambwatch.core.destinations import Destination
-from cambwatch.loops.clock import Clock
-from cambwatch.loops.delivery.worker import DeliveryMeter, DestinationWorker, OutboxStore, Sender
-from cambwatch.loops.scheduler import Scheduler
+from cambwatch.core.routing import Destination
+from cambwatch.loops.delivery.senders import Sender
+from cambwatch.loops.delivery.worker import DeliveryMeter, DestinationWorker, OutboxStore
+from cambwatch.loops.scheduler import Clock, Scheduler
 
 
 class Deliverer:

@@ -7,10 +7,10 @@ import structlog
 
 from cambwatch.core.delivery.attempts import BreakerChange
 from cambwatch.core.delivery.breaker import Breaker
-from cambwatch.core.destinations import Destination
 from cambwatch.core.events import DestinationAlert
 from cambwatch.core.model import Attempt, Outcome
-from cambwatch.loops.clock import Clock
+from cambwatch.core.routing import Destination
+from cambwatch.loops.scheduler import Clock
 
 log = structlog.get_logger()
 

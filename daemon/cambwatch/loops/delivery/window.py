@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Protocol
 
 from cambwatch.core.delivery.attempts import DueDelivery, PendingDelivery
-from cambwatch.core.destinations import Destination
 from cambwatch.core.formats import MOST_IN_DIGEST
 from cambwatch.core.model import Delivery
-from cambwatch.loops.clock import Clock
+from cambwatch.core.routing import Destination
+from cambwatch.loops.scheduler import Clock
 
 READ_AHEAD_FACTOR = 4  # deliveries read ahead, for each that may be under way
 REPEATED_EVERY = 8  # of so many that are taken while both wait, one is a repeated one: else they might starve

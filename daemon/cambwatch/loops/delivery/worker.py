@@ -13,17 +13,16 @@ import structlog
 from cambwatch.core.cadence.policy import TokenBucket
 from cambwatch.core.delivery.attempts import AttemptRecord, BreakerChange, PendingDelivery
 from cambwatch.core.delivery.breaker import Breaker, BreakerState
-from cambwatch.core.delivery.ramp import ConcurrencyRamp
-from cambwatch.core.destinations import Destination
+from cambwatch.core.delivery.retry import ConcurrencyRamp
 from cambwatch.core.formats import FORMATS, MOST_IN_DIGEST, Message
 from cambwatch.core.lifecycle import decide_after_attempt
 from cambwatch.core.model import ACCEPTED, Attempt, Delivery, GiveUp, Outcome, PastAttempt, RetryAt
-from cambwatch.loops.clock import Clock
-from cambwatch.loops.delivery.composition import can_join_digest, compose, compose_digest, describe_bug
+from cambwatch.core.routing import Destination
 from cambwatch.loops.delivery.health import DestinationHealth
+from cambwatch.loops.delivery.senders import Sender, can_join_digest, compose, compose_digest, describe_bug
 from cambwatch.loops.delivery.window import DueDeliveryStore, Window
 from cambwatch.loops.pause_log import log_reading
-from cambwatch.loops.scheduler import Wakeup
+from cambwatch.loops.scheduler import Clock, Wakeup
 
 RECORD_PAUSE_S = 1.0  # until an outcome that the store did not take is offered to it again
 RECORD_PAUSE_MAX_S = 4.0  # a store that is back is to be used within 5 s
@@ -39,12 +38,6 @@ class OutboxStore(DueDeliveryStore, Protocol):
         self, attempt_records: Sequence[AttemptRecord], breaker_change: BreakerChange | None, *, now: datetime
     ) -> int: ...
     async def record_breaker_change(self, breaker_change: BreakerChange, *, now: datetime) -> None: ...
-
-
-class Sender(Protocol):
-    """What carries a message to its receiver."""
-
-    async def post(self, destination: Destination, message: Message, *, number: int) -> Attempt: ...
 
 
 class DeliveryMeter(Protocol):

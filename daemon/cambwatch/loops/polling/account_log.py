@@ -6,9 +6,9 @@ from typing import assert_never
 import structlog
 
 from cambwatch.core.model import Fault, PollReply, UnavailableReply
-from cambwatch.loops.lasting import DebouncedCondition
 from cambwatch.loops.pause_log import log_reading
 from cambwatch.loops.polling.account_queue import AccountChange, AccountQueue
+from cambwatch.loops.watchdog import DebouncedCondition
 
 LONG_PAUSE = timedelta(minutes=1)  # that Camb asks for with a 429, and that an operator should know of
 LIMITED_HOLD_S = 30.0  # that a budget has to be the limit, or no more, before we say so: a burst is no news

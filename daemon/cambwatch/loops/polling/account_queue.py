@@ -23,7 +23,7 @@ from math import inf, log2
 from cambwatch.core.cadence.policy import TokenBucket
 from cambwatch.core.cadence.start_order import StartEntry
 from cambwatch.core.camb.evidence import AccountEvidence, shows_status
-from cambwatch.core.delivery.ramp import ConcurrencyRamp
+from cambwatch.core.delivery.retry import ConcurrencyRamp
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Fault, ForbiddenReply, PollReply, Task, UnavailableReply
 

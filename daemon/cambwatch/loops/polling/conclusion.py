@@ -9,16 +9,24 @@ from typing import Protocol
 import structlog
 
 from cambwatch.core.camb.kinds import KINDS
-from cambwatch.core.camb.result_replies import ResultRead, ResultRefused, ResultReply, merge_results
-from cambwatch.core.camb.result_requests import ResultRequest, result_requests
-from cambwatch.core.camb.result_schedule import MOST_POSTS, RESULT_TIME_S, pause_s
+from cambwatch.core.camb.result_requests import (
+    MOST_POSTS,
+    RESULT_TIME_S,
+    ResultRead,
+    ResultRefused,
+    ResultReply,
+    ResultRequest,
+    merge_results,
+    pause_s,
+    result_requests,
+)
 from cambwatch.core.events import GroupComplete, RoutedEvent, TaskEnded
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Conclusion, Fault, Status, Task, UnavailableReply
-from cambwatch.loops.clock import Clock
 from cambwatch.loops.polling.account_queue import AccountQueue
-from cambwatch.loops.polling.result_fetching import ResultSource, request_result
+from cambwatch.loops.polling.late_results import ResultSource, request_result
 from cambwatch.loops.polling.task_waiters import TaskWaiters
+from cambwatch.loops.scheduler import Clock
 
 log = structlog.get_logger()
 

@@ -22,8 +22,7 @@ from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.cadence.start_order import USUAL_QUANTILE, StartEntry, StartOrder
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Task
-from cambwatch.loops.clock import Clock
-from cambwatch.loops.scheduler import Wakeup
+from cambwatch.loops.scheduler import Clock, Wakeup
 
 SIZE_LABEL = "size"
 """The label by which users tell tasks of one kind apart that take longer or shorter."""

@@ -14,7 +14,7 @@ from cambwatch.core.cadence.histogram import Completion
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.cadence.start_order import StartEntry
 from cambwatch.core.camb.evidence import NO_EVIDENCE, shows_status
-from cambwatch.core.camb.result_replies import ResultRead
+from cambwatch.core.camb.result_requests import ResultRead
 from cambwatch.core.lifecycle import Progress, decide_after_poll, decide_unconfirmed
 from cambwatch.core.model import (
     Conclusion,
@@ -28,11 +28,10 @@ from cambwatch.core.model import (
     Task,
     TaskKey,
 )
-from cambwatch.loops.clock import Clock
 from cambwatch.loops.polling.account_log import LONG_PAUSE, AccountLog
 from cambwatch.loops.polling.account_queue import AccountQueue, WatchedTask
 from cambwatch.loops.polling.conclusion import Concluder
-from cambwatch.loops.scheduler import Wakeup
+from cambwatch.loops.scheduler import Clock, Wakeup
 
 __all__ = ["LONG_PAUSE", "Poller"]
 

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from aiohttp import web
 
-from cambwatch.core.destinations import Destination
 from cambwatch.core.model import Attempt, Backlog, Outcome
-from cambwatch.web.api.delivery_views import DestinationPage, DestinationStatus, destination_view, test_message_view
+from cambwatch.core.routing import Destination
+from cambwatch.web.api.deliveries import DestinationPage, DestinationStatus, destination_view, test_message_view
 from cambwatch.web.api.tasks import json_answer
 from cambwatch.web.problem_details import ProblemError
 
