@@ -164,7 +164,7 @@ async def waiting(client: aiohttp.ClientSession, folder: Path, tasks: int, desti
 
 async def _count(client: aiohttp.ClientSession, daemon: Daemon) -> int:
     async with client.get(f"{daemon.url}/v1/destinations") as response:
-        return sum(one["waiting"] for one in (await response.json())["items"])
+        return sum(one["pending"] for one in (await response.json())["items"])
 
 
 async def main(count: int) -> None:

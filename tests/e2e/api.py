@@ -106,7 +106,7 @@ class Api:
         if operation is None:  # nothing is promised of what is not there, but that it is refused in the usual form
             assert answer.status in {400, 401, 403, 404, 405, 413, 415, 421}, answer
             if method != "HEAD":
-                self._conforms(answer.document, {"$ref": "#/components/schemas/Problem"})
+                self._conforms(answer.document, {"$ref": "#/components/schemas/ProblemDetails"})
             return
         described = operation["responses"].get(str(answer.status))
         assert described is not None, f"{method} {path}: /openapi.json knows no {answer.status}: {answer.body[:300]!r}"

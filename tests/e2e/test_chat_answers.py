@@ -100,7 +100,7 @@ async def test_a_refusal_in_the_chats_own_words_is_final(daemon, receivers, raw,
         (dead,) = await settle(made, until, "t")
     assert (dead["state"], dead["attempts"]) == ("dead", 1)
     (line,) = [line for line in logs if line["event"] == "delivery.attempted"]
-    assert (line["log_level"], line["verdict"]) == ("error", "GiveUp")
+    assert (line["log_level"], line["decision"]) == ("error", "GiveUp")
 
 
 @pytest.mark.parametrize(
@@ -178,5 +178,5 @@ async def test_a_message_that_is_given_up_is_an_error_in_the_log(daemon, receive
         (dead,) = await settle(made, until, "t")
     assert (dead["state"], dead["outcome"]) == ("dead", "transient")
     *_, last = [line for line in logs if line["event"] == "delivery.attempted"]
-    assert (last["log_level"], last["verdict"], last["http_status"]) == ("error", "GiveUp", 404)
+    assert (last["log_level"], last["decision"], last["http_status"]) == ("error", "GiveUp", 404)
     assert json.dumps(last, default=str)

@@ -203,7 +203,7 @@ async def test_check_says_every_mistake_with_its_place(tmp_path):
     ]
     assert "did you mean camb?" in plain.err
     assert as_json.status == 78
-    assert (as_json.document["ok"], as_json.document["problems"]) == (False, plain.err.splitlines())
+    assert (as_json.document["ok"], as_json.document["errors"]) == (False, plain.err.splitlines())
 
 
 async def test_wait_holds_on_to_a_daemon_that_is_restarted(receivers, tmp_path):

@@ -99,7 +99,7 @@ async def test_an_alert_is_shown_with_the_destination_it_is_about(daemon, receiv
         cli(made, "deliveries", "--destination", "pager"), cli(made, "deliveries", delivery_id)
     )
     assert "cambwatch.destination.down team" in table.out.splitlines()[1]
-    assert one.out.splitlines()[0].split() == ["of", "cambwatch.destination.down", "team"]
+    assert one.out.splitlines()[0].split() == ["subject", "cambwatch.destination.down", "team"]
 
 
 async def test_a_retry_wants_to_know_of_what(daemon, cli):
@@ -181,7 +181,7 @@ async def test_who_would_hear_is_told_without_a_daemon(alone):
     rows = [line.split(maxsplit=1) for line in labelled.out.splitlines()[1:]]
     assert [[name, by.strip()] for name, by in rows] == [["a", "routes[1]"], ["b", "routes[0], routes[1]"]]
     assert group.document == [{"destination": "c", "routes": ["routes[2]"]}]
-    assert (nobody.status, nobody.out, nobody.err) == (0, "", "nobody\n")
+    assert (nobody.status, nobody.out, nobody.err) == (0, "", "no destination\n")
     assert [line.split()[0] for line in unrouted.out.splitlines()[1:]] == ["a", "b", "c"]
 
 

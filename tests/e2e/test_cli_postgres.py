@@ -106,4 +106,4 @@ async def test_a_task_is_watched_to_its_end_behind_pgbouncer(server, process, ca
         await made.api.post({"kind": "dub", "task_id": camb.add("dub", "one", after_seconds=0.2)})
         await until(lambda: made.said("task.concluded"))
         assert await made.stop() == 0
-        assert made.said("peers.disconnected") == []
+        assert made.said("cluster.disconnected") == []

@@ -262,8 +262,8 @@ async def test_a_full_disk_loses_nothing_and_spams_nobody(process, camb, receive
     for task in pending:
         camb.add("dub", task, status="ERROR", message="m" * 1500)
 
-    def said(undone):
-        return f'"undone": "{undone}"' in made.log.read_text()
+    def said(operation):
+        return f'"operation": "{operation}"' in made.log.read_text()
 
     await until(lambda: said("conclusion") and said("attempt"))
     (small_disk / "filler").unlink()

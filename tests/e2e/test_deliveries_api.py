@@ -96,13 +96,13 @@ async def test_an_alert_says_which_destination_it_is_about(daemon, receivers, ra
     made = await daemon(laid(raw, team=team, pager=hook(receivers, "/pager")))
     await watch(made.api, "dub", "t", notify=["team"])
     (alert,) = await all_in(made, until, "delivered", 1)
-    assert (alert["destination"], alert["event_type"], alert["about"]) == (
+    assert (alert["destination"], alert["event_type"], alert["about_destination"]) == (
         "pager", "cambwatch.destination.down", "team",
     )  # fmt: skip
     assert {alert[key] for key in ("account", "kind", "task_id", "name", "group")} == {None}
-    assert [one["about"] for one in await listed(made, "destination=team")] == [None]
+    assert [one["about_destination"] for one in await listed(made, "destination=team")] == [None]
     one = (await made.api.get(f"/v1/deliveries/{alert['id']}")).document
-    assert (one["about"], [past["together"] for past in one["history"]]) == ("team", [1])
+    assert (one["about_destination"], [past["delivery_count"] for past in one["history"]]) == ("team", [1])
 
 
 async def test_an_attempt_says_how_many_it_told_of(daemon, receivers, raw, until):
@@ -111,7 +111,7 @@ async def test_an_attempt_says_how_many_it_told_of(daemon, receivers, raw, until
     await watch(made.api, "dub", *"abc")
     for one in await all_in(made, until, "delivered", 3):
         history = (await made.api.get(f"/v1/deliveries/{one['id']}")).document["history"]
-        assert [past["together"] for past in history] == [3]
+        assert [past["delivery_count"] for past in history] == [3]
     assert len(receivers.at("/chat")) == 1
 
 

@@ -60,7 +60,7 @@ async def test_what_waits_for_a_receiver_that_is_down_is_not_tried_but_by_one(da
         tried = {request.headers["webhook-id"] for request in down.requests}
         assert len(tried) < len(NAMES)
         standing = await health(made)
-        assert (standing["waiting"], standing["last_outcome"]) == (len(NAMES), "transient")
+        assert (standing["pending"], standing["last_outcome"]) == (len(NAMES), "transient")
         assert standing["failing_since"] is not None
         down.requests.clear()
         down.most = 0
@@ -97,7 +97,7 @@ async def test_a_breaker_stays_open_over_a_restart(daemon, receivers, raw, until
     made = await daemon(laid(raw, hook=hook(receivers, retry=slow, concurrency=8), other=hook(receivers, "/other")))
     standing = await health(made)
     assert standing["breaker"] != "closed"  # the one may be under way
-    assert standing["waiting"] == len(NAMES)
+    assert standing["pending"] == len(NAMES)
     receivers.script("/other", Reply())
     await watch(made.api, "dub", "new")
     await hear(receivers, "new", path="/other")

@@ -37,16 +37,16 @@ async def test_a_destination_says_how_it_stands(daemon, receivers, until):
 
         await until(limited)
         (found, idle) = (await standing(made)).values()
-        assert (found["type"], found["host"], found["waiting"]) == ("webhook", "127.0.0.1", 2)
+        assert (found["type"], found["host"], found["pending"]) == ("webhook", "127.0.0.1", 2)
         assert found["last_http_status"] == 429
-        assert found["oldest_waiting_at"] <= found["last_attempt_at"] < found["paused_until"]
+        assert found["oldest_pending_at"] <= found["last_attempt_at"] < found["paused_until"]
         assert {key for key, value in idle.items() if value is None} == {
-            "oldest_waiting_at", "last_outcome", "last_http_status", "last_attempt_at", "paused_until",
+            "oldest_pending_at", "last_outcome", "last_http_status", "last_attempt_at", "paused_until",
             "failing_since", "fallback",
         }  # fmt: skip
         assert found["failing_since"] <= found["last_attempt_at"]
         assert (found["breaker"], idle["breaker"]) == ("closed", "closed")  # limited, not down
-        assert idle["waiting"] == 0
+        assert idle["pending"] == 0
         assert "secret" not in json.dumps(await standing(made))
 
 

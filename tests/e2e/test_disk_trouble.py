@@ -105,7 +105,7 @@ async def test_a_disk_that_turns_read_only_loses_nothing(process, camb, receiver
     held.set()
     for task in pending:
         camb.add("dub", task, status="ERROR")
-    await until(lambda: {line["undone"] for line in made.said("store.unavailable")} >= {"attempt", "conclusion"})
+    await until(lambda: {line["operation"] for line in made.said("store.unavailable")} >= {"attempt", "conclusion"})
     assert len(receivers.requests) == 2
     asked = sum(camb.polls(task) for task in pending)
     assert await made.stop() == 0

@@ -68,7 +68,7 @@ async def test_a_crowd_of_idle_clients_stops_neither_polls_nor_deliveries(proces
         assert descriptors(made) < open_files
     assert await made.stop() == 0
     assert [line["report"] for line in made.said("task.polled") if not re.match("Pending|Ended", line["report"])] == []
-    (line,) = made.said("descriptors.limited")
+    (line,) = made.said("connections.limited")
     assert (line["open_files"], line["polls"], line["posts"]) == (open_files, 64, 4)
     assert line["connections"] < open_files - 68
 
@@ -77,7 +77,7 @@ async def test_where_polls_and_deliveries_need_more_than_there_is_the_log_says_s
     made = await process("camb: {concurrency: 300}", ready=None)
     await made.start(script="ulimit -n 256; exec {run}")
     assert await made.stop() == 0
-    (hint,) = [line["hint"] for line in made.said("config.doubtful") if "open files" in line["hint"]]
+    (hint,) = [line["hint"] for line in made.said("config.warning") if "open files" in line["hint"]]
     assert "300" in hint
     assert "256" in hint
     assert "LimitNOFILE" in hint

@@ -90,7 +90,7 @@ async def test_after_an_outage_a_channel_gets_a_digest_and_a_program_every_event
     owed = await all_delivered(made, until, "team")
     (message,) = receivers.at("/team")
     assert told(message) == set(NAMES)
-    assert {one["history"][-1]["together"] for one in owed} == {len(NAMES)}
+    assert {one["history"][-1]["delivery_count"] for one in owed} == {len(NAMES)}
     await all_delivered(made, until, "hook")
     assert len(receivers.at(HOOK)) == len(NAMES)
 

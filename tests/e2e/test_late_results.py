@@ -63,7 +63,7 @@ async def test_a_missed_result_is_in_the_api_later(daemon, receivers, raw, soon,
         assert await result_of(made.api, "dub", "t") == RESULT
         fetched = await line_of(logs, "result.fetched")
     assert (fetched["log_level"], fetched["kind"], fetched["task_id"]) == ("info", "dub", "t")
-    missed = await line_of(logs, "result.missed")
+    missed = await line_of(logs, "result.missing")
     assert (missed["log_level"], missed["hint"]) == ("warning", "cambwatch retries for one more hour")
     assert len(receivers.requests) == 1
     assert {request.method for request in raw.at("/dub-result/5")} == {"GET"}
@@ -146,7 +146,7 @@ async def test_what_camb_refuses_is_not_asked_for_again(daemon, receivers, raw, 
         await watch(made.api, "dub", "t")
         (data,) = await hear(receivers, "t")
     assert (data["result"], data["result_pending"]) == (None, False)
-    missed = await line_of(logs, "result.missed")
+    missed = await line_of(logs, "result.missing")
     assert (missed["reason"], missed["hint"]) == ("HTTP 403: Not your run", "read it at result_endpoint with your key")
     assert len(raw.at("/dub-result/5")) == 1
 

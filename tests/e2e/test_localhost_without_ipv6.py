@@ -59,4 +59,4 @@ async def test_the_addresses_that_exist_are_used(process, setup, tmp_path, until
     (started,) = made.said("service.started")
     assert started["address"].startswith("http://127.0.0.1:")
     assert "," not in started["address"]
-    assert any("not listening at ::1" in line["hint"] for line in made.said("config.doubtful"))
+    assert any("not listening at ::1" in line["hint"] for line in made.said("config.warning"))

@@ -182,8 +182,8 @@ async def test_a_bug_with_one_delivery_is_an_attempt_that_failed():
     with capture_logs() as logs:
         await run_lane(book, Sender(KeyError("a bug")), until=book.recorded)
     broken, attempted = (line for line in logs if line["event"].startswith("delivery."))
-    assert (broken["event"], broken["exc_info"], broken["log_level"]) == ("delivery.broken", True, "error")
-    assert (attempted["outcome"], attempted["verdict"]) == (Outcome.OURS, "RetryAt")
+    assert (broken["event"], broken["exc_info"], broken["log_level"]) == ("delivery.internal_error", True, "error")
+    assert (attempted["outcome"], attempted["decision"]) == (Outcome.OURS, "RetryAt")
 
 
 @pytest.mark.parametrize("breaker", [BREAKER, DOWN], ids=["closed", "open"])

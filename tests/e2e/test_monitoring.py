@@ -10,8 +10,8 @@ from scraped import FAMILIES, LABELS, names_in, promtool
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 FOLDER = DOCS / "monitoring"
-PROMISED = {"CambwatchNoPolls", "CambwatchDeliveryWaits", "CambwatchAccountPaused", "CambwatchDestinationDown",
-            "CambwatchDiskNearlyFull", "CambwatchBudgetIsTheLimit"}  # fmt: skip
+PROMISED = {"CambwatchNoPolls", "CambwatchDeliveryDelayed", "CambwatchAccountPaused", "CambwatchDestinationDown",
+            "CambwatchDiskNearlyFull", "CambwatchRequestBudgetExceeded"}  # fmt: skip
 OF_GRAFANA = {"job", "instance"}
 
 

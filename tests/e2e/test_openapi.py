@@ -63,7 +63,7 @@ async def test_operations_have_names_of_their_own_and_say_what_they_are_for(desc
 
 
 async def test_a_registration_is_described_with_every_field(described):
-    fields = described["components"]["schemas"]["Wish"]
+    fields = described["components"]["schemas"]["RegistrationBody"]
     assert fields["required"] == ["kind", "task_id"]
     assert fields["additionalProperties"] is False
     names = "kind task_id name labels notify group group_size account deadline extra"
@@ -75,15 +75,18 @@ async def test_a_registration_is_described_with_every_field(described):
 
 async def test_a_delivery_is_described_with_what_it_is_about(described):
     schemas = described["components"]["schemas"]
-    assert {"event_type", "task_id", "group", "about"} <= set(schemas["ListedDeliveryView"]["required"])
-    assert schemas["ListedDeliveryView"]["properties"]["about"]["anyOf"] == [{"type": "string"}, {"type": "null"}]
-    assert schemas["AttemptView"]["properties"]["together"]["type"] == "integer"
-    assert "together" in schemas["AttemptView"]["required"]
+    assert {"event_type", "task_id", "group", "about_destination"} <= set(schemas["ListedDeliveryView"]["required"])
+    assert schemas["ListedDeliveryView"]["properties"]["about_destination"]["anyOf"] == [
+        {"type": "string"},
+        {"type": "null"},
+    ]
+    assert schemas["AttemptView"]["properties"]["delivery_count"]["type"] == "integer"
+    assert "delivery_count" in schemas["AttemptView"]["required"]
 
 
 async def test_the_limits_of_the_description_are_those_of_the_intake(made, described):
     """A longest value by the description is taken, one more is not."""
-    fields = described["components"]["schemas"]["Wish"]["properties"]
+    fields = described["components"]["schemas"]["RegistrationBody"]["properties"]
     longest = {
         "task_id": "1" * fields["task_id"]["maxLength"],
         "name": "x" * fields["name"]["anyOf"][0]["maxLength"],
@@ -109,7 +112,7 @@ async def test_a_client_is_told_where_a_token_is_needed(described):
 
 async def test_the_examples_are_true(made, described):
     """What the description shows as an example is taken."""
-    wish = described["components"]["schemas"]["Wish"]["properties"]
+    wish = described["components"]["schemas"]["RegistrationBody"]["properties"]
     example = {name: field["examples"][0] for name, field in wish.items() if "examples" in field}
     assert example["kind"] in KINDS
     assert (await made.api.post(example)).status == 201

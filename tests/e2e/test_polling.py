@@ -139,8 +139,8 @@ async def test_an_unknown_word_is_polled_on_and_logged_once(daemon, receivers, r
     with capture_logs() as logs:
         await watch(made.api, "dub", "t")
         await hear(receivers, "t")
-    said = [line for line in logs if line["event"] == "task.word_unknown"]
-    assert [(line["task_id"], line["word"], line["log_level"]) for line in said] == [("t", "REFRACTING", "warning")]
+    said = [line for line in logs if line["event"] == "task.unknown_status"]
+    assert [(line["task_id"], line["status"], line["log_level"]) for line in said] == [("t", "REFRACTING", "warning")]
 
 
 async def test_a_wish_asks_camb_now(daemon, camb, until):

@@ -141,7 +141,7 @@ async def test_trouble_of_the_store_ends_a_round_and_no_more():
     assert MONTH < age_of_what_goes < MONTH + timedelta(minutes=1)
     assert wakeup.iterations >= len(book.steps) + 1
     trouble, done = said
-    assert (trouble["event"], trouble["undone"]) == ("store.unavailable", "retention")
+    assert (trouble["event"], trouble["operation"]) == ("store.unavailable", "retention")
     assert (done["event"], done["tasks"], done["events"]) == ("tasks.pruned", 14, 2)
 
 

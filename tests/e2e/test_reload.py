@@ -53,7 +53,7 @@ async def test_a_bad_file_changes_nothing_and_says_why(process, receivers, raw, 
     good = made.config.read_text()
     made.config.write_text(good + "\nrouts: []\n")
     line = await reload(made, until, "config.refused")
-    assert any("routs: unknown key (did you mean routes?)" in problem for problem in line["problems"])
+    assert any("routs: unknown key (did you mean routes?)" in problem for problem in line["errors"])
     assert line["level"] == "error"
     made.config.unlink()
     await reload(made, until, "config.refused")
@@ -74,7 +74,7 @@ async def test_what_cannot_change_while_running_is_named(process, receivers, raw
         destinations={"new": hook(receivers, "/new")},
     )
     await reload(made, until)
-    assert [line["key"] for line in made.said("config.kept")] == ["http.listen", "store.url"]
+    assert [line["key"] for line in made.said("config.restart_required")] == ["http.listen", "store.url"]
     await watch(made.api, "dub", "t")
     await hear(receivers, "t", path="/new")
     assert not (tmp_path / "other.db").exists()

@@ -207,7 +207,7 @@ async def test_half_a_result_is_better_than_none(daemon, receivers, raw, monkeyp
         await watch(made.api, "translated-tts", "t")
         (data,) = await hear(receivers, "t")
     assert (data["result"], data["result_pending"]) == ({"texts": ["Bonjour"]}, True)
-    assert [line["reason"] for line in logs if line["event"] == "result.missed"] == ["the answer is not JSON"]
+    assert [line["reason"] for line in logs if line["event"] == "result.missing"] == ["the answer is not JSON"]
 
 
 async def test_transcripts_beyond_4_kb_are_cut_out_and_say_so(daemon, receivers, raw):
@@ -244,7 +244,7 @@ async def test_a_run_without_a_status_ends_when_its_result_is_there(daemon, rece
     assert (data["status"], data["polls"], data["run_id"]) == ("SUCCESS", 4, 5)
     assert [link["url"] for link in data["links"]] == ["https://cdn.example/a"]
     assert len(raw.at("/translated-story-result/5/54")) == 3
-    assert [line for line in logs if line["event"] == "result.missed"] == []
+    assert [line for line in logs if line["event"] == "result.missing"] == []
 
 
 async def test_a_run_without_a_status_expires_without_a_result(daemon, receivers, raw):

@@ -64,6 +64,14 @@ def _migrated_server(postgres_server: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def empty(postgres_server: str) -> Iterator[str]:
+    """The URL of a database without tables."""
+    url = new_database(postgres_server)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
 async def url(_migrated_server: str) -> str:
     """The URL of a PostgreSQL database with all tables and no rows."""
     tables = ", ".join(f'"{name}"' for name in metadata.tables)

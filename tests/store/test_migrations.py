@@ -12,16 +12,14 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from store_samples import NOW, conclude, owed, record, watch
+from store_samples import conclude, owed, watch
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
-from cambwatch.adapters.store.deliveries import DeliveryStore
-from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.sqlite import SqliteDatabase
 from cambwatch.adapters.store.sqlite_migration import MIGRATIONS, migrate
 from cambwatch.adapters.store.tasks import TaskStore
-from cambwatch.core.model import Attempt, Delivered, GiveUp, Outcome, TaskFilter
+from cambwatch.core.model import TaskFilter
 
 NO_TIME = timedelta(0)
 LAST = max(step.name.split("_")[0] for step in (MIGRATIONS / "versions").glob("[0-9]*.py"))
@@ -298,116 +296,3 @@ async def test_a_migrated_database_has_what_was_in_it(used: Path) -> None:
         assert two.labels == {"a": "b"}
         (one,) = await tasks.page(TaskFilter(), limit=9, before=two.id)
         assert [delivery.destination for delivery in await owed(tasks, one)] == ["hook", "slack"]
-
-
-def _up_to(folder: Path, last: str) -> Path:
-    """The steps of an earlier version."""
-    migrations = folder / f"to {last}"
-    shutil.copytree(MIGRATIONS, migrations, ignore=shutil.ignore_patterns("__pycache__"))
-    for step in (migrations / "versions").glob("[0-9]*.py"):
-        if step.name.split("_")[0] > last:
-            step.unlink()
-    return migrations
-
-
-# As the version of step 0001 wrote it.
-FIRST = """
-INSERT INTO tasks VALUES
-  (1, 'default', 'dub', 'one', 1, 'SUCCESS', NULL, '{}', NULL, NULL, NULL, '{}', NULL, NULL, NULL, NULL, 0, 1,
-   NULL, 2, 2);
-INSERT INTO events VALUES (1, 1, 'o', '{}', 2);
-INSERT INTO deliveries (id, event_id, destination, state, attempts, created_at, next_attempt_at) VALUES
-  ('a', 1, 'hook', 'pending', 0, 2, 2),
-  ('b', 1, 'slack', 'pending', 0, 2, 2);
-"""
-
-
-async def test_a_database_of_the_first_version_keeps_its_deliveries(place: Path, tmp_path: Path) -> None:
-    """And what was tried there can be recorded on, with its attempts."""
-    path = place / "cambwatch.db"
-    migrate(path, migrations=_up_to(tmp_path, "0001"))
-    connection = sqlite3.connect(path)
-    connection.executescript(FIRST)
-    connection.close()
-    migrate(path)
-    async with SqliteDatabase(path) as database:
-        (one,) = await TaskStore(database).page(TaskFilter(), limit=9, before=None)
-        hook, slack = await owed(TaskStore(database), one)
-        assert (hook.destination, slack.destination, hook.budget_from) == ("hook", "slack", None)
-        attempt = Attempt(7, Outcome.TRANSIENT, took_ms=3)
-        assert await record(DeliveryStore(database), hook, attempt, GiveUp(), now=NOW)
-
-
-# As the version of step 0002 wrote it.
-BEFORE_BREAKERS = """
-INSERT INTO events VALUES
-  (1, NULL, 'o', '{"event": "group", "group": "g", "counts": {}, "tasks": 0,
-    "registered_at_us": 0, "finished_at_us": 0}', 5);
-INSERT INTO deliveries
-  (id, event_id, destination, state, attempts, created_at, next_attempt_at, finished_at, outcome, http_status, detail,
-   budget_from) VALUES
-  ('fresh', 1, 'hook', 'pending', 0, 5, 5, NULL, NULL, NULL, NULL, NULL),
-  ('repeated', 1, 'hook', 'pending', 2, 5, 90, NULL, 'transient', 503, 'busy', 7),
-  ('delivered', 1, 'hook', 'delivered', 1, 5, NULL, 6, 'accepted', 200, NULL, NULL),
-  ('dead', 1, 'hook', 'dead', 3, 5, NULL, 8, 'auth', 403, 'no', NULL),
-  ('cancelled', 1, 'hook', 'cancelled', 0, 5, NULL, 9, NULL, NULL, NULL, NULL);
-INSERT INTO attempts (delivery_id, number, outcome, http_status, took_ms, detail, at) VALUES
-  ('repeated', 1, 'ours', NULL, 4, NULL, 6),
-  ('repeated', 2, 'transient', 503, 5, 'busy', 7);
-"""
-
-
-async def test_a_database_from_before_breakers_goes_on(place: Path, tmp_path: Path) -> None:
-    """What waits is found, what is closed stays so, every attempt was made alone, every destination fares well."""
-    path = place / "cambwatch.db"
-    migrate(path, migrations=_up_to(tmp_path, "0002"))
-    connection = sqlite3.connect(path)
-    connection.executescript(BEFORE_BREAKERS)
-    query = (
-        "SELECT id, event_id, destination, state, attempts, created_at, next_attempt_at, finished_at, outcome,"
-        " http_status, detail, budget_from FROM deliveries ORDER BY id"
-    )
-    before = connection.execute(query).fetchall()
-    migrate(path)
-    assert connection.execute(query).fetchall() == before
-    assert connection.execute("SELECT DISTINCT uncharged, not_before FROM deliveries").fetchall() == [(0, None)]
-    connection.close()
-    async with SqliteDatabase(path) as database:
-        deliveries, delivery_admin = DeliveryStore(database), DeliveryAdmin(database)
-        due = await deliveries.due("hook", now=NOW, fresh=9, repeated=9, exclude=())
-        ((fresh, _),), ((repeated, _),) = due.fresh, due.repeated
-        assert (fresh.id, repeated.id, fresh.uncharged, repeated.uncharged) == ("fresh", "repeated", NO_TIME, NO_TIME)
-        _, _, kept = await delivery_admin.delivery("repeated") or (None, None, [])
-        assert [(past.attempt.number, past.attempt.delivery_count) for past in kept] == [(1, 1), (2, 1)]
-        assert await deliveries.breakers() == {}
-        assert await deliveries.pending_counts() == {"hook": 2}
-        assert [await delivery_admin.retry(name, now=NOW) for name in ("dead", "delivered", "cancelled")] == [
-            True,
-            False,
-            False,
-        ]
-        attempt = Attempt(3, Outcome.ACCEPTED, took_ms=3)
-        assert await record(deliveries, repeated, attempt, Delivered(), now=NOW)
-
-
-# As the version of step 0006 wrote it.
-BEFORE_KNOWN = """
-INSERT INTO tasks
-  (id, account, kind, task_id, registrations, status, labels, extra, polls, registered_at, deadline_at) VALUES
-  (1, 'default', 'dub', 'one', 1, 'PENDING', '{}', '{}', 7, 5, 9);
-"""
-
-
-async def test_a_task_of_before_is_known_with_its_next_answer(place: Path, tmp_path: Path) -> None:
-    path = place / "cambwatch.db"
-    migrate(path, migrations=_up_to(tmp_path, "0006"))
-    connection = sqlite3.connect(path)
-    connection.executescript(BEFORE_KNOWN)
-    connection.close()
-    migrate(path)
-    async with SqliteDatabase(path) as database:
-        tasks = TaskStore(database)
-        (one,) = await tasks.watched()
-        assert (one.polls, one.known) == (7, False)
-        await tasks.record_known([one.id])
-        assert [task.known for task in await tasks.watched()] == [True]

@@ -18,7 +18,7 @@ from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
 from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.tasks import TaskStore
-from postgres_server import PostgresServer, drop_database, execute, fetch, new_database
+from postgres_server import PostgresServer, execute, fetch
 
 BACK_S = 5.0
 
@@ -29,14 +29,6 @@ def server() -> Iterator[PostgresServer]:
     with PostgresServer(settings={"fsync": "off"}) as server:
         asyncio.run(migrate(server.url()))
         yield server
-
-
-@pytest.fixture
-def empty(postgres_server: str) -> Iterator[str]:
-    """The URL of a database without tables."""
-    url = new_database(postgres_server)
-    yield url
-    drop_database(url)
 
 
 async def until_back(tasks: TaskStore, name: str) -> float:

@@ -1,7 +1,6 @@
 """Connections as store.url says: encodings, settings, schemas, passwords; and what is said where none is made."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,14 +17,6 @@ from cambwatch.core.cluster import ClusterEvent
 from postgres_server import PASSWORD, USER, drop_database, execute, fetch, free_port, new_database
 
 PERSIAN = "می\u200cروم 👨\u200d👩\u200d👧"
-
-
-@pytest.fixture
-def empty(postgres_server: str) -> Iterator[str]:
-    """The URL of a database without tables."""
-    url = new_database(postgres_server)
-    yield url
-    drop_database(url)
 
 
 async def setting(url: str, name: str) -> str:

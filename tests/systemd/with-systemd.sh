@@ -20,7 +20,7 @@ systemd=/lib/systemd/systemd
 command -v unshare >/dev/null || cannot "unshare is not installed (Debian: apt-get install util-linux)"
 if [ "${WITH_SYSTEMD_MOUNTS:-}" != private ]; then
     unshare --mount true 2>/dev/null || cannot "this machine lets nobody make namespaces, not even root (a container?)"
-    WITH_SYSTEMD_MOUNTS=private exec unshare --mount "$0" "$@" # so that no mount has to be undone
+    WITH_SYSTEMD_MOUNTS=private exec unshare --mount "$0" "$@" # so that no mount has to be operation
 fi
 clone=$(cd -- "$(dirname -- "$(readlink -f -- "$0")")/../.." && pwd)
 

@@ -69,8 +69,8 @@ def test_the_log_tells_of_a_budget_that_is_the_limit() -> None:
         assert all(line["account"] == "default" for line in logs)
     begun_s, ended_s = LIMITED_AFTER_S, len(watches) - 1
     assert said == [
-        (pytest.approx(begun_s + LIMITED_HOLD_S, abs=2), "account.limited"),
-        (pytest.approx(ended_s + LIMITED_HOLD_S, abs=2), "account.unlimited"),
+        (pytest.approx(begun_s + LIMITED_HOLD_S, abs=2), "account.over_budget"),
+        (pytest.approx(ended_s + LIMITED_HOLD_S, abs=2), "account.within_budget"),
     ]
 
 

@@ -100,7 +100,7 @@ def test_tasks_that_outlast_the_deadline_judge_nothing(tmp_path, capsys) -> None
 def export_of(observed: int) -> str:
     """The answer of GET /v1/durations after so many tasks of 41 s or so."""
     bins = [{"from_seconds": 40.0, "to_seconds": 42.0, "weight": float(observed)}]
-    item = {"kind": "dub", "size": None, "completions": observed, "endless": 0.0, "histogram": bins, "newest": []}
+    item = {"kind": "dub", "size": None, "completions": observed, "expired": 0.0, "histogram": bins, "newest": []}
     return json.dumps({"items": [item]})
 
 

@@ -13,7 +13,7 @@ BINS = [{"from_seconds": 10.0, "to_seconds": 20.0, "weight": 3.0}, {"from_second
 
 
 def exported(**fields: object) -> str:
-    item = {"kind": "dub", "size": None, "completions": 4, "endless": 0.0, "histogram": BINS, "newest": []}
+    item = {"kind": "dub", "size": None, "completions": 4, "expired": 0.0, "histogram": BINS, "newest": []}
     return json.dumps({"items": [item | fields]})
 
 

@@ -83,7 +83,7 @@ def test_one_broken_event_takes_no_others_with_it() -> None:
     """There is no digest then: each goes by itself, and a bug is logged."""
     with capture_logs() as logs:
         assert compose_digest([one(1), (owed(), broken()), one(2)], SLACK, LATER) is None
-    assert [(line["event"], line["deliveries"]) for line in logs] == [("delivery.broken", 3)]
+    assert [(line["event"], line["deliveries"]) for line in logs] == [("delivery.internal_error", 3)]
 
 
 def test_an_event_is_said_by_itself() -> None:
@@ -127,4 +127,4 @@ def test_a_bug_is_trouble_of_our_own() -> None:
     assert isinstance(attempt, Attempt)
     assert (attempt.number, attempt.outcome, attempt.http_status) == (3, Outcome.OURS, None)
     assert (attempt.detail or "").startswith("a bug in cambwatch (TypeError): ")
-    assert [line["event"] for line in logs] == ["delivery.broken"]
+    assert [line["event"] for line in logs] == ["delivery.internal_error"]

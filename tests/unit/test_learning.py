@@ -237,7 +237,7 @@ async def test_what_could_not_be_written_is_written_the_next_time() -> None:
         await learning.save()
         teach(learning, task(), count=1)
         await learning.save()
-    assert [(line["event"], line["undone"]) for line in logs] == [("store.unavailable", "durations")] * 2
+    assert [(line["event"], line["operation"]) for line in logs] == [("store.unavailable", "durations")] * 2
     await learning.save()
     assert book.writes == [{("dub", None), ("dub", "long")}]
     assert book.kept["dub", None].durations["completions"] == 2

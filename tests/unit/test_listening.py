@@ -39,7 +39,7 @@ def test_an_address_that_the_machine_does_not_have_is_left_out(listening, missin
     with socket.create_connection((host, port), timeout=5):
         pass
     (line,) = logs
-    assert (line["event"], line["log_level"]) == ("config.doubtful", "warning")
+    assert (line["event"], line["log_level"]) == ("config.warning", "warning")
     assert f"not listening at {missing[1][0]}," in line["hint"]
 
 

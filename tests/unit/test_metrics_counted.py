@@ -36,7 +36,7 @@ NOW = START + timedelta(seconds=40)
 ANSWERS = {
     PendingReply(): "pending",
     PendingReply("QUEUED"): "pending",
-    FinishedReply(Status.ERROR): "ended",
+    FinishedReply(Status.ERROR): "finished",
     UnconfirmedReply(5): "unconfirmed",
     UnknownTaskReply(): "unknown",
     InvalidTaskIdReply(): "invalid",

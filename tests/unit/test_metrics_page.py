@@ -126,7 +126,7 @@ async def test_how_accounts_stand(subject: Subject) -> None:
     assert page["account_budget_left_requests"]["b",] == 1.5
     assert page["account_budget_ratio"]["b",] == 0.25
     assert page["account_overdue_seconds"]["b",] == 10
-    assert page["account_silent_seconds"]["b",] == 7
+    assert page["account_retry_after_seconds"]["b",] == 7
 
 
 async def test_a_breaker_is_in_one_state(subject: Subject) -> None:
@@ -151,8 +151,8 @@ async def test_queues_are_there_for_every_destination(subject: Subject) -> None:
     """Those that are owed nothing, as 0, and those that the configuration does not have any more."""
     subject.found = StoreStats({}, {"team": Backlog(2, START - timedelta(seconds=60)), "gone": Backlog(1, START)})
     page = await subject.page()
-    assert page["deliveries_waiting"] == {("team",): 2, ("pager",): 0, ("gone",): 1}
-    assert page["deliveries_oldest_age_seconds"] == {("team",): 60, ("pager",): 0, ("gone",): 0}
+    assert page["deliveries_pending"] == {("team",): 2, ("pager",): 0, ("gone",): 1}
+    assert page["deliveries_oldest_pending_age_seconds"] == {("team",): 60, ("pager",): 0, ("gone",): 0}
 
 
 async def test_what_was_read_is_shown_again_for_a_while(subject: Subject) -> None:
@@ -161,7 +161,7 @@ async def test_what_was_read_is_shown_again_for_a_while(subject: Subject) -> Non
     subject.clock.at_s += CACHE_TTL_S - 0.1
     again = await subject.page()
     assert (subject.censuses, subject.rooms) == (1, 1)
-    assert again["deliveries_oldest_age_seconds"]["team",] == pytest.approx(60 + CACHE_TTL_S - 0.1)
+    assert again["deliveries_oldest_pending_age_seconds"]["team",] == pytest.approx(60 + CACHE_TTL_S - 0.1)
     assert again["tasks"] == first["tasks"]
     subject.clock.at_s += 0.1
     subject.found = StoreStats({Status.ERROR: 1}, {})
@@ -182,7 +182,7 @@ async def test_a_database_that_cannot_be_read_leaves_the_rest(subject: Subject) 
     subject.found = StoreUnavailableError("disk I/O error", hint="look at the disk")
     page = await subject.page()
     assert page["database_trouble"] == {(): 1}
-    assert not {"tasks", "deliveries_waiting", "deliveries_oldest_age_seconds"} & page.keys()
+    assert not {"tasks", "deliveries_pending", "deliveries_oldest_pending_age_seconds"} & page.keys()
     assert {"tasks_watched", "breaker_state", "filesystem_free_bytes"} <= page.keys()
     subject.clock.at_s += CACHE_TTL_S
     subject.found = StoreStats({}, {})

@@ -111,7 +111,7 @@ def test_no_url_is_left_wherever_it_stands(rest, before, after):
 
 @given(st.text())
 def test_what_is_plain_stays_plain(text):
-    """Up to the number of layers that are undone."""
+    """Up to the number of layers that are operation."""
     clear = decoded(text)
     assert len(clear) <= len(text)
     assert clear == text or not set("%\\&+").isdisjoint(text)

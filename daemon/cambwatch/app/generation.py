@@ -134,7 +134,7 @@ async def _run_components(
         components.wakeup("first tick", first_tick).set(FIRST_TICK_S)
         await first_tick.wait()
         if not config.destinations:
-            log.warning("config.doubtful", hint="there are no destinations: nobody will hear of anything")
+            log.warning("config.warning", hint="there are no destinations: nobody will hear of anything")
         environment.on_started(poller.watching)
         if change.reload_others:
             cluster_events.publish(ClusterEvent(reload=True))
@@ -171,10 +171,10 @@ def _connection_limit(config: Config) -> int:
     posts = sum(destination.concurrency for destination in config.destinations.values())
     connections = connection_limit(open_files, polls=polls, posts=posts)
     if connections < MOST_CONNECTIONS:
-        log.info("descriptors.limited", open_files=open_files, polls=polls, posts=posts, connections=connections,
+        log.info("connections.limited", open_files=open_files, polls=polls, posts=posts, connections=connections,
                  hint=RAISE_LIMIT_HINT)  # fmt: skip
     if open_files < RESERVE + polls + posts + connections:
-        log.warning("config.doubtful", hint=f"{polls + posts} requests may be under way at once (concurrency), but the "
+        log.warning("config.warning", hint=f"{polls + posts} requests may be under way at once (concurrency), but the "
                     f"limit on open files is {open_files}: lower concurrency, or {RAISE_LIMIT_HINT}")  # fmt: skip
     return connections
 
@@ -214,13 +214,13 @@ async def _save_poll_counts(poller: Poller, tasks: TaskStore) -> None:
     try:
         await tasks.record_polls(poller.polled())
     except StoreUnavailableError as error:  # only counts are lost
-        log.warning("store.unavailable", undone="polls", error=str(error))
+        log.warning("store.unavailable", operation="polls", error=str(error))
 
 
 def _warn_about_unknown_destinations(waiting: Mapping[str, int], known: Mapping[str, Destination]) -> None:
     for name, count in waiting.items():
         if name not in known:
-            log.warning("deliveries.stranded", destination=name, waiting=count,
+            log.warning("deliveries.unknown_destination", destination=name, waiting=count,
                         hint="no such destination in the configuration; they wait until it is there again")  # fmt: skip
 
 

@@ -55,15 +55,15 @@ class ConfigReloader:
             loaded = configuration.load(configuration.find(self._path, os.environ), os.environ)
             changed, kept = apply_to_running(self._running, loaded.config)
         except (configuration.ConfigError, ValueError) as error:
-            log.error("config.refused", problems=str(error).splitlines(), hint="the daemon goes on as before")  # noqa: TRY400
+            log.error("config.refused", errors=str(error).splitlines(), hint="the daemon goes on as before")  # noqa: TRY400
             return None
         # Also the secrets of before: answers may hold them that come only now.
         self._secrets = tuple(dict.fromkeys((*self._secrets, *loaded.secrets)))
         logs.configure(level=changed.log.level, format=changed.log.format, secrets=self._secrets)
         for warning in loaded.warnings:
-            log.warning("config.doubtful", hint=warning)
+            log.warning("config.warning", hint=warning)
         for key in kept:
-            log.warning("config.kept", key=key, hint="it stays as it is until the daemon is started again")
+            log.warning("config.restart_required", key=key, hint="it stays as it is until the daemon is started again")
         self._running = changed
         return changed
 
@@ -184,7 +184,7 @@ async def run(
                 except StoreUnavailableError as error:
                     if not started:
                         raise
-                    log.warning("store.unavailable", undone="reading", error=str(error))
+                    log.warning("store.unavailable", operation="reading", error=str(error))
                     with suppress(TimeoutError):
                         async with asyncio.timeout(RETRY_S):
                             await stop.wait()

@@ -89,7 +89,7 @@ def _systemd_sockets(config: Config) -> list[socket.socket]:
         )
     found = [systemd.address(one) for one in sockets]
     if sockets and str(config.http.listen) not in found:
-        log.warning("config.doubtful", hint=f"the socket unit listens at {', '.join(found)}, where no command "
+        log.warning("config.warning", hint=f"the socket unit listens at {', '.join(found)}, where no command "
                     f"looks for us: http.listen says {config.http.listen}")  # fmt: skip
     return sockets
 
@@ -128,7 +128,7 @@ def listen_at(found: Iterable[tuple[int, tuple[Any, ...]]], port: int) -> list[s
         why = ", ".join(f"{host}: {reason}" for host, reason in missing.items())
         raise OSError(errno.EADDRNOTAVAIL, f"this machine has none of its addresses ({why}); change http.listen")
     for host, reason in missing.items():
-        log.warning("config.doubtful", hint=f"not listening at {host}, which http.listen resolves to: {reason}")
+        log.warning("config.warning", hint=f"not listening at {host}, which http.listen resolves to: {reason}")
     return sockets
 
 

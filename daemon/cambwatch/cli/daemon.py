@@ -88,7 +88,7 @@ def run(config: ConfigPath = None) -> None:
     sys.stderr = cast("TextIO", lines)
     logs.configure(level=settings.log.level, format=settings.log.format, secrets=loaded.secrets)
     for warning in loaded.warnings:
-        log.warning("config.doubtful", hint=warning)
+        log.warning("config.warning", hint=warning)
     reloader = ConfigReloader(None if config is None else str(config), loaded)
     try:
         uvloop.run(
@@ -137,7 +137,7 @@ def check(*, config: ConfigPath = None, as_json: AsJson = False) -> None:
         loaded = configuration.load(path, os.environ)
     except configuration.ConfigError as error:
         if as_json:
-            say_json({"ok": False, "problems": [str(problem) for problem in error.mistakes]})
+            say_json({"ok": False, "errors": [str(mistake) for mistake in error.mistakes]})
         else:
             say(str(error), err=True)
         raise typer.Exit(Exit.CONFIG) from None
@@ -221,10 +221,10 @@ def routes(
     if as_json:
         say_json([{"destination": name, "routes": places} for name, places in by.items()])
     elif not heard:
-        say("nobody", err=True)
+        say("no destination", err=True)
     else:
         print_table(
-            ("destination", "by"),
+            ("destination", "routes"),
             [(name, ", ".join(places) or "no routes: all hear everything") for name, places in by.items()],
         )
 

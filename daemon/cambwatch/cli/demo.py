@@ -214,7 +214,7 @@ class _Demo:
                 self._print_line("concluded", said)
             case "delivery.attempted":
                 said = f"{event['event_type']} to {event['destination']}"
-                result = "delivered" if event["verdict"] == "Delivered" else "refused"
+                result = "delivered" if event["decision"] == "Delivered" else "refused"
                 self._print_line(result, f"{said}, HTTP {event['http_status']}, {event['took_ms']} ms")
             case "service.stopping" | "service.stopped":
                 self._print_line(event["event"].removeprefix("service."), "cambwatch")

@@ -156,7 +156,7 @@ def kinds(*, config: ConfigPath = None, as_json: AsJson = False) -> None:
         say_json(page["items"])
         return
     print_table(
-        ("kind", "interval", "deadline", "seen", "median s", "p95 s", "strategy", "polls", "gain", "aliases",
+        ("kind", "interval", "deadline", "completed", "median s", "p95 s", "strategy", "polls", "gain", "aliases",
          "extra for the result"),
         [
             row
@@ -373,21 +373,21 @@ def _print_delivery(one: Any, *, as_json: bool) -> None:
         say_json(one)
         return
     shown = ("id", "destination", "state", "event_type", "created_at", "next_attempt_at", "finished_at")
-    for key, value in [("of", _subject(one)), *((key, one[key]) for key in shown if one[key] is not None)]:
+    for key, value in [("subject", _subject(one)), *((key, one[key]) for key in shown if one[key] is not None)]:
         say(f"{key:<15}  {value}")
     print_table(
-        ("attempt", "at", "outcome", "HTTP", "ms", "together", "answer"),
+        ("attempt", "at", "outcome", "HTTP", "ms", "deliveries", "answer"),
         [
             (str(past["number"]), past["at"], past["outcome"], str(past["http_status"] or ""), str(past["took_ms"]),
-             str(past["together"]), " ".join((past["detail"] or "").split()))
+             str(past["delivery_count"]), " ".join((past["detail"] or "").split()))
             for past in one["history"]
         ],
     )  # fmt: skip
 
 
 def _subject(one: Any) -> str:
-    if one["about"] is not None:
-        return f"{one['event_type']} {one['about']}"
+    if one["about_destination"] is not None:
+        return f"{one['event_type']} {one['about_destination']}"
     if one["kind"] is None:
         return one["event_type"] if one["group"] is None else f"group {one['group']}"
     return f"{one['kind']} {one['task_id']}" + (f" ({one['name']})" if one["name"] else "")

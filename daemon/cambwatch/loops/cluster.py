@@ -87,7 +87,7 @@ class Cluster:
             try:
                 self._wakeup.set(await self._renew_and_rebalance())
             except StoreUnavailableError as error:
-                log.warning("store.unavailable", undone="lease", error=str(error))
+                log.warning("store.unavailable", operation="lease", error=str(error))
                 self._wakeup.set(STORE_RETRY_S)
             await self._wakeup_event.wait()
 
@@ -111,7 +111,7 @@ class Cluster:
             await self._store.leave()
             self._publish(ClusterEvent(rebalance=True))
         except StoreUnavailableError as error:  # then they wait for it
-            log.warning("store.unavailable", undone="lease", error=str(error))
+            log.warning("store.unavailable", operation="lease", error=str(error))
 
     async def _renew_and_rebalance(self) -> float:
         """Do what is to be done now; returns the seconds until the next look."""
@@ -183,7 +183,7 @@ class Cluster:
             await self._store.release_destinations([name])
             self._publish(ClusterEvent(rebalance=True))
         except StoreUnavailableError as error:  # the next look tries again
-            log.warning("store.unavailable", undone="lane", destination=name, error=str(error))
+            log.warning("store.unavailable", operation="destination", destination=name, error=str(error))
         finally:
             del self._releasing[name]
 
@@ -203,7 +203,7 @@ class Cluster:
                 self._poller.watch(tasks, spread=True)
                 left -= len(tasks)
             if left < count:
-                log.info("tasks.taken", account=account, tasks=count - left)
+                log.info("tasks.acquired", account=account, tasks=count - left)
 
     def apply_event(self, cluster_event: ClusterEvent) -> None:
         """What another node tells."""

@@ -63,7 +63,7 @@ class Retention:
             try:
                 await self._prune(before=self._clock.now() - self._keep)
             except StoreUnavailableError as error:  # nobody waits for it
-                log.warning("store.unavailable", undone="retention", error=str(error))
+                log.warning("store.unavailable", operation="retention", error=str(error))
             await self._wait(RUN_EVERY_S)
 
     def stop(self) -> None:

@@ -82,7 +82,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except ProblemError as problem:
         return problem.response()
     except StoreUnavailableError as error:
-        log.warning("store.unavailable", undone="request", path=request.path, error=str(error))
+        log.warning("store.unavailable", operation="request", path=request.path, error=str(error))
         return ProblemError(
             HTTPStatus.SERVICE_UNAVAILABLE,
             "the database takes nothing at the moment, so nothing was stored: try again",

@@ -29,7 +29,7 @@ REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0
 
 _OUTCOME_OF_REPLY: dict[type[PollReply], str] = {
     PendingReply: "pending",
-    FinishedReply: "ended",
+    FinishedReply: "finished",
     UnconfirmedReply: "unconfirmed",
     UnknownTaskReply: "unknown",
     InvalidTaskIdReply: "invalid",

@@ -75,7 +75,7 @@ _ACCOUNT_GAUGES: Sequence[tuple[str, str, Callable[[AccountSnapshot], float]]] =
         lambda one: one.overdue_s,
     ),
     (
-        "account_silent_seconds",
+        "account_retry_after_seconds",
         "For how long nothing may be asked: Camb's Retry-After, or a refused key.",
         lambda one: one.paused_for_s,
     ),
@@ -130,13 +130,13 @@ def _store_families(store_stats: StoreStats, destinations: Mapping[str, object],
     for name, backlog in store_stats.backlogs.items():
         waiting[name] = backlog.pending, max((now - backlog.oldest_pending_at).total_seconds(), 0.0)
     yield _gauges(
-        "deliveries_waiting",
+        "deliveries_pending",
         "Deliveries that are owed.",
         ("destination",),
         [((name,), count) for name, (count, _) in waiting.items()],
     )
     yield _gauges(
-        "deliveries_oldest_age_seconds",
+        "deliveries_oldest_pending_age_seconds",
         "Since when the oldest of them has been owed; 0: there is none.",
         ("destination",),
         [((name,), age_s) for name, (_, age_s) in waiting.items()],

@@ -84,7 +84,7 @@ class PostgresClusterEvents:
             # who does not connect again hears nothing any more.
             except Exception as error:  # noqa: BLE001
                 if heard:
-                    log.warning("peers.disconnected", error=str(error) or type(error).__name__)
+                    log.warning("cluster.disconnected", error=str(error) or type(error).__name__)
             await asyncio.sleep(PROBE_PAUSE_S)
 
     async def _exchange_events(self, connection: Any) -> None:

@@ -27,7 +27,9 @@ class Sender(Protocol):
 
 def describe_bug(error: Exception) -> str:
     """The stored description of a bug in cambwatch, without the text of *error*, which may contain a secret."""
-    return f"a bug in cambwatch ({type(error).__name__}): the log says more at delivery.broken; please report it"
+    return (
+        f"a bug in cambwatch ({type(error).__name__}): the log says more at delivery.internal_error; please report it"
+    )
 
 
 def can_join_digest(delivery: Delivery, destination: Destination, now: datetime) -> bool:
@@ -45,7 +47,7 @@ def compose_digest(
     try:
         digest = FORMATS[destination.type].digest([event for _, event in queued], destination, late=late)
     except Exception:  # a bug with one event must not take the others with it
-        log.exception("delivery.broken", destination=destination.name, deliveries=len(queued))
+        log.exception("delivery.internal_error", destination=destination.name, deliveries=len(queued))
         return None
     return digest if digest is not None and digest[1] > 1 else None
 
@@ -60,7 +62,7 @@ def compose(delivery: Delivery, event: Event, destination: Destination, now: dat
     except TemplateError as error:
         return Attempt(number, Outcome.PAYLOAD_REJECTED, took_ms=0, detail=f"the template: {error}")
     except Exception as error:  # a bug with one event must not take the others' lane with it
-        log.exception("delivery.broken", destination=destination.name, delivery_id=delivery.id)
+        log.exception("delivery.internal_error", destination=destination.name, delivery_id=delivery.id)
         return Attempt(number, Outcome.OURS, took_ms=0, detail=describe_bug(error))
 
 

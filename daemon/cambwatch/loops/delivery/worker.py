@@ -168,7 +168,9 @@ class DestinationWorker:
                     self._wakeup.set(await self._start_due())
                     self._wakeup.set(self._health.alert_in_s)
             except Exception as error:  # noqa: BLE001 - a store in trouble: it is asked again, and the process lives
-                log.warning("store.unavailable", undone="reading", destination=self._destination.name, error=str(error))
+                log.warning(
+                    "store.unavailable", operation="reading", destination=self._destination.name, error=str(error)
+                )
                 self._window.wake()
                 self._wakeup.set(RECORD_PAUSE_S)
             await self._wakeup_event.wait()
@@ -318,7 +320,7 @@ class DestinationWorker:
         try:
             return await self._sender.post(self._destination, message, number=number), True
         except Exception as error:  # a bug with one message must not take the others' lane with it
-            log.exception("delivery.broken", destination=self._destination.name)
+            log.exception("delivery.internal_error", destination=self._destination.name)
             return Attempt(number, Outcome.OURS, took_ms=0, detail=describe_bug(error)), False
 
     def _attempt_record(
@@ -367,11 +369,11 @@ class DestinationWorker:
             except Exception as error:  # noqa: BLE001 - logged and tried again, as said above
                 log.warning(
                     "store.unavailable",
-                    undone="attempt",
+                    operation="attempt",
                     destination=self._destination.name,
                     delivery_id=attempt_records[0].delivery.id,
                     error=str(error),
-                    next_try_s=pause_s,
+                    retry_in_s=pause_s,
                 )
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, RECORD_PAUSE_MAX_S)

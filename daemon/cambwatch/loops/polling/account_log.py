@@ -36,7 +36,7 @@ class AccountLog:
             retry_after = reply.retry_after
             if retry_after is not None and retry_after >= LONG_PAUSE:
                 seconds = round(retry_after.total_seconds())
-                log.warning("account.silenced", account=self._name, seconds=seconds, reason=reply.detail)
+                log.warning("account.rate_limited", account=self._name, seconds=seconds, reason=reply.detail)
 
     def _log_change(self, change: AccountChange) -> None:
         match change:
@@ -61,11 +61,11 @@ class AccountLog:
         if self._limited.update(self._queue.limited(now_s), now_s):
             if self._limited.active:
                 log.warning(
-                    "account.limited",
+                    "account.over_budget",
                     account=self._name,
                     seconds_late=round(self._queue.budget_lag_s(now_s), 1),
                     hint="requests_per_second is too little for the tasks that are watched: all are asked less often",
                 )
             else:
-                log.info("account.unlimited", account=self._name)
+                log.info("account.within_budget", account=self._name)
         return self._limited.next_check_s

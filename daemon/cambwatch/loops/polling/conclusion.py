@@ -205,7 +205,7 @@ class Concluder:
     def _report_missing(self, finished: Task, fetched: _FetchedResult) -> None:
         follows = "cambwatch retries for one more hour" if fetched.later else "read it at result_endpoint with your key"
         log.warning(
-            "result.missed",
+            "result.missing",
             kind=finished.key.kind,
             task_id=finished.key.task_id,
             reason=fetched.missing_reason,

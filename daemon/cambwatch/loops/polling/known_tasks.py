@@ -62,4 +62,4 @@ class KnownTasks:
         except StoreUnavailableError as error:
             self._row_ids = saving + self._row_ids
             self._wakeup.set(STORE_RETRY_S)
-            log.warning("store.unavailable", undone="known tasks", error=str(error))
+            log.warning("store.unavailable", operation="known tasks", error=str(error))

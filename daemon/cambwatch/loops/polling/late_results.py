@@ -179,7 +179,7 @@ class LateResults:
         try:
             found = await self._store.missing_results(since, kinds=_KINDS, accounts=frozenset(self._due), most=most)
         except StoreUnavailableError as error:
-            log.warning("store.unavailable", undone="late results", error=str(error))
+            log.warning("store.unavailable", operation="late results", error=str(error))
             self._wakeup.set(STORE_RETRY_S)
             return False
         for task in found:
@@ -234,7 +234,7 @@ class LateResults:
         try:
             pause_s = await self._retry_once(missing_results)
         except StoreUnavailableError as error:
-            log.warning("store.unavailable", undone="result", kind=task.key.kind, task_id=task.key.task_id,
+            log.warning("store.unavailable", operation="result", kind=task.key.kind, task_id=task.key.task_id,
                         error=str(error))  # fmt: skip
         except Exception:  # a bug with one task must not stop the others
             pause_s = late_pause_s(missing_results.tries, retry_after=None, chance=0)

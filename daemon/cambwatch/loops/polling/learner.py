@@ -145,7 +145,7 @@ class CadenceLearner:
             await self._store.save_durations(list(saving.values()), now=self._clock.now())
         except StoreUnavailableError as error:  # nothing that is promised to anybody depends on it
             self._unsaved = saving | self._unsaved
-            log.warning("store.unavailable", undone="durations", error=str(error))
+            log.warning("store.unavailable", operation="durations", error=str(error))
 
     def _current_policy(self, kind: str, size: str | None) -> PollPolicy:
         policy = self.configured(kind)

@@ -147,7 +147,7 @@ class Poller:
             self.queues[account].evidence.watch(len(entries))
             self.queues[account].put_many(entries.values())
         for account, count in orphans.items():
-            log.warning("task.stranded", account=account, tasks=count, hint="no such account in the configuration")
+            log.warning("task.unknown_account", account=account, tasks=count, hint="the configuration lacks it")
         self._wakeup_event.set()
 
     def stop_watching(self, row_id: int) -> None:
@@ -268,7 +268,7 @@ class Poller:
             pause_s = min(policy.pause_s(self._age(watch).total_seconds()), STORE_RETRY_S)
             if not self._store_failing:
                 log.warning(
-                    "store.unavailable", undone="conclusion", kind=key.kind, task_id=key.task_id, error=str(error)
+                    "store.unavailable", operation="conclusion", kind=key.kind, task_id=key.task_id, error=str(error)
                 )
             self._store_failing = True
         except Exception:  # one task's trouble must not end the others' watch, nor its own
@@ -309,7 +309,7 @@ class Poller:
         if isinstance(reply, PendingReply) and reply.unknown_status is not None and progress.unknown_status is None:
             progress.unknown_status = reply.unknown_status
             key, status = task.key, reply.unknown_status
-            log.warning("task.status_unknown", kind=key.kind, task_id=key.task_id, status=status)
+            log.warning("task.unknown_status", kind=key.kind, task_id=key.task_id, status=status)
         policy, chance = self._poll_cadence.policy(task), self._clock.chance()
         evidence = NO_EVIDENCE if shows_status(reply) else queue.evidence.evidence_for(task.id, now_s=replied_s)
         return decide_after_poll(task, progress, reply, policy=policy, now=now, chance=chance, evidence=evidence)

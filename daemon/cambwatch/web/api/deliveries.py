@@ -91,8 +91,8 @@ class DestinationView(BaseModel):
     name: str
     type: str
     host: str | None = Field(description="of its URL, of which the rest is a secret")
-    waiting: int = Field(description="deliveries that are not closed")
-    oldest_waiting_at: str | None = Field(description=f"since when the oldest of them is owed; {TIMESTAMP}")
+    pending: int = Field(description="pending deliveries")
+    oldest_pending_at: str | None = Field(description=f"when the oldest of them was created; {TIMESTAMP}")
     last_outcome: Outcome | None = Field(
         description="of the last attempt since the daemon started, as are the next two"
     )
@@ -180,8 +180,8 @@ def destination_view(
         name=destination.name,
         type=destination.type,
         host=public_host(url) if destination.type == "apprise" else urlsplit(url).hostname,
-        waiting=0 if backlog is None else backlog.pending,
-        oldest_waiting_at=None if backlog is None else rfc3339(backlog.oldest_pending_at),
+        pending=0 if backlog is None else backlog.pending,
+        oldest_pending_at=None if backlog is None else rfc3339(backlog.oldest_pending_at),
         last_outcome=None if last is None else last.attempt.outcome,
         last_http_status=None if last is None else last.attempt.http_status,
         last_attempt_at=None if last is None else rfc3339(last.at),
@@ -309,7 +309,7 @@ class DeliveryEndpoints:
         except StoreUnavailableError as error:
             if not queued:
                 raise
-            log.warning("store.unavailable", undone="requeuing", queued=queued, error=str(error))
+            log.warning("store.unavailable", operation="retry", queued=queued, error=str(error))
             raise ProblemError(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 f"{queued} deliveries are queued, then the database took no more: ask again for the rest",
