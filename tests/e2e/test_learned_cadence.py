@@ -119,7 +119,7 @@ async def test_a_memory_that_cannot_be_read_is_no_reason_not_to_start(learning, 
     await made.stop()
     connection = sqlite3.connect(tmp_path / "cambwatch.db")
     with connection:
-        connection.execute("UPDATE durations SET memory = '{\"form\": 1}' WHERE kind = ?", [LEARNED])
+        connection.execute("UPDATE durations SET histogram = '{\"form\": 1}' WHERE kind = ?", [LEARNED])
     connection.close()
     again = await learning()
     assert (await _kind(again, LEARNED))["completions"] == 0

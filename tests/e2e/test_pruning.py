@@ -14,7 +14,6 @@ from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.retention import PruneCursor, PruneResult
 from cambwatch.app.process import SystemClock
 from cambwatch.loops.retention import Retention
-from cambwatch.loops.scheduler import Scheduler
 
 MONTH = timedelta(days=30)
 
@@ -22,8 +21,8 @@ MONTH = timedelta(days=30)
 @pytest.fixture
 def soon(monkeypatch):
     """A minute and an hour would be no other promise."""
-    monkeypatch.setattr("cambwatch.loops.retention.FIRST_RUN_S", 0.05)
-    monkeypatch.setattr("cambwatch.loops.retention.RUN_EVERY_S", 0.2)
+    monkeypatch.setattr("cambwatch.app.assembly.FIRST_RUN_S", 0.05)
+    monkeypatch.setattr("cambwatch.app.assembly.RUN_EVERY_S", 0.2)
 
 
 def age(path, by):
@@ -123,51 +122,28 @@ class Book:
         return PruneResult(2, None)
 
 
-@pytest.mark.usefixtures("soon")
-async def test_trouble_of_the_store_ends_a_round_and_no_more():
-    """The next one begins anew; its steps go on from where the last one came to, and the watchdog sees each."""
-    book, clock, wakeup_event = Book(), SystemClock(), asyncio.Event()
-    with capture_logs() as said:
-        async with Scheduler(now=clock.now) as scheduler, asyncio.timeout(10):
-            wakeup = scheduler.wakeup("retention", wakeup_event)
-            retention = Retention(book, keep=MONTH, exclude=(), clock=clock, wakeup_event=wakeup_event, wakeup=wakeup)
-            running = asyncio.create_task(retention.run())
-            await book.late.wait()
-            retention.stop()
-            await running
-    assert [since for since, _ in book.steps] == [PruneCursor(), PruneCursor(), PruneCursor(2, 0), PruneCursor(3, 0)]
-    assert len({before for _, before in book.steps[1:]}) == 1
-    age_of_what_goes = datetime.now(UTC) - book.steps[1][1]
-    assert MONTH < age_of_what_goes < MONTH + timedelta(minutes=1)
-    assert wakeup.iterations >= len(book.steps) + 1
-    trouble, done = said
+async def test_trouble_of_the_store_ends_a_run_and_the_next_starts_again():
+    """The batches of the next run go on from where the last one came to."""
+    store = Book()
+    retention = Retention(store, keep=MONTH, exclude=(), clock=SystemClock())
+    with capture_logs() as logged:
+        assert await retention.prune_batch() is None
+        while await retention.prune_batch() is not None:
+            pass
+    assert [since for since, _ in store.steps] == [PruneCursor(), PruneCursor(), PruneCursor(2, 0), PruneCursor(3, 0)]
+    assert len({before for _, before in store.steps[1:]}) == 1
+    age = datetime.now(UTC) - store.steps[1][1]
+    assert MONTH < age < MONTH + timedelta(minutes=1)
+    trouble, done = logged
     assert (trouble["event"], trouble["operation"]) == ("store.unavailable", "retention")
     assert (done["event"], done["tasks"], done["events"]) == ("tasks.pruned", 14, 2)
 
 
-async def test_for_ever_means_that_nothing_is_looked_at():
-    """The loop ends as soon as it begins."""
-    book, clock, wakeup_event = Book(), SystemClock(), asyncio.Event()
-    async with Scheduler(now=clock.now) as scheduler, asyncio.timeout(10):
-        wakeup = scheduler.wakeup("retention", wakeup_event)
-        await Retention(book, keep=None, exclude=(), clock=clock, wakeup_event=wakeup_event, wakeup=wakeup).run()
-    assert book.steps == []
-
-
-async def test_a_stop_does_not_wait_for_the_next_round():
-    """Nor for the end of one."""
-    book, clock, wakeup_event = Book(), SystemClock(), asyncio.Event()
-    async with Scheduler(now=clock.now) as scheduler, asyncio.timeout(10):
-        retention = Retention(
-            book,
-            keep=MONTH,
-            exclude=(),
-            clock=clock,
-            wakeup_event=wakeup_event,
-            wakeup=scheduler.wakeup("retention", wakeup_event),
-        )
-        running = asyncio.create_task(retention.run())
-        await asyncio.sleep(0)
-        retention.stop()
-        await running
-    assert book.steps == []
+async def test_a_run_that_is_cut_short_says_what_it_deleted():
+    retention = Retention(Book(), keep=MONTH, exclude=(), clock=SystemClock())
+    with capture_logs() as logged:
+        await retention.prune_batch()
+        await retention.prune_batch()
+        retention.end_run()
+        retention.end_run()
+    assert [line["event"] for line in logged] == ["store.unavailable", "tasks.pruned"]

@@ -151,6 +151,52 @@ async def test_a_ring_that_was_lost_is_made_up_for():
         assert not later.is_set()
 
 
+async def test_a_repeated_function_chooses_its_next_run_or_keeps_the_interval(scheduler, until):
+    ticks, pauses = [], iter((0.05, None, 60))
+
+    async def work():
+        ticks.append(asyncio.get_running_loop().time())
+        return next(pauses)
+
+    loop = scheduler.repeat("it", work, every_s=0.2, first_s=0)
+    task = asyncio.create_task(loop.run())
+    await until(lambda: len(ticks) == 3)
+    loop.stop()
+    await task
+    first, second, third = ticks
+    assert second - first >= 0.05
+    assert third - second >= 0.2
+
+
+async def test_a_repeated_function_is_not_run_by_a_wakeup_that_comes_too_early(scheduler, until):
+    ticks = []
+
+    async def work():
+        ticks.append(None)
+
+    loop = scheduler.repeat("it", work, every_s=60, first_s=0)
+    task = asyncio.create_task(loop.run())
+    for wakeup in scheduler.wakeups * 3:
+        await asyncio.sleep(0)
+        wakeup.wake()
+    loop.run_now()
+    await until(lambda: len(ticks) == 2)
+    loop.stop()
+    await task
+    assert len(ticks) == 2
+
+
+async def test_a_repeated_function_that_fails_ends_its_loop_and_what_it_holds(scheduler):
+    released = asyncio.Event()
+
+    async def work():
+        raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011 - the one above
+        await scheduler.repeat("it", work, every_s=60, first_s=0, on_stop=released.set).run()
+    assert released.is_set()
+
+
 async def test_an_idle_daemon_sleeps(daemon, camb, receivers, until):
     """A thousand tasks an hour from due: at most two rounds of the event loop a second, whatever asks for them."""
     made = await daemon(

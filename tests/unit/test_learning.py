@@ -20,7 +20,6 @@ from cambwatch.core.cadence.start_order import StartEntry
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Task
 from cambwatch.loops.polling.learner import CACHED_POLICIES, CadenceLearner
-from cambwatch.loops.scheduler import Scheduler
 
 NOW = datetime(2026, 11, 22, 6, tzinfo=UTC)
 PREDICTABLE = Completion(58, 60)
@@ -63,15 +62,8 @@ class Book:
         self.written.set()
 
 
-class Wakeup:
-    """Never rings."""
-
-    def set(self, pause_s: float | None) -> None:
-        pass
-
-
 def made(book: Book, policy: PollPolicy = PollPolicy(), clock: Clock = Clock()) -> CadenceLearner:  # noqa: B008
-    return CadenceLearner(lambda _: policy, book, clock=clock, wakeup_event=asyncio.Event(), wakeup=Wakeup())
+    return CadenceLearner(lambda _: policy, book, clock=clock)
 
 
 def task(size: str | None = None) -> Task:
@@ -243,30 +235,6 @@ async def test_what_could_not_be_written_is_written_the_next_time() -> None:
     assert book.kept["dub", None].durations["completions"] == 2
     await learning.save()
     assert len(book.writes) == 1
-
-
-async def test_it_is_written_now_and_then_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A crash loses a minute of it."""
-    monkeypatch.setattr("cambwatch.loops.polling.learner.SAVE_EVERY_S", 0.02)
-    book, wakeup_event = Book(), asyncio.Event()
-    async with Scheduler(now=lambda: datetime.now(UTC)) as scheduler, asyncio.timeout(10):
-        learning = CadenceLearner(
-            lambda _: PollPolicy(),
-            book,
-            clock=Clock(),
-            wakeup_event=wakeup_event,
-            wakeup=scheduler.wakeup("x", wakeup_event),
-        )
-        working = asyncio.create_task(learning.run())
-        for number in range(3):
-            teach(learning, task(), count=1)
-            await book.written.wait()
-            book.written.clear()
-            assert len(book.writes) == number + 1
-        teach(learning, task(), count=1)
-        learning.stop()
-        await working
-    assert book.kept["dub", None].durations["completions"] == 4
 
 
 async def test_sizes_that_users_make_up_fill_no_memory() -> None:

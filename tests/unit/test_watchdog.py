@@ -133,10 +133,13 @@ async def running(*, limit_s: float | None) -> AsyncIterator[Bench]:
             check_write=made.database.check_write,
             pending_counts=made.database.pending_counts,
         )
-        made.watchdog = Watchdog(sources, notify=made.notify, limit_s=limit_s, clock=made.clock, scheduler=scheduler)
-        task = asyncio.create_task(made.watchdog.run())
+        watchdog = Watchdog(sources, notify=made.notify, limit_s=limit_s, clock=made.clock, wakeups=scheduler.wakeups)
+        loop = scheduler.repeat(
+            "watchdog", watchdog.check, every_s=watchdog.check_every_s, first_s=0, on_stop=watchdog.cancel_probe
+        )
+        task = asyncio.create_task(loop.run())
         yield made
-        made.watchdog.stop()
+        loop.stop()
         async with asyncio.timeout(PATIENCE_S):
             await task
 

@@ -28,15 +28,15 @@ from cambwatch.core.routing import destinations_for
 from cambwatch.loops.cluster import Cluster, ClusterPoller
 from cambwatch.loops.delivery.deliverer import Deliverer
 from cambwatch.loops.delivery.senders import Sender, send_test_message
-from cambwatch.loops.garbage_collection import GarbageCollection
+from cambwatch.loops.garbage_collection import MIN_PAUSE_S, collect_garbage
 from cambwatch.loops.polling.conclusion import Concluder
 from cambwatch.loops.polling.known_tasks import KnownTasks
 from cambwatch.loops.polling.late_results import LateResults
-from cambwatch.loops.polling.learner import CadenceLearner
+from cambwatch.loops.polling.learner import SAVE_EVERY_S, CadenceLearner
 from cambwatch.loops.polling.poller import LONG_PAUSE, Poller
 from cambwatch.loops.polling.task_waiters import TaskWaiters
 from cambwatch.loops.redacting import RedactingStatusSource
-from cambwatch.loops.retention import Retention
+from cambwatch.loops.retention import FIRST_RUN_S, RUN_EVERY_S, Retention
 from cambwatch.loops.scheduler import Clock, Scheduler, Wakeup
 from cambwatch.loops.watchdog import Watchdog, WatchdogSources
 from cambwatch.web import server
@@ -84,7 +84,6 @@ class Components:
     deliverer: Deliverer
     cadence_learner: CadenceLearner
     known_tasks: KnownTasks
-    retention: Retention
     cluster: Cluster | None
     task_waiters: TaskWaiters
     intake: web.Application
@@ -145,28 +144,8 @@ async def assemble(
         clock=clock,
         repeat_alt_format=config.results.repeat_alt_format,
     )
-    wakeup_event = asyncio.Event()
-    cadence_learner = CadenceLearner(
-        config.poll_policy,
-        DurationStore(database),
-        clock=clock,
-        wakeup_event=wakeup_event,
-        wakeup=scheduler.wakeup("learning", wakeup_event),
-    )
+    cadence_learner = CadenceLearner(config.poll_policy, DurationStore(database), clock=clock)
     await cadence_learner.load()
-    wakeup_event = asyncio.Event()
-    retention = Retention(
-        RetentionStore(database),
-        keep=config.store.keep_finished,
-        exclude=frozenset(registration.key for registration in config.registrations),
-        clock=clock,
-        wakeup_event=wakeup_event,
-        wakeup=scheduler.wakeup("retention", wakeup_event),
-    )
-    wakeup_event = asyncio.Event()
-    garbage = GarbageCollection(
-        clock=clock, wakeup_event=wakeup_event, wakeup=scheduler.wakeup("garbage", wakeup_event)
-    )
     known_tasks = KnownTasks(tasks, wakeup=scheduler.wakeup("known tasks", asyncio.Event()))
     poller = Poller(
         resources.camb,
@@ -211,18 +190,26 @@ async def assemble(
     loops: dict[str, Loop] = {
         "poller": poller,
         "deliverer": deliverer,
-        "learning": cadence_learner,
-        "retention": retention,
-        "garbage": garbage,
         "known tasks": known_tasks,
+        "learning": scheduler.repeat("learning", cadence_learner.save, every_s=SAVE_EVERY_S),
+        "garbage": scheduler.repeat("garbage", partial(collect_garbage, clock), every_s=MIN_PAUSE_S),
     }
+    if config.store.keep_finished is not None:
+        exclude = frozenset(registration.key for registration in config.registrations)
+        retention = Retention(RetentionStore(database), keep=config.store.keep_finished, exclude=exclude, clock=clock)
+        loops["retention"] = scheduler.repeat(
+            "retention", retention.prune_batch, every_s=RUN_EVERY_S, first_s=FIRST_RUN_S, on_stop=retention.end_run
+        )
     if result_retries is not None:
         loops["late results"] = result_retries
     if cluster is not None:
-        loops["cluster"] = cluster
+        loops["cluster"] = cluster.loop
     if systemd.expects_notifications():
         # The last, because it watches over all that there is.
-        loops["watchdog"] = _watchdog(resources, poller, deliverer, deliveries, watchdog_s)
+        watchdog = _watchdog(resources, poller, deliverer, deliveries, watchdog_s)
+        loops["watchdog"] = scheduler.repeat(
+            "watchdog", watchdog.check, every_s=watchdog.check_every_s, first_s=0, on_stop=watchdog.cancel_probe
+        )
     return Components(
         tasks,
         deliveries,
@@ -231,7 +218,6 @@ async def assemble(
         deliverer,
         cadence_learner,
         known_tasks,
-        retention,
         cluster,
         task_waiters,
         intake,
@@ -307,7 +293,7 @@ def _cluster(resources: Resources, node: str, poller: Poller, deliverer: Deliver
         publish=resources.cluster_events.publish,
         lease=config.store.lease,
         clock=resources.clock,
-        wakeup=resources.scheduler.wakeup("cluster", asyncio.Event()),
+        scheduler=resources.scheduler,
     )
 
 
@@ -333,5 +319,5 @@ def _watchdog(
         pending_counts=deliveries.pending_counts,
     )
     return Watchdog(
-        sources, notify=systemd.notify, limit_s=limit_s, clock=resources.clock, scheduler=resources.scheduler
+        sources, notify=systemd.notify, limit_s=limit_s, clock=resources.clock, wakeups=resources.scheduler.wakeups
     )

@@ -143,7 +143,7 @@ async def _run_components(
             environment.next_change() if cluster is None else _next_change_or_lease_loss(config, environment, cluster)
         )
         until_s = asyncio.get_running_loop().time() + GRACE_S
-        for working in (poller, components.concluder, deliverer, cadence_learner, components.retention):
+        for working in (poller, components.concluder, deliverer):
             working.stop()
         if following is not None:
             await _drain(poller, deliverer, until_s=until_s)  # while callers are still answered

@@ -13,7 +13,7 @@ from cambwatch.core.delivery.breaker import Breaker
 from cambwatch.core.model import Task
 from cambwatch.loops.delivery.deliverer import Deliverer
 from cambwatch.loops.polling.poller import Poller
-from cambwatch.loops.scheduler import Clock, Wakeup
+from cambwatch.loops.scheduler import Clock, Scheduler
 
 RENEWALS_PER_LEASE = 3  # in the length of a lease: two may fail
 BATCH_SIZE = 1000  # tasks that change hands in one transaction: more would keep the polls waiting
@@ -50,7 +50,7 @@ class Cluster:
         publish: Callable[[ClusterEvent], None],
         lease: timedelta,
         clock: Clock,
-        wakeup: Wakeup,
+        scheduler: Scheduler,
     ) -> None:
         self._this_node = this_node
         self._store = store
@@ -59,11 +59,10 @@ class Cluster:
         self._publish = publish
         self._lease_s = lease.total_seconds()
         self._clock = clock
-        self._wakeup = wakeup
-        self._wakeup_event = wakeup.wakeup_event
+        self.loop = scheduler.repeat("cluster", self._renew, every_s=self._lease_s / RENEWALS_PER_LEASE, first_s=0)
+        """Renews the lease until it is stopped; leave() then gives everything to the other nodes."""
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._node_ids: frozenset[str] = frozenset()
-        self._stopping = False
         self._events_missed = False  # news, perhaps
         self.on_node_gone: Callable[[], None] = lambda: None
         """Called when another node is gone, so that this one continues its work."""
@@ -80,30 +79,24 @@ class Cluster:
         await self._renew_and_rebalance()
         self._publish(ClusterEvent(rebalance=True))
 
-    async def run(self) -> None:
-        """Renew the lease, take and give back, until stop() is called or the lease is lost."""
-        while not self._stopping and not self.lease_lost.is_set():
-            self._wakeup_event.clear()
-            try:
-                self._wakeup.set(await self._renew_and_rebalance())
-            except StoreUnavailableError as error:
-                log.warning("store.unavailable", operation="lease", error=str(error))
-                self._wakeup.set(STORE_RETRY_S)
-            await self._wakeup_event.wait()
+    async def _renew(self) -> float:
+        """Renew the lease, acquire and release. Returns the seconds until the next renewal."""
+        if self.lease_lost.is_set():
+            return self._lease_s
+        try:
+            return await self._renew_and_rebalance()
+        except StoreUnavailableError as error:
+            log.warning("store.unavailable", operation="lease", error=str(error))
+            return STORE_RETRY_S
 
     def rebalance(self) -> None:
-        """Something may be to take."""
-        self._wakeup.set(0)
+        """Renew now, because tasks or destinations may be free."""
+        self.loop.run_now()
 
     def events_missed(self) -> None:
         """News of the others may have been missed: what is watched here may not be held any more."""
         self._events_missed = True
         self.rebalance()
-
-    def stop(self) -> None:
-        """Take and give back no more; leave() then lets the others have it all."""
-        self._stopping = True
-        self._wakeup_event.set()
 
     async def leave(self) -> None:
         """Let the others have everything at once; without it they would wait for the lease to end."""

@@ -1,58 +1,31 @@
 """
-Looks, now and then, for garbage that reference counts do not find.
+Collects cyclic garbage at long intervals.
 
-Python by itself would look when so many objects were made, and then at all there are:
-with a hundred thousand watched tasks that keeps everything else waiting for half a
-second, time and again while they are registered. But hardly any garbage of ours needs
-it, so there is no hurry.
+By default Python collects after a number of allocations, and each full collection visits every object: with
+100,000 watched tasks that stalls the event loop for half a second, repeatedly during registration. Almost no
+garbage of cambwatch is cyclic, so full collections can be rare.
 """
 
-import asyncio
 import gc
 from collections.abc import Callable
-from math import inf
 
 import structlog
 
-from cambwatch.loops.scheduler import Clock, Wakeup
+from cambwatch.loops.scheduler import Clock
 
 YOUNG_GENERATION_THRESHOLDS = (10_000, 1_000_000, 1_000_000)
-"""For gc.set_threshold(): at what is new Python looks by itself, in some milliseconds; the old is left to Garbage."""
+"""For gc.set_threshold(): Python collects young objects itself, in milliseconds; collect_garbage() does the rest."""
 
-MIN_PAUSE_S = 600.0  # between two looks
-PAUSE_FACTOR = 10_000  # of the time, at most one part for them
+MIN_PAUSE_S = 600.0  # between two collections
+PAUSE_FACTOR = 10_000  # a collection takes at most this fraction of the time
 
 log = structlog.get_logger()
 
 
-class GarbageCollection:
-    """Looks at all objects, the more seldom the longer it takes."""
-
-    def __init__(
-        self, *, clock: Clock, wakeup_event: asyncio.Event, wakeup: Wakeup, collect: Callable[[], int] = gc.collect
-    ) -> None:
-        self._collect = collect
-        self._clock = clock
-        self._wakeup_event = wakeup_event
-        self._wakeup = wakeup
-        self._due_s = inf
-        self._stopping = False
-
-    async def run(self) -> None:
-        """Look until stop() is called; for the first time SHORTEST_S from now."""
-        self._due_s = self._clock.monotonic() + MIN_PAUSE_S
-        while not self._stopping:
-            self._wakeup_event.clear()
-            begun_s = self._clock.monotonic()
-            if begun_s >= self._due_s:
-                found = self._collect()
-                now_s = self._clock.monotonic()
-                log.debug("garbage.collected", objects=found, seconds=round(now_s - begun_s, 3))
-                self._due_s = now_s + max(MIN_PAUSE_S, (now_s - begun_s) * PAUSE_FACTOR)
-            self._wakeup.set(self._due_s - self._clock.monotonic())
-            await self._wakeup_event.wait()
-
-    def stop(self) -> None:
-        """Look no more."""
-        self._stopping = True
-        self._wakeup_event.set()
+async def collect_garbage(clock: Clock, *, collect: Callable[[], int] = gc.collect) -> float:
+    """Collect once. Returns the seconds until the next collection: the longer this one took, the more."""
+    started_s = clock.monotonic()
+    found = collect()
+    took_s = clock.monotonic() - started_s
+    log.debug("garbage.collected", objects=found, seconds=round(took_s, 3))
+    return max(MIN_PAUSE_S, took_s * PAUSE_FACTOR)

@@ -1,6 +1,5 @@
-"""Forgets what ended long ago: a small step, a pause for everybody else, and so on; once an hour."""
+"""Prunes finished tasks and events that are older than store.keep_finished: once an hour, in short transactions."""
 
-import asyncio
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -10,17 +9,17 @@ import structlog
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.retention import PruneCursor, PruneResult
 from cambwatch.core.model import TaskKey
-from cambwatch.loops.scheduler import Clock, Wakeup
+from cambwatch.loops.scheduler import Clock
 
-FIRST_RUN_S = 60.0  # after the start, which has better things to do
-RUN_EVERY_S = 3600.0  # between two looks at all that is old
-BATCH_PAUSE_S = 0.02  # between two steps: the writer is everybody's
+FIRST_RUN_S = 60.0  # after the start, when polls and deliveries come first
+RUN_EVERY_S = 3600.0  # between two runs
+BATCH_PAUSE_S = 0.02  # between two batches: other writes share the writer
 
 log = structlog.get_logger()
 
 
 class PruningStore(Protocol):
-    """Where there are things to be forgotten, in steps of a few milliseconds."""
+    """Deletes old rows in batches of a few milliseconds."""
 
     async def prune_tasks(
         self, since: PruneCursor, *, before: datetime, exclude: Collection[TaskKey]
@@ -29,70 +28,56 @@ class PruningStore(Protocol):
 
 
 class Retention:
-    """Has *store* forget what ended longer than *keep* ago."""
+    """Deletes from *store* what finished longer than *keep* ago."""
 
-    def __init__(
-        self,
-        store: PruningStore,
-        *,
-        keep: timedelta | None,
-        exclude: Collection[TaskKey],
-        clock: Clock,
-        wakeup_event: asyncio.Event,
-        wakeup: Wakeup,
-    ) -> None:
-        """
-        *keep* None: for ever.
-
-        *exclude* are tasks that the next start would take for new ones: those that the configuration names.
-        """
+    def __init__(self, store: PruningStore, *, keep: timedelta, exclude: Collection[TaskKey], clock: Clock) -> None:
+        """*exclude* are tasks that the next start would register again: those that the configuration names."""
         self._store = store
         self._keep = keep
         self._exclude = exclude
         self._clock = clock
-        self._wakeup_event = wakeup_event
-        self._wakeup = wakeup
-        self._stopping = False
+        self._before: datetime | None = None  # of the current run; None: between two runs
+        self._cursor = PruneCursor()
+        self._tasks_done = False
+        self._pruned_tasks = self._pruned_events = 0
 
-    async def run(self) -> None:
-        """Look once soon, and then every hour, until stop() is called."""
-        if self._keep is None:
-            return
-        await self._wait(FIRST_RUN_S)
-        while not self._stopping:
-            try:
-                await self._prune(before=self._clock.now() - self._keep)
-            except StoreUnavailableError as error:  # nobody waits for it
-                log.warning("store.unavailable", operation="retention", error=str(error))
-            await self._wait(RUN_EVERY_S)
+    async def prune_batch(self) -> float | None:
+        """
+        Delete one batch. Returns the seconds until the next, None when the run is complete.
 
-    def stop(self) -> None:
-        """Take no further step."""
-        self._stopping = True
-        self._wakeup_event.set()
-
-    async def _prune(self, *, before: datetime) -> None:
-        # The groups' events behind the tasks, because they stay as long as there is a task of their group.
-        tasks = events = 0
-        since: PruneCursor | None = PruneCursor()
+        Events of groups come after the tasks, because they stay as long as a task of their group is there.
+        """
+        if self._before is None:
+            self._before = self._clock.now() - self._keep
+            self._cursor, self._tasks_done, self._pruned_tasks, self._pruned_events = PruneCursor(), False, 0, 0
         try:
-            while since is not None and not self._stopping:
-                pruned = await self._store.prune_tasks(since, before=before, exclude=self._exclude)
-                tasks, since = tasks + pruned.count, pruned.next
-                await self._wait(BATCH_PAUSE_S)
-            since = PruneCursor()
-            while since is not None and not self._stopping:
-                pruned = await self._store.prune_events(since, before=before)
-                events, since = events + pruned.count, pruned.next
-                await self._wait(BATCH_PAUSE_S)
-        finally:
-            if tasks or events:
-                log.info("tasks.pruned", tasks=tasks, events=events, before=before.isoformat())
+            pruned = await (self._prune_events if self._tasks_done else self._prune_tasks)(self._before)
+        except StoreUnavailableError as error:  # the next run goes on
+            log.warning("store.unavailable", operation="retention", error=str(error))
+            self.end_run()
+            return None
+        if pruned.next is not None:
+            self._cursor = pruned.next
+        elif self._tasks_done:
+            self.end_run()
+            return None
+        else:
+            self._tasks_done, self._cursor = True, PruneCursor()
+        return BATCH_PAUSE_S
 
-    async def _wait(self, pause_s: float) -> None:
-        """For *pause_s*, or less if somebody wakes us; every wait says to the watchdog that we come round."""
-        if self._stopping:
-            return
-        self._wakeup_event.clear()
-        self._wakeup.set(pause_s)
-        await self._wakeup_event.wait()
+    def end_run(self) -> None:
+        """Log what the current run deleted, also when it is cut short."""
+        if self._before is not None and (self._pruned_tasks or self._pruned_events):
+            log.info("tasks.pruned", tasks=self._pruned_tasks, events=self._pruned_events,
+                     before=self._before.isoformat())  # fmt: skip
+        self._before = None
+
+    async def _prune_tasks(self, before: datetime) -> PruneResult:
+        pruned = await self._store.prune_tasks(self._cursor, before=before, exclude=self._exclude)
+        self._pruned_tasks += pruned.count
+        return pruned
+
+    async def _prune_events(self, before: datetime) -> PruneResult:
+        pruned = await self._store.prune_events(self._cursor, before=before)
+        self._pruned_events += pruned.count
+        return pruned

@@ -7,7 +7,7 @@ that are under way. The loops keep their due times themselves.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from math import inf
 from typing import Protocol, Self
@@ -35,6 +35,9 @@ _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 CLOCK_CHECK_S = 2.0  # between two looks at the machine's clock
 CLOCK_JUMP_S = 1.0  # by which it may wander in that time
 LOST_AFTER = timedelta(seconds=1)  # of an alarm, before it is taken to be lost
+
+PeriodicFunction = Callable[[], Awaitable[float | None]]
+"""Periodic work; it returns the seconds until its next run, or None for the usual interval."""
 
 log = structlog.get_logger()
 
@@ -100,6 +103,53 @@ class Wakeup:
         self.wakeup_event.set()
 
 
+class Repeated:
+    """
+    A loop that runs one function again and again: periodic work, such as pruning and lease renewal.
+
+    Runs do not overlap. A wakeup that comes too early, as when the machine's clock jumps, runs nothing.
+    An exception of the function ends run().
+    """
+
+    def __init__(
+        self, wakeup: Wakeup, function: PeriodicFunction, *, every_s: float, first_s: float, on_stop: Callable[[], None]
+    ) -> None:
+        self._wakeup = wakeup
+        self._function = function
+        self._every_s = every_s
+        self._first_s = first_s
+        self._on_stop = on_stop
+        self._requested = False
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Run the function until stop() is called."""
+        monotonic = asyncio.get_running_loop().time
+        due_s = monotonic() + self._first_s
+        try:
+            while not self._stopping:
+                self._wakeup.wakeup_event.clear()
+                if self._requested or monotonic() >= due_s:
+                    self._requested = False
+                    pause_s = await self._function()
+                    due_s = monotonic() + (self._every_s if pause_s is None else pause_s)
+                else:
+                    self._wakeup.set(due_s - monotonic())
+                    await self._wakeup.wakeup_event.wait()
+        finally:
+            self._on_stop()
+
+    def run_now(self) -> None:
+        """Run the function as soon as it is not running."""
+        self._requested = True
+        self._wakeup.set(0)
+
+    def stop(self) -> None:
+        """End run() after the current run of the function."""
+        self._stopping = True
+        self._wakeup.wakeup_event.set()
+
+
 class Scheduler:
     """Hands out alarms and recurring duties; use as a context manager, inside the running loop."""
 
@@ -141,6 +191,24 @@ class Scheduler:
         job.modify(func=wakeup.fire)
         self.wakeups.append(wakeup)
         return wakeup
+
+    def repeat(
+        self,
+        name: str,
+        function: PeriodicFunction,
+        *,
+        every_s: float,
+        first_s: float | None = None,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> Repeated:
+        """
+        A loop that runs *function* every *every_s* seconds, the first time after *first_s* (None: *every_s*).
+
+        *function* may return the seconds until its next run instead. *on_stop* is called when the loop ends.
+        """
+        wakeup = self.wakeup(name, asyncio.Event())
+        first_s = every_s if first_s is None else first_s
+        return Repeated(wakeup, function, every_s=every_s, first_s=first_s, on_stop=on_stop)
 
     def _check_clocks(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
         """

@@ -18,7 +18,7 @@ import structlog
 
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.core.model import PastAttempt
-from cambwatch.loops.scheduler import Clock, Scheduler, Wakeup
+from cambwatch.loops.scheduler import Clock, Wakeup
 
 
 class DebouncedCondition:
@@ -144,17 +144,15 @@ class Watchdog:
         notify: Callable[..., None],
         limit_s: float | None,
         clock: Clock,
-        scheduler: Scheduler,
+        wakeups: Iterable[Wakeup],
     ) -> None:
         """*limit_s* is within how long systemd wants to hear of progress; None: only the status is told."""
         self._sources = sources
         self._notify = notify
         self._sends_keepalive = limit_s is not None
-        self._pause_s = CHECK_S if limit_s is None else min(CHECK_S, limit_s / CHECKS_PER_LIMIT)
+        self.check_every_s = CHECK_S if limit_s is None else min(CHECK_S, limit_s / CHECKS_PER_LIMIT)
         self._clock = clock
-        self._wakeup_event = asyncio.Event()
-        self._watched_wakeups = tuple(scheduler.wakeups)
-        self._wakeup = scheduler.wakeup("watchdog", self._wakeup_event)
+        self._watched_wakeups = tuple(wakeups)
         self._progress_marks: dict[
             str, tuple[object, float]
         ] = {}  # by loop: how far it was when it was first seen woken
@@ -163,26 +161,14 @@ class Watchdog:
         self._pending_deliveries: int | None = None
         self._last_status: str | None = None
         self._withheld = False
-        self._stopping = False
 
-    async def run(self) -> None:
-        """Check until stop() is called."""
-        try:
-            while not self._stopping:
-                self._wakeup_event.clear()
-                await self._check()
-                self._wakeup.set(self._pause_s)
-                await self._wakeup_event.wait()
-        finally:
-            if self._probe is not None:
-                self._probe.cancel()
+    def cancel_probe(self) -> None:
+        """Give up a write that is under way only to show that the database can be written."""
+        if self._probe is not None:
+            self._probe.cancel()
 
-    def stop(self) -> None:
-        """Check no more."""
-        self._stopping = True
-        self._wakeup_event.set()
-
-    async def _check(self) -> None:
+    async def check(self) -> None:
+        """Check once, every *check_every_s* seconds, and notify systemd."""
         begun_s = self._clock.monotonic()
         await asyncio.sleep(0)
         now_s = self._clock.monotonic()

@@ -4,7 +4,6 @@ When to ask for the tasks of each kind: as configured, and better as soon as it 
 Learns from the ends that the poller sees, and keeps what it knows in the database.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.cadence.start_order import USUAL_QUANTILE, StartEntry, StartOrder
 from cambwatch.core.lifecycle import Progress
 from cambwatch.core.model import Task
-from cambwatch.loops.scheduler import Clock, Wakeup
+from cambwatch.loops.scheduler import Clock
 
 SIZE_LABEL = "size"
 """The label by which users tell tasks of one kind apart that take longer or shorter."""
@@ -53,21 +52,16 @@ class CadenceLearner:
         store: DurationHistogramStore,
         *,
         clock: Clock,
-        wakeup_event: asyncio.Event,
-        wakeup: Wakeup,
     ) -> None:
         self.configured = lru_cache(CACHED_POLICIES)(configured)
         """How tasks of a kind are asked for as long as nothing is known of them."""
         self._store = store
         self._clock = clock
-        self._wakeup_event = wakeup_event
-        self._wakeup = wakeup
         self._model = CadenceModel(lambda kind: self.configured(kind).limits)
         self._cached_scheduled_policy = lru_cache(CACHED_POLICIES)(self._scheduled_policy)
         self._cached_policy = lru_cache(CACHED_POLICIES)(self._current_policy)  # cleared by whatever is learned
         self._start_orders: defaultdict[str, StartOrder] = defaultdict(StartOrder)
         self._unsaved: dict[tuple[str, str | None], SavedDurations] = {}
-        self._stopping = False
 
     async def load(self) -> None:
         """Take back what was written down; what this version cannot read is learned anew."""
@@ -122,21 +116,8 @@ class CadenceLearner:
         """All that is known of how long tasks took, by kind and size, in the same order."""
         return self._model.durations()
 
-    async def run(self) -> None:
-        """Write down what was learned, now and then, until stop() is called."""
-        while not self._stopping:
-            self._wakeup_event.clear()
-            self._wakeup.set(SAVE_EVERY_S)
-            await self._wakeup_event.wait()
-            await self.save()
-
-    def stop(self) -> None:
-        """Write it down once more, then end."""
-        self._stopping = True
-        self._wakeup_event.set()
-
     async def save(self) -> None:
-        """Write down what was learned since the last time, and what could not be written then."""
+        """Write down what was learned since the last time, and what could not be written then; every SAVE_EVERY_S."""
         self._unsaved |= {(saved.kind, saved.size): saved for saved in self._model.unsaved()}
         if not self._unsaved:
             return
