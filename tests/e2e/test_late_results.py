@@ -108,7 +108,7 @@ async def test_what_a_node_has_missed_that_is_gone_is_read_by_another(postgres, 
 
 async def test_more_than_are_held_in_memory_are_all_read(daemon, receivers, raw, soon, monkeypatch):
     """The others wait in the database."""
-    monkeypatch.setattr("cambwatch.loops.polling.late_results.MOST_LATE", 2)
+    monkeypatch.setattr("cambwatch.loops.polling.late_results.MOST_LATE_RESULTS", 2)
     names = [f"t{number}" for number in range(7)]
     for name in names:
         raw.script(f"/dub/{name}", ended("SUCCESS", 5))

@@ -208,7 +208,7 @@ class _Demo:
             case "task.registered":
                 self._print_line("registered", f"{what} from {'config.yaml' if event['source'] == 'yaml' else 'HTTP'}")
             case "task.polled":
-                self._print_line("polled", f"{what}: {_describe_reply(event['report'])}")
+                self._print_line("polled", f"{what}: {_describe_reply(event['reply'])}")
             case "task.concluded":
                 said = f"{what}: {event['status']} after {event['seconds']} s and {event['polls']} polls"
                 self._print_line("concluded", said)
