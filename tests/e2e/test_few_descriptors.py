@@ -67,7 +67,9 @@ async def test_a_crowd_of_idle_clients_stops_neither_polls_nor_deliveries(proces
         await hear(receivers, "later")
         assert descriptors(made) < open_files
     assert await made.stop() == 0
-    assert [line["reply"] for line in made.said("task.polled") if not re.match("PendingReply|FinishedReply", line["reply"])] == []
+    assert [
+        line["reply"] for line in made.said("task.polled") if not re.match("PendingReply|FinishedReply", line["reply"])
+    ] == []
     (line,) = made.said("connections.limited")
     assert (line["open_files"], line["polls"], line["posts"]) == (open_files, 64, 4)
     assert line["connections"] < open_files - 68

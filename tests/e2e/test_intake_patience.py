@@ -17,7 +17,7 @@ from aiohttp import web
 from cambwatch.web import server
 from cambwatch.web.connections import ConnectionLimits, read_body
 from cambwatch.web.guard import guard
-from cambwatch.web.rate_limit import rate_limit
+from cambwatch.web.limits import rate_limit
 
 HOST = b"Host: localhost\r\n"
 JSON = HOST + b"Content-Type: application/json\r\n"

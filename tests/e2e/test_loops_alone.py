@@ -34,9 +34,8 @@ from cambwatch.core.redaction import Secret
 from cambwatch.core.routing import Destination
 from cambwatch.core.templates import BodyTemplate
 from cambwatch.loops.delivery.worker import DestinationWorker
-from cambwatch.loops.polling.conclusion import Concluder
+from cambwatch.loops.polling.conclusion import Concluder, TaskWaiters
 from cambwatch.loops.polling.poller import Poller
-from cambwatch.loops.polling.task_waiters import TaskWaiters
 from cambwatch.loops.scheduler import Scheduler
 
 PATIENCE_S = 10

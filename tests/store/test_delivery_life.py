@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from store_samples import NOW, conclude, owed, watch
 
-from cambwatch.adapters.store import rows
+from cambwatch.adapters.store import row_mapping as rows
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
 from cambwatch.adapters.store.schema import attempts

@@ -10,7 +10,7 @@ from store_samples import NOW, json_values, on_one_database, texts
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.durations import DurationStore
-from cambwatch.adapters.store.rows import to_micros
+from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.core.cadence.histogram import BINS, Completion, DurationHistogram
 from cambwatch.core.cadence.model import SavedDurations
 

@@ -12,7 +12,7 @@ from cambwatch.adapters.store.cluster_events import PostgresClusterEvents
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
 from cambwatch.adapters.store.leases import RENEWAL_GRACE_S, LeaseStore
 from cambwatch.adapters.store.postgres import PostgresDatabase, application_name_of
-from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
+from cambwatch.adapters.store.postgres_connection import PostgresServer as Way
 from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.tasks import TaskStore

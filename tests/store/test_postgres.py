@@ -14,7 +14,7 @@ from store_samples import watch, wish
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
 from cambwatch.adapters.store.postgres import PostgresDatabase, create_engine
-from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
+from cambwatch.adapters.store.postgres_connection import PostgresServer as Way
 from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.tasks import TaskStore

@@ -10,7 +10,7 @@ from store_samples import watch
 from cambwatch.adapters.store.cluster_events import PostgresClusterEvents
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
 from cambwatch.adapters.store.postgres import PostgresDatabase
-from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
+from cambwatch.adapters.store.postgres_connection import PostgresServer as Way
 from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
 from cambwatch.core.cluster import ClusterEvent

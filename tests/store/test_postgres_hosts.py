@@ -8,7 +8,7 @@ from store_samples import watch
 
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.postgres import PostgresDatabase
-from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
+from cambwatch.adapters.store.postgres_connection import PostgresServer as Way
 from cambwatch.adapters.store.postgres_migration import migrate
 from cambwatch.adapters.store.tasks import TaskStore
 from postgres_server import PASSWORD, USER, PostgresServer, execute, fetch, free_port

@@ -13,7 +13,7 @@ import trustme
 
 from cambwatch.adapters.store.cluster_events import PostgresClusterEvents
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
-from cambwatch.adapters.store.postgres_connecting import PostgresServer as Way
+from cambwatch.adapters.store.postgres_connection import PostgresServer as Way
 from cambwatch.adapters.store.postgres_migration import migrate
 from postgres_server import PASSWORD
 from tls_front import tls_front

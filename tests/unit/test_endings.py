@@ -4,7 +4,7 @@ import asyncio
 
 from task_samples import pending
 
-from cambwatch.loops.polling.task_waiters import TaskWaiters
+from cambwatch.loops.polling.conclusion import TaskWaiters
 
 
 async def test_who_waits_is_told() -> None:

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from task_samples import START
 
-from cambwatch.adapters.metrics.counters import Metrics
-from cambwatch.adapters.metrics.poll_counters import LATENESS_S, REQUEST_S
+from cambwatch.adapters.metrics.counters import LATENESS_S, REQUEST_S, Metrics
 from cambwatch.core.delivery.attempts import AttemptRecord
 from cambwatch.core.model import (
     Attempt,

@@ -7,8 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.adapters.open_files import MAX_OPEN_FILES
-from cambwatch.core.open_files import FEWEST_CONNECTIONS, MOST_CONNECTIONS, RESERVE, connection_limit
+from cambwatch.adapters.open_files import (
+    FEWEST_CONNECTIONS,
+    MAX_OPEN_FILES,
+    MOST_CONNECTIONS,
+    RESERVE,
+    connection_limit,
+)
 
 numbers = st.integers(0, 100_000)
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.web.rate_limit import MOST_CLIENTS, RateLimiter, client_of
+from cambwatch.web.limits import MOST_CLIENTS, RateLimiter, client_of
 
 
 @pytest.mark.parametrize(

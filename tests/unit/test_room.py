@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.web.memory_limit import MemoryLimit, MemoryReservation
+from cambwatch.web.limits import MemoryLimit, MemoryReservation
 
 EACH, COMMON = 10, 100
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook as Official
 
-from cambwatch.core.delivery.signature import check_secret_format, sign
+from cambwatch.core.formats.webhook import check_secret_format, sign
 from cambwatch.core.redaction import Secret
 
 # The vector that the specification's libraries share.

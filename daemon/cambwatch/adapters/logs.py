@@ -1,9 +1,4 @@
-"""
-Logs: one line per unit of work, for a person on a terminal, as JSON for machines.
-
-What must stay secret is cut out last, out of whatever text is about to be
-written, so that no call and no traceback has to think of it.
-"""
+"""Structured logs: ordered fields, redacted secrets, and a writer thread, so that a stopped reader blocks nothing."""
 
 import io
 import logging

@@ -29,12 +29,11 @@ from cambwatch.loops.cluster import Cluster, ClusterPoller
 from cambwatch.loops.delivery.deliverer import Deliverer
 from cambwatch.loops.delivery.senders import Sender, send_test_message
 from cambwatch.loops.garbage_collection import MIN_PAUSE_S, collect_garbage
-from cambwatch.loops.polling.conclusion import Concluder
+from cambwatch.loops.polling.conclusion import Concluder, TaskWaiters
 from cambwatch.loops.polling.known_tasks import KnownTasks
 from cambwatch.loops.polling.late_results import LateResults
 from cambwatch.loops.polling.learner import SAVE_EVERY_S, CadenceLearner
 from cambwatch.loops.polling.poller import LONG_PAUSE, Poller
-from cambwatch.loops.polling.task_waiters import TaskWaiters
 from cambwatch.loops.redacting import RedactingStatusSource
 from cambwatch.loops.retention import FIRST_RUN_S, RUN_EVERY_S, Retention
 from cambwatch.loops.scheduler import Clock, Scheduler, Wakeup
@@ -47,7 +46,7 @@ from cambwatch.web.api.metrics import MetricsEndpoint, MetricsSources
 from cambwatch.web.api.registration import RegistrationParser
 from cambwatch.web.api.tasks import TaskEndpoints
 from cambwatch.web.guard import guard
-from cambwatch.web.rate_limit import rate_limit
+from cambwatch.web.limits import rate_limit
 
 
 class Loop(Protocol):

@@ -12,7 +12,7 @@ import cambwatch
 from cambwatch.adapters.apprise import AppriseSender
 from cambwatch.adapters.camb import CambClient
 from cambwatch.adapters.metrics.counters import Metrics
-from cambwatch.adapters.open_files import limit
+from cambwatch.adapters.open_files import MOST_CONNECTIONS, RESERVE, connection_limit, limit
 from cambwatch.adapters.store.database import StoreUnavailableError
 from cambwatch.adapters.store.opening import ClusterEvents, Store
 from cambwatch.adapters.store.tasks import TaskStore
@@ -22,7 +22,6 @@ from cambwatch.app.sockets import serving
 from cambwatch.config import Config
 from cambwatch.config.load import ConfigChange
 from cambwatch.core.cluster import ClusterEvent
-from cambwatch.core.open_files import MOST_CONNECTIONS, RESERVE, connection_limit
 from cambwatch.core.redaction import Redactor, Secret
 from cambwatch.core.routing import Destination
 from cambwatch.loops.cluster import Cluster

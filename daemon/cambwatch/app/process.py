@@ -1,4 +1,4 @@
-"""The process: its lock, its sockets, its clock, and one configuration after the other at work."""
+"""The process: its lock, sockets, clock and signals, and one generation after the other."""
 
 import asyncio
 import os

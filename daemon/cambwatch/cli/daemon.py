@@ -1,4 +1,4 @@
-"""The command line: the daemon itself and its configuration; what is asked of a daemon that runs is in cli_client."""
+"""Commands of the daemon itself: run, check, render, routes, schema, backup. Those for a running daemon: operations."""
 
 import atexit
 import gc
@@ -18,20 +18,19 @@ import cambwatch
 from cambwatch import config as configuration
 from cambwatch.adapters import logs
 from cambwatch.adapters.logs import LineWriter
+from cambwatch.adapters.store.backup import BackupError, back_up
 from cambwatch.adapters.terminal import say, say_json
 from cambwatch.app.process import ConfigReloader, until_signal
 from cambwatch.cli import operations as cli_client
-from cambwatch.cli.backup import backup
 from cambwatch.cli.operations import Account, AsJson, ConfigPath, Exit, Kind, exit_with, labels, print_table
 from cambwatch.core.camb import kinds
-from cambwatch.core.events import webhook_id
+from cambwatch.core.events import RoutingAttributes, sample_event, webhook_id
 from cambwatch.core.formats import FORMATS
 from cambwatch.core.model import Status
 from cambwatch.core.routing import destinations_for, matches
-from cambwatch.core.sample_events import RoutingAttributes, sample_event
 from cambwatch.core.service_urls import masked_url
 from cambwatch.core.templates import TemplateError
-from cambwatch.simulator.command import simulate
+from cambwatch.simulator.server import simulate
 
 HIDDEN = "..."  # in place of what is secret
 
@@ -46,7 +45,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("backup")(backup)
 app.command("simulate")(simulate)
 app.add_typer(cli_client.commands)
 
@@ -253,3 +251,22 @@ def _load(path: Path | None) -> configuration.LoadedConfig:
         return configuration.load(configuration.find(None if path is None else str(path), os.environ), os.environ)
     except configuration.ConfigError as error:
         exit_with(Exit.CONFIG, str(error))
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where the copy goes.")],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite FILE if it is there.")] = False,
+    config: ConfigPath = None,
+) -> None:
+    """Copy the database to FILE, as it is at this moment; the daemon may go on meanwhile."""
+    try:
+        database = configuration.database(None if config is None else str(config), os.environ)
+    except configuration.ConfigError as error:
+        exit_with(Exit.CONFIG, str(error))
+    try:
+        size = back_up(database, file, replace=force)
+    except BackupError as error:
+        exit_with(Exit.DATABASE, str(error))
+    say(f"{file}: {size / 1e6:.1f} MB, as {database} was just now")

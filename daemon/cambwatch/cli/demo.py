@@ -28,7 +28,7 @@ from structlog.typing import EventDict, WrappedLogger
 from cambwatch import config as configuration
 from cambwatch.app import process as daemon
 from cambwatch.cli.client import DaemonClient
-from cambwatch.core.delivery.signature import sign
+from cambwatch.core.formats.webhook import sign
 from cambwatch.core.model import FinishedReply, PendingReply, UnknownTaskReply
 from cambwatch.core.redaction import Secret
 from cambwatch.simulator import Settings, Simulator, serve

@@ -1,4 +1,4 @@
-"""What is right by itself and wrong beside something else: one function a section."""
+"""Checks across keys and sections: mistakes that only several values show, and warnings about doubtful ones."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ from cambwatch.config.model import AccountEntry, CambSection, HttpSection, Polli
 from cambwatch.config.readers import shown, write_span
 from cambwatch.config.secrets import LONGEST_KEY
 from cambwatch.config.templates import is_json, why_no_alert, why_not_json
-from cambwatch.config.yaml_nodes import Document
+from cambwatch.config.yaml_document import Document
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.addresses import is_loopback
 from cambwatch.core.camb import kinds

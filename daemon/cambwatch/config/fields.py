@@ -20,7 +20,7 @@ from cambwatch.config.readers import (
     span,
     whole,
 )
-from cambwatch.config.yaml_nodes import Scalar
+from cambwatch.config.yaml_document import Scalar
 from cambwatch.core.camb import kinds
 from cambwatch.core.model import Status
 from cambwatch.core.names import LONGEST_TASK_ID

@@ -25,7 +25,7 @@ from cambwatch.config.model import (
 from cambwatch.config.readers import read_name
 from cambwatch.config.secrets import ReadContext
 from cambwatch.config.wording import explain, keys, mapping_needed, unknown_key
-from cambwatch.config.yaml_nodes import Document
+from cambwatch.config.yaml_document import Document
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.redaction import Secret
 

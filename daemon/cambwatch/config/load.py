@@ -1,4 +1,4 @@
-"""From a file to a configuration, or to everything that is wrong with it."""
+"""From a file to a Config or to all of its mistakes; also what `check`, a reload and the client commands read of it."""
 
 import stat
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +12,7 @@ from cambwatch.config.errors import ConfigError, ConfigMistake, Finding, KeyPath
 from cambwatch.config.list_items import Sections, read_sections
 from cambwatch.config.model import Config, HttpSection
 from cambwatch.config.secrets import ReadContext, SystemdCredential
-from cambwatch.config.yaml_nodes import MOST_BYTES, Document, UnreadableError, read_document
+from cambwatch.config.yaml_document import MOST_BYTES, Document, UnreadableError, read_document
 from cambwatch.core.redaction import SHORTEST_SECRET, Secret
 
 PLACES = (Path("config.yaml"), Path("/etc/cambwatch/config.yaml"))

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from cambwatch.config.errors import did_you_mean
-from cambwatch.config.yaml_nodes import Scalar
+from cambwatch.config.yaml_document import Scalar
 from cambwatch.core.camb import kinds
 from cambwatch.core.instants import parse_duration
 from cambwatch.core.model import Status

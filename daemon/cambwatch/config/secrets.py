@@ -13,7 +13,7 @@ from cambwatch.adapters import apprise
 from cambwatch.config.addresses import read_store_url, split_proxy, split_url
 from cambwatch.config.errors import not_utf8
 from cambwatch.config.readers import or_none, read_text
-from cambwatch.core.delivery.signature import check_secret_format
+from cambwatch.core.formats.webhook import check_secret_format
 from cambwatch.core.names import ValueMistake, find_value_mistake
 from cambwatch.core.postgres_url import is_postgres
 from cambwatch.core.redaction import Secret

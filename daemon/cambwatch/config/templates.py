@@ -16,7 +16,7 @@ from pydantic import PlainValidator, ValidationInfo, WithJsonSchema
 from cambwatch.config.errors import not_utf8
 from cambwatch.config.readers import NOTIFIED_STATUSES, read_text
 from cambwatch.config.secrets import ReadContext
-from cambwatch.config.yaml_nodes import Scalar
+from cambwatch.config.yaml_document import Scalar
 from cambwatch.core.event_json import notification_body
 from cambwatch.core.events import DestinationAlert, Event, GroupComplete, Link, TaskEnded
 from cambwatch.core.model import Outcome, Status

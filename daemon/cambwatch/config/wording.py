@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from cambwatch.config.errors import Finding, KeyPath, did_you_mean, is_name
 from cambwatch.config.model import Config
 from cambwatch.config.readers import LATER
-from cambwatch.config.yaml_nodes import Document, Scalar
+from cambwatch.config.yaml_document import Document, Scalar
 
 _LATER_KEYS = frozenset({("proxy",)})
 

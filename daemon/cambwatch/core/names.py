@@ -1,4 +1,4 @@
-"""What a name may be, wherever it comes in."""
+"""Which names and task_ids are valid, and which values are obviously placeholders or mistakes."""
 
 import re
 from collections.abc import Callable

@@ -1,7 +1,6 @@
-"""
-Redacts secrets in text from servers, some of which repeat what they were sent.
+"""Removes secrets from text: the type Secret that does not print, every form in which a server may repeat one.
 
-cambwatch stores such text, shows it and sends it on, so it is redacted first.
+cambwatch stores text from servers, shows it and sends it on, so it is redacted first.
 """
 
 import posixpath

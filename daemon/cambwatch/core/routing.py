@@ -1,4 +1,4 @@
-"""Which destinations hear of which event."""
+"""Destinations, routes, and which destinations an event is delivered to."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

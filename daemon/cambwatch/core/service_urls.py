@@ -1,10 +1,4 @@
-"""
-The URLs of Camb and of the chat services, and warnings about URLs that look wrong.
-
-The hosts are those of the services' own documentation: Slack, "Sending messages using
-incoming webhooks"; Discord, "Webhook Resource"; Google Chat, "Build an app as a
-webhook"; Microsoft Teams, "Create incoming webhooks with Workflows".
-"""
+"""URLs of the services that people use as destinations: mistakes in them, and which parts are secret."""
 
 import re
 from collections.abc import Iterator

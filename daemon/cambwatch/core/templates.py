@@ -1,4 +1,4 @@
-"""Bodies that a template makes: compiled once, rendered with what an event is, told by line where they fail."""
+"""Templates of webhook bodies: a bounded subset of Jinja, compiled once, with errors told by line."""
 
 import html
 import json

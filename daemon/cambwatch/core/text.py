@@ -1,23 +1,4 @@
-"""
-Cleans text from outside into one line that is safe in a message, a log and a table.
-
-| characters                                                | what clean() does                         |
-|-----------------------------------------------------------|-------------------------------------------|
-| white space and line breaks                               | one space, none at the ends               |
-| controls: C0, DEL, C1                                     | removed                                   |
-| bidirectional embeddings, overrides and isolates          | removed: they reorder the text after them |
-| deprecated and reserved format characters, noncharacters  | removed                                   |
-| lone surrogates                                           | `?`                                       |
-| LRM, RLM, ALM                                             | kept, one of each in a row                |
-| a variation selector                                      | kept right after a visible character      |
-| tag characters                                            | kept as the region of a black flag        |
-| ZWJ, ZWNJ                                                 | one kept where it joins or shapes         |
-| other invisible characters: ZWSP, soft hyphen, fillers    | one kept between two visible characters   |
-| all others, also those unknown to Python's tables         | kept                                      |
-
-Text without a visible character becomes empty. Invisible characters are Unicode's
-Default_Ignorable_Code_Point and the blank Braille pattern.
-"""
+"""Cleans and truncates text that people read: control characters, grapheme clusters, and JSON with invalid bytes."""
 
 import json
 import re

@@ -1,9 +1,7 @@
-"""
-Every timed duty, by APScheduler: its jobs only wake loops.
+"""Wakes loops on time (APScheduler) and repeats periodic functions.
 
-A loop has one alarm, set to when it has something to do next. There is no job for
-each Camb task: a thousand jobs due together lose runs, and a shutdown cancels jobs
-that are under way. The loops keep their due times themselves.
+A loop has one wakeup, set to when it has work next. There is no job per Camb task: a thousand jobs due together
+lose runs, and a shutdown cancels jobs that are running. The loops keep their due times themselves.
 """
 
 import asyncio

@@ -1,10 +1,7 @@
-"""
-Tells systemd that there is progress; where there is none it keeps silent, and systemd starts the service anew.
+"""Tells systemd that the daemon makes progress. Without progress it stays quiet, and systemd restarts the service.
 
-Only what a restart can cure counts: a loop that no longer turns, a thread that no
-longer answers. Camb in trouble, an account that is refused or must be silent, a
-receiver that is down and a disk that is full are said elsewhere (/readyz, the log);
-a restart would cure none of them, and would cost what is in flight.
+Only what a restart can cure counts: a loop that does not turn, a thread that does not answer. Trouble of Camb, of a
+receiver or of the disk is reported elsewhere (/readyz, the log).
 """
 
 import asyncio

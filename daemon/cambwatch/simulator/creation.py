@@ -1,4 +1,4 @@
-"""The bodies of create calls: JSON or multipart, checked only for what must be there."""
+"""Requests to the simulator: bodies of create calls, and which runs and which form a result request asks for."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What status endpoints say of a task, in each of the shapes that have been seen."""
+"""The simulator's answers to polls in each of the shapes that Camb uses, and its error bodies."""
 
 from collections.abc import Callable, Sequence
 from typing import assert_never

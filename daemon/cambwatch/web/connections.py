@@ -11,8 +11,8 @@ from aiohttp import StreamReader, web
 from aiohttp.http import HttpProcessingError
 from aiohttp.typedefs import Handler
 
-from cambwatch.core.open_files import MOST_CONNECTIONS
-from cambwatch.web.memory_limit import MemoryLimit, MemoryReservation
+from cambwatch.adapters.open_files import MOST_CONNECTIONS
+from cambwatch.web.limits import MemoryLimit, MemoryReservation
 from cambwatch.web.problem_details import ProblemError
 
 MOST_HEADERS = 64

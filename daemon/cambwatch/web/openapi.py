@@ -10,8 +10,8 @@ from pydantic.json_schema import models_json_schema
 
 import cambwatch
 from cambwatch.core.camb.kinds import KINDS
-from cambwatch.web.api.query_parameters import Parameter
 from cambwatch.web.api.registration import LARGEST_ARRAY, RegistrationBody
+from cambwatch.web.api.requests import Parameter
 from cambwatch.web.guard import OPEN_PATHS
 from cambwatch.web.problem_details import ProblemDetails
 

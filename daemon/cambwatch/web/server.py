@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
-from cambwatch.web.api import query_parameters as queries
+from cambwatch.web.api import requests as queries
 from cambwatch.web.api.deliveries import (
     DeliveryEndpoints,
     DeliveryPage,
@@ -26,7 +26,7 @@ from cambwatch.web.api.deliveries import (
 from cambwatch.web.api.destinations import DestinationEndpoints
 from cambwatch.web.api.kinds import DurationsPage, KindEndpoints, KindPage
 from cambwatch.web.api.metrics import MetricsEndpoint
-from cambwatch.web.api.query_parameters import Parameter, reject_unknown_parameters
+from cambwatch.web.api.requests import Parameter, reject_unknown_parameters
 from cambwatch.web.api.tasks import TaskEndpoints, json_answer
 from cambwatch.web.api.views import GroupView, Readiness, TaskPage, TaskView
 from cambwatch.web.connections import ConnectionLimits, Connections, track_request

@@ -1,9 +1,4 @@
-"""
-Describes network errors without copying the text of an exception.
-
-The text of an aiohttp error often contains the request URL ("Can not write request body for https://..."), and the URL
-of a webhook is its secret. So this module copies no text from a library, except why TLS rejects a certificate.
-"""
+"""Describes network errors without secrets, and builds the URL of a request byte for byte."""
 
 import os
 import re

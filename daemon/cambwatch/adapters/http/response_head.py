@@ -1,14 +1,4 @@
-"""
-Reads the head of a response even if aiohttp rejects the head or the body.
-
-aiohttp 3.14 returns a response only after its parser accepted the whole TCP segment. It drops a complete head if the
-same segment has a bad chunk, or bytes after a 204. The parser (llhttp) also refuses a repeated Content-Length.
-A receiver that answered 2xx took the message, so an unknown status would post it again for days.
-
-So a `HeadReader` sits between the transport and aiohttp's protocol. It records the status, passes on the head
-separately, and then everything after it as it arrives. It uses public interfaces only: `request_class`, middlewares,
-and `set_protocol` of asyncio's transports.
-"""
+"""Reads responses that violate HTTP: a complete head counts, and so does the beginning of a broken body."""
 
 import asyncio
 import re

@@ -15,8 +15,8 @@ from typing import Any, Self
 import structlog
 
 from cambwatch.adapters.store.postgres import PROBE_PAUSE_S
-from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServer, backend_pid
-from cambwatch.adapters.store.postgres_trouble import shared_sessions_error
+from cambwatch.adapters.store.postgres_connection import CONNECT_S, PostgresServer, backend_pid
+from cambwatch.adapters.store.postgres_errors import shared_sessions_error
 from cambwatch.core.cluster import ClusterEvent
 
 # Peers share the same tables. Two clusters may use different schemas of one database.

@@ -1,4 +1,4 @@
-"""What the stores need of a database, and what its trouble looks like."""
+"""What the stores need of a database, its errors, and the units of work that share one commit."""
 
 import asyncio
 from collections.abc import Callable, Sequence

@@ -9,10 +9,10 @@ from typing import Any, assert_never
 import sqlalchemy as sa
 import structlog
 
-from cambwatch.adapters.store import rows
+from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store.breakers import breakers, make_retries_due, write_breaker_change
 from cambwatch.adapters.store.database import Database
-from cambwatch.adapters.store.destinations import breakers, make_retries_due, write_breaker_change
-from cambwatch.adapters.store.rows import padded, to_micros
+from cambwatch.adapters.store.row_mapping import padded, to_micros
 from cambwatch.adapters.store.schema import (
     DELIVERY_PENDING,
     FRESH,

@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from cambwatch.adapters.store.database import Database
-from cambwatch.adapters.store.rows import to_micros
+from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.adapters.store.schema import durations
 from cambwatch.core.cadence.model import SavedDurations
 

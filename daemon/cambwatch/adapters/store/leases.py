@@ -14,11 +14,11 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cambwatch.adapters.store import rows
+from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store.breakers import breakers
 from cambwatch.adapters.store.database import Database, T, Work
-from cambwatch.adapters.store.destinations import breakers
 from cambwatch.adapters.store.postgres import application_name_of
-from cambwatch.adapters.store.rows import padded, span_to_micros
+from cambwatch.adapters.store.row_mapping import padded, span_to_micros
 from cambwatch.adapters.store.schema import TASK_PENDING, destination_leases, nodes, tasks
 from cambwatch.core.cluster import ClusterNode, ClusterSnapshot
 from cambwatch.core.delivery.breaker import Breaker

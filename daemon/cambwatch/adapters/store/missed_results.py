@@ -6,9 +6,9 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import rows
+from cambwatch.adapters.store import row_mapping as rows
 from cambwatch.adapters.store.database import Database
-from cambwatch.adapters.store.rows import to_micros
+from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.adapters.store.schema import nodes, tasks
 from cambwatch.core.model import Json, Status, Task
 

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import rows
-from cambwatch.adapters.store.rows import to_micros
+from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.adapters.store.schema import TASK_PENDING, deliveries, events, tasks
 from cambwatch.core.event_json import event_to_json
 from cambwatch.core.events import Event, GroupComplete, webhook_id

@@ -28,8 +28,8 @@ from cambwatch.adapters.store.database import (
     Work,
     run_units,
 )
-from cambwatch.adapters.store.postgres_connecting import CONNECT_S, PostgresServer
-from cambwatch.adapters.store.postgres_trouble import (
+from cambwatch.adapters.store.postgres_connection import CONNECT_S, PostgresServer
+from cambwatch.adapters.store.postgres_errors import (
     CHECK_SERVER_HINT,
     CONFLICT_STATES,
     TransientStoreError,
@@ -37,7 +37,7 @@ from cambwatch.adapters.store.postgres_trouble import (
     sqlstate_of,
     translate_errors,
 )
-from cambwatch.adapters.store.rows import from_json, to_json
+from cambwatch.adapters.store.row_mapping import from_json, to_json
 
 READERS = 4  # connections besides the writer's
 UNBATCHED_WRITERS = 1  # likewise, for write_alone()

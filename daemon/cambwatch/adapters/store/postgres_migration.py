@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from cambwatch.adapters.store.database import StoreTooNewError, StoreUnavailableError
 from cambwatch.adapters.store.postgres import create_engine
-from cambwatch.adapters.store.postgres_connecting import PostgresServer, refuse_shared_sessions
-from cambwatch.adapters.store.postgres_trouble import translate_errors
+from cambwatch.adapters.store.postgres_connection import PostgresServer, refuse_shared_sessions
+from cambwatch.adapters.store.postgres_errors import translate_errors
 from cambwatch.adapters.store.schema import metadata
 from cambwatch.adapters.store.sqlite_migration import MIGRATIONS, known_revisions, upgrade
 

@@ -1,4 +1,4 @@
-"""How a watch begins: a row for a task that nobody knew, a fresh start for one that is watched anew."""
+"""Inserts and restarts watched tasks, many in one transaction."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import rows
-from cambwatch.adapters.store.rows import padded, to_micros
+from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store.row_mapping import padded, to_micros
 from cambwatch.adapters.store.schema import tasks
 from cambwatch.core.model import Registration, RegistrationResult, Status, Task, TaskKey
 

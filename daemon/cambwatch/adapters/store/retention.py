@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import KEPT_ATTEMPTS
-from cambwatch.adapters.store.rows import to_micros
+from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.adapters.store.schema import DELIVERY_PENDING, TASK_PENDING, deliveries, events, tasks
 from cambwatch.core.model import TaskKey
 

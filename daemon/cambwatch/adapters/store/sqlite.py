@@ -35,7 +35,7 @@ from cambwatch.adapters.store.database import (
     Work,
     run_units,
 )
-from cambwatch.adapters.store.rows import from_json, to_json
+from cambwatch.adapters.store.row_mapping import from_json, to_json
 
 MIN_FREE_BYTES = 1 << 16  # bytes; with less SQLite cannot even begin its log
 BUSY_TIMEOUT_S = 5.0  # another program, such as a backup, may hold the file for a moment

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import rows
+from cambwatch.adapters.store import row_mapping as rows
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.outbox import QueuedDeliveries, complete_group, enqueue, group_state, lock_groups
 from cambwatch.adapters.store.registration import (
@@ -15,7 +15,7 @@ from cambwatch.adapters.store.registration import (
     register_batches,
     tasks_by_key,
 )
-from cambwatch.adapters.store.rows import has_label, padded, to_micros
+from cambwatch.adapters.store.row_mapping import has_label, padded, to_micros
 from cambwatch.adapters.store.schema import DELIVERY_PENDING, TASK_PENDING, deliveries, events, tasks
 from cambwatch.core.events import GroupComplete, TaskEnded
 from cambwatch.core.model import (

@@ -1,13 +1,4 @@
-"""
-When to ask again, learned from how long tasks took.
-
-With a price for a request and one for a second of delay, the checks of a thing that
-ends once are best made at a density proportional to the square root of its hazard:
-of the chance that it ends now, given that it has not yet (J. B. Keller 1974, "Optimum
-Checking Schedules for Systems Subject to Random Failure"). A somewhat lower power of
-the hazard has fewer long delays at nearly the same mean. The price is set so that the
-mean delay is that of a fixed interval; what is saved is requests.
-"""
+"""From observed durations to a poll schedule: density of completions, its price, and the mean delay it gives."""
 
 import math
 from bisect import bisect_left, bisect_right

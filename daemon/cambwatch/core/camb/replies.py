@@ -1,24 +1,4 @@
-"""
-What Camb's answer to a poll means.
-
-Shapes as collected from camb-sdk 1.6.6, docs.camb.ai and clients that ran against
-the live service; where those disagree, every form is understood. What follows from
-an answer is decided in lifecycle.py:
-
-    answer                                              report
-    2xx, PENDING                                        Pending
-    2xx, a status of Camb's in capitals, usual shape    Ended
-    2xx, other spelling (`error`, `FAILED`), odd shape  Ended, not certain: the next poll has to say the same
-    2xx, a word that is not a status                    Pending(word)
-    2xx, anything else                                  Unavailable (unreadable, malformed, oversized)
-    401, 403 in Camb's form                             Forbidden
-    404, 410 in Camb's form                             Unknown
-    422 in Camb's form, about the path                  Invalid
-    401, 403, 404, 410, 422 in any other form           Unavailable (foreign)
-    everything else                                     Unavailable
-
-The usual shape depends on the kind (kinds.StatusShape). refusals.py defines Camb's form.
-"""
+"""What Camb's answer to a poll means, and whether a refusal is Camb's own or a gateway's."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime

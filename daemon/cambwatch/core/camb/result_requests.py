@@ -1,4 +1,4 @@
-"""Which requests read the result of a finished run."""
+"""Results of finished runs: which requests read them, when to repeat one, and what the answers mean."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,11 +1,4 @@
-"""
-What a receiver's answer means.
-
-A chat delivery is given up early only in the service's own words. During a redeploy, proxies,
-gateways and login pages answer 401, 403, 404 and 410, and sometimes 200. chat_answers.py has
-the words of each chat service. A webhook receiver has no words of its own, so its HTTP status
-decides (Standard Webhooks 1.0.0).
-"""
+"""What a receiver's response means for a delivery, and how a redirect is explained."""
 
 import re
 from collections.abc import Mapping

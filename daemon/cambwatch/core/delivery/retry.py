@@ -1,4 +1,4 @@
-"""How long to pause between attempts, and how to read Retry-After."""
+"""When to try again: backoff, Retry-After in all its forms, and fewer requests at once after a rate limit."""
 
 import math
 from collections.abc import Mapping

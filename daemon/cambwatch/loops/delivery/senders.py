@@ -7,12 +7,11 @@ from typing import Protocol
 import structlog
 
 from cambwatch.core.delivery.attempts import PendingDelivery
-from cambwatch.core.events import Event, webhook_id
+from cambwatch.core.events import Event, sample_test_message, webhook_id
 from cambwatch.core.formats import FORMATS, Message
 from cambwatch.core.lifecycle import is_late, needs_plain_format
 from cambwatch.core.model import Attempt, Delivery, Outcome
 from cambwatch.core.routing import Destination
-from cambwatch.core.sample_events import sample_test_message
 from cambwatch.core.templates import TemplateError
 from cambwatch.loops.scheduler import Clock
 

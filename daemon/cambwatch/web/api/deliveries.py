@@ -1,4 +1,4 @@
-"""The endpoints about deliveries: what is owed, what was tried, and another try."""
+"""The endpoints about deliveries, and how the API shows deliveries, attempts and destinations."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
@@ -26,17 +26,17 @@ from cambwatch.core.model import (
 )
 from cambwatch.core.routing import Destination
 from cambwatch.core.service_urls import public_host
-from cambwatch.web.api.query_parameters import (
+from cambwatch.web.api.registration import mistake_from_pydantic
+from cambwatch.web.api.requests import (
     read_delivery_cursor,
     read_delivery_filter,
+    read_json,
     read_limit,
     write_delivery_cursor,
 )
-from cambwatch.web.api.registration import mistake_from_pydantic
 from cambwatch.web.api.tasks import json_answer
 from cambwatch.web.api.views import TIMESTAMP, DeliveryView, JsonObject, delivery_view, instant
 from cambwatch.web.connections import read_body
-from cambwatch.web.json_body import read_json
 from cambwatch.web.problem_details import Mistake, ProblemError, unprocessable
 
 

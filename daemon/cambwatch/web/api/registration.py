@@ -14,8 +14,7 @@ from cambwatch.core.camb import kinds
 from cambwatch.core.instants import parse_duration
 from cambwatch.core.model import Json, Registration, TaskKey
 from cambwatch.core.names import LONGEST_TASK_ID, check_task_id
-from cambwatch.web.api.query_parameters import SPAN_PATTERN
-from cambwatch.web.json_body import escape_pointer_step, read_json
+from cambwatch.web.api.requests import SPAN_PATTERN, escape_pointer_step, read_json
 from cambwatch.web.problem_details import Mistake, unprocessable
 
 LARGEST_ARRAY = 1000

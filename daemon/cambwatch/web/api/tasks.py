@@ -26,8 +26,8 @@ from cambwatch.core.model import (
     TaskKey,
 )
 from cambwatch.core.names import check_known_task_id, explain_bad_task_id
-from cambwatch.web.api.query_parameters import read_cursor, read_limit, read_task_filter, read_wait, write_cursor
 from cambwatch.web.api.registration import RegistrationParser
+from cambwatch.web.api.requests import read_cursor, read_limit, read_task_filter, read_wait, write_cursor
 from cambwatch.web.api.views import JsonObject, TaskViews, group_view
 from cambwatch.web.connections import read_body
 from cambwatch.web.problem_details import Mistake, ProblemError, unprocessable

@@ -15,7 +15,7 @@ import asyncpg
 
 from cambwatch.adapters.store import postgres_tls
 from cambwatch.adapters.store.database import StoreMisconfiguredError, StoreUnavailableError
-from cambwatch.adapters.store.postgres_trouble import connection_error, shared_sessions_error
+from cambwatch.adapters.store.postgres_errors import connection_error, shared_sessions_error
 from cambwatch.core.postgres_parameters import SslMode
 from cambwatch.core.postgres_url import PostgresHost, PostgresTls, parse_postgres_url
 

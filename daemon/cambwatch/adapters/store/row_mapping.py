@@ -1,4 +1,4 @@
-"""Where rows become values of the core, and instants microseconds."""
+"""Maps rows to values of the core: instants as microseconds, JSON columns, and the search for a label."""
 
 import json
 import sys

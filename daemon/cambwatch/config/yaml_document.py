@@ -1,4 +1,4 @@
-"""The nodes of a YAML file as values that know how they were written and where they stand."""
+"""Reads YAML safely into values that know how they were written and where they stand."""
 
 import re
 from collections.abc import Mapping
