@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from cambwatch.core.cadence.cadence_model import CadenceModel
 from cambwatch.core.cadence.histogram import Completion
-from cambwatch.core.cadence.model import CadenceModel
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.cadence.start_order import USUAL_QUANTILE, StartEntry, StartOrder
 from families import policy

@@ -14,8 +14,8 @@ from itertools import groupby
 from operator import itemgetter
 
 from cadence_evaluation.policies import Ages, along, in_step, out_of_step
+from cambwatch.core.cadence.cadence_model import CadenceModel
 from cambwatch.core.cadence.histogram import Completion
-from cambwatch.core.cadence.model import CadenceModel
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.cadence.start_order import OrderedCompletion
 

@@ -16,7 +16,7 @@ from processes import free_port
 from wire import OK, SPEECHES, resetting, saying, speaking
 from yarl import URL
 
-from cambwatch.adapters.http.errors import describe
+from cambwatch.adapters.http.network_errors import describe
 from cambwatch.adapters.webhook import WebhookSender
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome

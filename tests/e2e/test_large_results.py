@@ -10,8 +10,7 @@ import pytest
 from events import ended, hear, hook, settings, shown, watch
 from receivers import Receivers, Reply
 
-from cambwatch.adapters.camb import CambClient
-from cambwatch.adapters.camb.api import MOST_READ
+from cambwatch.adapters.camb import MOST_READ, CambClient
 from cambwatch.core.accounts import Account
 from cambwatch.core.camb.link_scan import SLICE
 from cambwatch.core.camb.result_requests import LONGEST_DOCUMENT, ResultRead, ResultRequest

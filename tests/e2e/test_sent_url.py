@@ -8,7 +8,7 @@ from wire import OK, saying
 
 from cambwatch.adapters.camb import CambClient
 from cambwatch.adapters.webhook import WebhookSender
-from cambwatch.config.addresses import split_url
+from cambwatch.config.urls import split_url
 from cambwatch.core.accounts import Account
 from cambwatch.core.formats import Message
 from cambwatch.core.model import Outcome, TaskKey

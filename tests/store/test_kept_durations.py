@@ -11,8 +11,8 @@ from store_samples import NOW, json_values, on_one_database, texts
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.durations import DurationStore
 from cambwatch.adapters.store.row_mapping import to_micros
+from cambwatch.core.cadence.cadence_model import SavedDurations
 from cambwatch.core.cadence.histogram import BINS, Completion, DurationHistogram
-from cambwatch.core.cadence.model import SavedDurations
 
 LATER = NOW + timedelta(minutes=1)
 

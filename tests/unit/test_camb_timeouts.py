@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cambwatch.adapters.camb.api import RESOLUTION_S, PooledTimeout, TimeoutPool
+from cambwatch.adapters.camb import RESOLUTION_S, PooledTimeout, TimeoutPool
 
 LIMIT_S = 0.05
 LONG_S = 30.0

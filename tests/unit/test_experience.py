@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
+from cambwatch.core.cadence.cadence_model import MAX_SIZES, CadenceModel, SavedDurations
 from cambwatch.core.cadence.estimate import PollLimits, Strategy
 from cambwatch.core.cadence.histogram import MIN_COMPLETIONS, Completion
-from cambwatch.core.cadence.model import MAX_SIZES, CadenceModel, SavedDurations
 from cambwatch.core.cadence.start_order import OrderedCompletion
 
 

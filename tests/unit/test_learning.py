@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 from task_samples import START, pending, unasked
 
 from cambwatch.adapters.store.database import StoreUnavailableError
+from cambwatch.core.cadence.cadence_model import SavedDurations
 from cambwatch.core.cadence.estimate import Strategy
 from cambwatch.core.cadence.histogram import MIN_COMPLETIONS, Completion
-from cambwatch.core.cadence.model import SavedDurations
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.cadence.start_order import StartEntry
 from cambwatch.core.lifecycle import Progress

@@ -11,7 +11,7 @@ from typing import Any, Self
 import aiohttp
 from yarl import URL
 
-from cambwatch.adapters.http.errors import as_configured, describe, not_http, reason, too_large
+from cambwatch.adapters.http.network_errors import as_configured, describe, not_http, reason, too_large
 from cambwatch.adapters.http.response_head import (
     LARGEST_HEAD,
     MOST_FIELDS,

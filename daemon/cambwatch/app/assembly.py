@@ -173,8 +173,7 @@ async def assemble(
         ),
         task_waiters=task_waiters,
         concluder=concluder,
-        cancelled=deliverer.discard,
-        wake_deliverer=partial(deliverer.wake, config.destinations),
+        deliverer=deliverer,
         now=clock.now,
     )
     intake = server.application(

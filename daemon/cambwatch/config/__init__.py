@@ -1,10 +1,10 @@
 """The configuration: one YAML file, every mistake in it at once."""
 
-from cambwatch.config.addresses import Listen, TcpListen, UnixListen
 from cambwatch.config.errors import ConfigError, ConfigMistake, Place
+from cambwatch.config.json_schema import schema
 from cambwatch.config.load import DaemonAddress, LoadedConfig, daemon_api, database, find, load, loads
-from cambwatch.config.model import Config
-from cambwatch.config.schema import schema
+from cambwatch.config.sections import Config
+from cambwatch.config.urls import Listen, TcpListen, UnixListen
 
 __all__ = [
     "Config",

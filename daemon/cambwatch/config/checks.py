@@ -7,14 +7,14 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 from cambwatch.adapters import apprise
-from cambwatch.config.addresses import why_private
 from cambwatch.config.entries import GIVE_UP_AFTER, DestinationEntry, RouteEntry, TaskEntry, When
 from cambwatch.config.errors import Finding, KeyPath, did_you_mean, format_path
 from cambwatch.config.list_items import Sections
-from cambwatch.config.model import AccountEntry, CambSection, HttpSection, PollingSection
 from cambwatch.config.readers import shown, write_span
 from cambwatch.config.secrets import LONGEST_KEY
+from cambwatch.config.sections import AccountEntry, CambSection, HttpSection, PollingSection
 from cambwatch.config.templates import is_json, why_no_alert, why_not_json
+from cambwatch.config.urls import why_private
 from cambwatch.config.yaml_document import Document
 from cambwatch.core.accounts import DEFAULT_ACCOUNT
 from cambwatch.core.addresses import is_loopback

@@ -13,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from cambwatch.config.entries import DestinationEntry, RouteEntry, TaskEntry
 from cambwatch.config.errors import Finding, KeyPath
-from cambwatch.config.model import (
+from cambwatch.config.readers import read_name
+from cambwatch.config.secrets import ReadContext
+from cambwatch.config.sections import (
     CambSection,
     Config,
     HttpSection,
@@ -22,8 +24,6 @@ from cambwatch.config.model import (
     ResultsSection,
     StoreSection,
 )
-from cambwatch.config.readers import read_name
-from cambwatch.config.secrets import ReadContext
 from cambwatch.config.wording import explain, keys, mapping_needed, unknown_key
 from cambwatch.config.yaml_document import Document
 from cambwatch.core.accounts import DEFAULT_ACCOUNT

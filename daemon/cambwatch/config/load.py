@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from cambwatch.config.addresses import TcpListen, UnixListen
 from cambwatch.config.checks import check_sections, find_warnings
 from cambwatch.config.errors import ConfigError, ConfigMistake, Finding, KeyPath, Place, format_path
 from cambwatch.config.list_items import Sections, read_sections
-from cambwatch.config.model import Config, HttpSection
 from cambwatch.config.secrets import ReadContext, SystemdCredential
+from cambwatch.config.sections import Config, HttpSection
+from cambwatch.config.urls import TcpListen, UnixListen
 from cambwatch.config.yaml_document import MOST_BYTES, Document, UnreadableError, read_document
 from cambwatch.core.redaction import SHORTEST_SECRET, Secret
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from cambwatch.adapters import apprise
-from cambwatch.config.addresses import read_store_url, split_proxy, split_url
 from cambwatch.config.errors import not_utf8
 from cambwatch.config.readers import or_none, read_text
+from cambwatch.config.urls import read_store_url, split_proxy, split_url
 from cambwatch.core.formats.webhook import check_secret_format
 from cambwatch.core.names import ValueMistake, find_value_mistake
 from cambwatch.core.postgres_url import is_postgres

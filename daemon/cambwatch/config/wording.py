@@ -7,8 +7,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from cambwatch.config.errors import Finding, KeyPath, did_you_mean, is_name
-from cambwatch.config.model import Config
 from cambwatch.config.readers import LATER
+from cambwatch.config.sections import Config
 from cambwatch.config.yaml_document import Document, Scalar
 
 _LATER_KEYS = frozenset({("proxy",)})

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.adapters.store.schema import durations
-from cambwatch.core.cadence.model import SavedDurations
+from cambwatch.core.cadence.cadence_model import SavedDurations
 
 # Built once: to build a statement takes SQLAlchemy longer than it takes SQLite to run it.
 _ALL = sa.select(durations).order_by(durations.c.kind, durations.c.size)

@@ -14,9 +14,9 @@ from typing import Protocol
 import structlog
 
 from cambwatch.adapters.store.database import StoreUnavailableError
+from cambwatch.core.cadence.cadence_model import CadenceModel, CadenceSummary, SavedDurations
 from cambwatch.core.cadence.estimate import PollSchedule, Strategy
 from cambwatch.core.cadence.histogram import Completion, DurationHistogram
-from cambwatch.core.cadence.model import CadenceModel, CadenceSummary, SavedDurations
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.cadence.start_order import USUAL_QUANTILE, StartEntry, StartOrder
 from cambwatch.core.lifecycle import Progress

@@ -6,9 +6,9 @@ from typing import Protocol
 from aiohttp import web
 from pydantic import BaseModel, Field
 
+from cambwatch.core.cadence.cadence_model import CadenceSummary
 from cambwatch.core.cadence.estimate import Strategy
 from cambwatch.core.cadence.histogram import HALF_LIFE, KEPT_COMPLETIONS, DurationHistogram
-from cambwatch.core.cadence.model import CadenceSummary
 from cambwatch.core.cadence.policy import PollPolicy
 from cambwatch.core.camb.kinds import KINDS, Kind
 from cambwatch.web.api.tasks import json_answer

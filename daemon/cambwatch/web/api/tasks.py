@@ -85,6 +85,15 @@ def json_answer(
     )
 
 
+class PendingDeliveries(Protocol):
+    """The deliverer, which holds some of the pending deliveries in memory."""
+
+    @property
+    def workers(self) -> Collection[str]: ...
+    def wake(self, destinations: Iterable[str]) -> None: ...
+    def discard(self, delivery_ids: Collection[str]) -> None: ...
+
+
 class TaskEndpoints:
     """What can be asked and wished about tasks."""
 
@@ -96,18 +105,15 @@ class TaskEndpoints:
         *,
         task_waiters: CompletionWaiters,
         concluder: ConcluderPort,
-        cancelled: Callable[[Collection[str]], None],
-        wake_deliverer: Callable[[], None],
+        deliverer: PendingDeliveries,
         now: Callable[[], datetime],
     ) -> None:
-        """*cancelled* hears which deliveries are owed no more, *wake_deliverer* that there may be new ones."""
         self._task_store = task_store
         self._task_poller = task_poller
         self._registration_parser = registration_parser
         self._task_waiters = task_waiters
         self._concluder = concluder
-        self._on_cancelled = cancelled
-        self._wake_deliverer = wake_deliverer
+        self._deliverer = deliverer
         self._now = now
 
     async def register(self, request: web.Request) -> web.StreamResponse:
@@ -167,10 +173,10 @@ class TaskEndpoints:
             raise _not_found(key)
         task, cancelled = removed
         self._task_poller.stop_watching(task.id)
-        self._on_cancelled(cancelled)
+        self._deliverer.discard(cancelled)
         self._task_waiters.wake(task)
         if task.group is not None:
-            self._wake_deliverer()
+            self._deliverer.wake(self._deliverer.workers)
         log.info("task.removed", kind=key.kind, task_id=key.task_id, account=key.account, cancelled=len(cancelled))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 

@@ -12,13 +12,6 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema, field_validator
 
-from cambwatch.config.addresses import (
-    DEFAULT_LISTEN,
-    Listen,
-    read_allowed_host,
-    read_base_url,
-    read_listen,
-)
 from cambwatch.config.entries import DestinationEntry, RouteEntry, Section, TaskEntry
 from cambwatch.config.fields import (
     Count,
@@ -43,6 +36,13 @@ from cambwatch.config.secrets import (
     StoreUrlInFile,
     TokenInFile,
     TokenInPlace,
+)
+from cambwatch.config.urls import (
+    DEFAULT_LISTEN,
+    Listen,
+    read_allowed_host,
+    read_base_url,
+    read_listen,
 )
 from cambwatch.core.accounts import DEFAULT_ACCOUNT, Account
 from cambwatch.core.cadence.estimate import Strategy

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp.hdrs import DATE, RETRY_AFTER
 from yarl import URL
 
-from cambwatch.adapters.http.errors import as_configured, describe
+from cambwatch.adapters.http.network_errors import as_configured, describe
 from cambwatch.adapters.http.response_head import LARGEST_HEAD
 from cambwatch.core.accounts import Account
 from cambwatch.core.camb import replies

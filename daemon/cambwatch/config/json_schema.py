@@ -6,9 +6,9 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
-from cambwatch.config.addresses import TcpListen, UnixListen
-from cambwatch.config.model import Config
 from cambwatch.config.readers import write_span
+from cambwatch.config.sections import Config
+from cambwatch.config.urls import TcpListen, UnixListen
 
 
 def schema() -> dict[str, Any]:

@@ -1,5 +1,0 @@
-"""Camb.ai."""
-
-from cambwatch.adapters.camb.api import CambClient
-
-__all__ = ["CambClient"]
