@@ -9,8 +9,7 @@ import yaml
 from config_samples import KEY, SECRET, mistakes
 from jsonschema import Draft202012Validator
 
-from cambwatch.config import Config, load
-from cambwatch.config import json_schema as schema
+from cambwatch.config import Config, load, schema
 from cambwatch.config.entries import DestinationEntry, RouteEntry, TaskEntry
 from cambwatch.config.sections import (
     AccountEntry,

@@ -7,8 +7,7 @@ from config_samples import HOOK, KEY, NOWHERE, SECRET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cambwatch.config import Config, ConfigError, Place, daemon_api, loads
-from cambwatch.config import json_schema as schema
+from cambwatch.config import Config, ConfigError, Place, daemon_api, loads, schema
 from cambwatch.core.routing import Destination
 
 ENVIRON = {"A": "one", "EMPTY": "", "STRANGE": "\udcff{a: *b}\n", "HOME": "/"}
