@@ -53,6 +53,20 @@ def test_the_core_asks_neither_clock_nor_dice(path: Path) -> None:
     assert not calls & IMPURE_CALLS
 
 
+def test_the_command_line_starts_without_the_daemon() -> None:
+    """`--version`, `--help` and client commands import neither the daemon nor what only it needs."""
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys, cambwatch.cli.daemon; print(*sys.modules)"],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "daemon")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    heavy = {"sqlalchemy", "alembic", "apscheduler", "prometheus_client", "uvloop"}
+    ours = {"cambwatch.app", "cambwatch.loops", "cambwatch.web"}
+    assert not (heavy | ours) & set(found)
+
+
 def test_no_file_outgrows_a_head() -> None:
     """A file has one subject, and its limit is 400 lines."""
     lines = {named(path): len(path.read_text(encoding="utf-8").splitlines()) for path in PRODUCT}

@@ -20,8 +20,7 @@ from cambwatch.adapters import logs
 from cambwatch.adapters.logs import LineWriter
 from cambwatch.adapters.store.backup import BackupError, back_up
 from cambwatch.adapters.terminal import say, say_json
-from cambwatch.app.process import ConfigReloader, until_signal
-from cambwatch.cli import operations as cli_client
+from cambwatch.cli import operations
 from cambwatch.cli.operations import Account, AsJson, ConfigPath, Exit, Kind, exit_with, labels, print_table
 from cambwatch.core.camb import kinds
 from cambwatch.core.events import RoutingAttributes, sample_event, webhook_id
@@ -46,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("simulate")(simulate)
-app.add_typer(cli_client.commands)
+app.add_typer(operations.commands)
 
 
 @app.callback(invoke_without_command=True)
@@ -87,10 +86,10 @@ def run(config: ConfigPath = None) -> None:
     logs.configure(level=settings.log.level, format=settings.log.format, secrets=loaded.secrets)
     for warning in loaded.warnings:
         log.warning("config.warning", hint=warning)
-    reloader = ConfigReloader(None if config is None else str(config), loaded)
+    reloader = daemon.ConfigReloader(None if config is None else str(config), loaded)
     try:
         uvloop.run(
-            until_signal(
+            daemon.until_signal(
                 lambda stop: daemon.run(
                     settings,
                     stop=stop,
