@@ -10,7 +10,13 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MAX_INSTANCES, EVENT_J
 from events import hook, settings, watch
 from structlog.testing import capture_logs
 
+from cambwatch.app.process import SystemClock
+from cambwatch.core.cluster import ClusterNode, ClusterSnapshot
+from cambwatch.loops.cluster import Cluster
+from cambwatch.loops.delivery.deliverer import Deliverer
 from cambwatch.loops.scheduler import Scheduler
+
+NODE = ClusterNode("a", accounts=frozenset(), destinations=frozenset())
 
 
 class WallClock:
@@ -184,6 +190,38 @@ async def test_a_repeated_function_is_not_run_by_a_wakeup_that_comes_too_early(s
     loop.stop()
     await task
     assert len(ticks) == 2
+
+
+class NodesThatTakeOver:
+    """A cluster's store for one node without tasks, whose lease others end once it has joined."""
+
+    def __init__(self):
+        self.renewals = 0
+
+    async def renew(self):
+        self.renewals += 1
+        return ClusterSnapshot([NODE], tasks={}, destination_leases={}) if self.renewals == 1 else None
+
+    async def breakers(self):
+        return {}
+
+
+async def test_a_lost_lease_is_noticed_as_soon_as_the_clock_jumps(until):
+    """As after a suspend, which the monotonic clock does not count: the next renewal would come in an hour."""
+    clock, store = WallClock(), NodesThatTakeOver()
+    async with Scheduler(now=clock, clock_check_s=0.05) as scheduler:
+        deliverer = Deliverer({}, None, None, breakers={}, meter=None, clock=SystemClock(), scheduler=scheduler)
+        cluster = Cluster(
+            NODE, store, poller=None, deliverer=deliverer, publish=lambda _: None, lease=timedelta(hours=3),
+            clock=SystemClock(), scheduler=scheduler,
+        )  # fmt: skip
+        task = asyncio.create_task(cluster.loop.run())
+        await until(lambda: store.renewals == 1)
+        clock.ahead = timedelta(hours=1)
+        with capture_logs():
+            await until(cluster.lease_lost.is_set)
+        cluster.loop.stop()
+        await task
 
 
 async def test_a_repeated_function_that_fails_ends_its_loop_and_what_it_holds(scheduler):

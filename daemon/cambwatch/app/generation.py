@@ -144,6 +144,9 @@ async def _run_components(
         until_s = asyncio.get_running_loop().time() + GRACE_S
         for working in (poller, components.concluder, deliverer):
             working.stop()
+        for name in ("learning", "retention"):  # other writes come first now; "learning" saves once more below
+            if name in components.loops:
+                components.loops[name].stop()
         if following is not None:
             await _drain(poller, deliverer, until_s=until_s)  # while callers are still answered
         for loop in components.loops.values():

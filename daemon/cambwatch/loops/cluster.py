@@ -59,7 +59,9 @@ class Cluster:
         self._publish = publish
         self._lease_s = lease.total_seconds()
         self._clock = clock
-        self.loop = scheduler.repeat("cluster", self._renew, every_s=self._lease_s / RENEWALS_PER_LEASE, first_s=0)
+        # A machine that was suspended may have lost its lease: it must know before it posts again.
+        every_s = self._lease_s / RENEWALS_PER_LEASE
+        self.loop = scheduler.repeat("cluster", self._renew, every_s=every_s, first_s=0, run_after_jump=True)
         """Renews the lease until it is stopped; leave() then gives everything to the other nodes."""
         self._releasing: dict[str, asyncio.Task[None]] = {}
         self._node_ids: frozenset[str] = frozenset()

@@ -105,17 +105,26 @@ class Repeated:
     """
     A loop that runs one function again and again: periodic work, such as pruning and lease renewal.
 
-    Runs do not overlap. A wakeup that comes too early, as when the machine's clock jumps, runs nothing.
-    An exception of the function ends run().
+    Runs do not overlap. An exception of the function ends run(). A wakeup that comes before the interval is over means
+    that the machine's clock jumped, as when it resumes from a suspend, which the monotonic clock does not count:
+    with *run_after_jump* the function runs then, without it the loop sleeps on.
     """
 
     def __init__(
-        self, wakeup: Wakeup, function: PeriodicFunction, *, every_s: float, first_s: float, on_stop: Callable[[], None]
+        self,
+        wakeup: Wakeup,
+        function: PeriodicFunction,
+        *,
+        every_s: float,
+        first_s: float,
+        run_after_jump: bool,
+        on_stop: Callable[[], None],
     ) -> None:
         self._wakeup = wakeup
         self._function = function
         self._every_s = every_s
         self._first_s = first_s
+        self._run_after_jump = run_after_jump
         self._on_stop = on_stop
         self._requested = False
         self._stopping = False
@@ -134,6 +143,7 @@ class Repeated:
                 else:
                     self._wakeup.set(due_s - monotonic())
                     await self._wakeup.wakeup_event.wait()
+                    self._requested |= self._run_after_jump
         finally:
             self._on_stop()
 
@@ -197,16 +207,20 @@ class Scheduler:
         *,
         every_s: float,
         first_s: float | None = None,
+        run_after_jump: bool = False,
         on_stop: Callable[[], None] = lambda: None,
     ) -> Repeated:
         """
         A loop that runs *function* every *every_s* seconds, the first time after *first_s* (None: *every_s*).
 
-        *function* may return the seconds until its next run instead. *on_stop* is called when the loop ends.
+        *function* may return the seconds until its next run instead. With *run_after_jump* it also runs when the
+        machine's clock jumps. *on_stop* is called when the loop ends.
         """
         wakeup = self.wakeup(name, asyncio.Event())
         first_s = every_s if first_s is None else first_s
-        return Repeated(wakeup, function, every_s=every_s, first_s=first_s, on_stop=on_stop)
+        return Repeated(
+            wakeup, function, every_s=every_s, first_s=first_s, run_after_jump=run_after_jump, on_stop=on_stop
+        )
 
     def _check_clocks(self, loop: asyncio.AbstractEventLoop, offset_s: float) -> None:
         """
