@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.tasks import TaskStore
@@ -120,7 +120,7 @@ async def record(
 async def not_before(database: Database, delivery: Delivery) -> datetime | None:
     """When the receiver of *delivery* wishes to be asked again, as it is written down."""
     query = sa.text("SELECT not_before FROM deliveries WHERE id = :id")
-    return rows.instant_or_none(
+    return row_mapping.instant_or_none(
         await database.read(lambda connection: connection.execute(query, {"id": delivery.id}).scalar_one())
     )
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from store_samples import NOW, conclude, owed, watch
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.deliveries import DeliveryStore
 from cambwatch.adapters.store.delivery_listing import DeliveryAdmin
 from cambwatch.adapters.store.schema import attempts
@@ -247,7 +247,7 @@ class DeliveryLife(RuleBasedStateMachine):
     async def _all(self) -> dict[str, tuple[Delivery, list[PastAttempt]]]:
         kept: dict[str, list[PastAttempt]] = {}
         for row in await self.database.read(lambda connection: connection.execute(EVERY_ATTEMPT).all()):
-            kept.setdefault(row.delivery_id, []).append(rows.attempt(row))
+            kept.setdefault(row.delivery_id, []).append(row_mapping.attempt(row))
         page = await self.delivery_admin.page(ALL, limit=999, before=None)
         return {delivery.id: (delivery, kept.get(delivery.id, [])) for delivery, _ in page}
 

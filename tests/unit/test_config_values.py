@@ -356,7 +356,7 @@ def test_a_client_is_told_what_is_wrong_with_http(tmp_path):
         ("http: {listen: 80}", "1:16: http.listen: '80' must be host:port, such as 127.0.0.1:8787, or unix:/path"),
         (
             "http: {listen: '127.0.0.1:0'}",
-            "1:16: http.listen: port 0 is any that is free: nobody can know where to ask",
+            "1:16: http.listen: port 0 means any free port, so clients cannot find it: set a port",
         ),
     ):
         path.write_text(text)

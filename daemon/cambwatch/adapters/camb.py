@@ -307,7 +307,7 @@ async def _read(response: aiohttp.ClientResponse, largest: int = replies.LONGEST
         chunks.append(chunk)
         size += len(chunk)
     if size > largest:
-        response.close()  # nobody reads the rest
+        response.close()  # the rest is not needed
     return b"".join(chunks)
 
 

@@ -27,7 +27,7 @@ MAX_OPEN_FILES = 65_536
 
 def raise_limit() -> int:
     """
-    Raise the soft limit of this process to its hard limit, at most to ENOUGH; returns the limit in effect.
+    Raise the soft limit of this process to its hard limit, at most to MAX_OPEN_FILES; returns the limit in effect.
 
     Login shells and service managers set a soft limit of 1,024 for programs that use select(2),
     which supports no more. The event loop uses epoll(7).
@@ -42,6 +42,6 @@ def raise_limit() -> int:
 
 
 def limit() -> int:
-    """How many files this process may have open at once; at most ENOUGH, even without a limit."""
+    """How many files this process may have open at once; at most MAX_OPEN_FILES, even without a limit."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_OPEN_FILES if soft == resource.RLIM_INFINITY else min(soft, MAX_OPEN_FILES)

@@ -1,5 +1,5 @@
 """
 The daemon as a process: `process` runs one `generation` (the life of one configuration) after the other.
 
-`assembly` is the composition root: it builds all parts of a generation. `sockets` and `signals` belong to the process.
+`assembly` is the composition root: it builds all components of a generation. `sockets` listen as long as the process.
 """

@@ -50,7 +50,7 @@ from cambwatch.web.limits import rate_limit
 
 
 class Loop(Protocol):
-    """What is at work until it is told to stop."""
+    """A loop that runs until stop() is called."""
 
     async def run(self) -> None: ...
     def stop(self) -> None: ...

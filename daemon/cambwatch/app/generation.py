@@ -31,7 +31,7 @@ from cambwatch.loops.polling.poller import Poller
 from cambwatch.loops.redacting import RedactingSender, RedactingStatusSource
 from cambwatch.loops.scheduler import Clock, Scheduler
 
-GRACE_S = 10.0  # for what is in flight when we are told to stop
+GRACE_S = 10.0  # to finish what is in flight at a stop or reload
 USER_AGENT = f"cambwatch/{cambwatch.__version__}"
 RAISE_LIMIT_HINT = "raise the hard limit on open files (LimitNOFILE= in the unit, ulimit -Hn in a shell)"
 FIRST_TICK_S = 0.001  # the shortest that an alarm can be set to
@@ -44,12 +44,10 @@ class Environment:
     """
     What outlives a configuration.
 
-    *metrics* count from *started_at* on, the start of the process.
-    *pauses* is how long, in seconds, Camb wants to be asked nothing with a key.
-    *change* hears that all is at work, with the number of tasks that are watched.
-    *change* gives the configuration that is to take the place of this one, None
-    when the process is to end. *on_cluster_reload* is called when another node was given another one.
-    *log_lines_dropped* returns the number of dropped log lines.
+    *metrics* count from *started_at*, the start of the process. *pauses* has the seconds for which Camb asked to pause,
+    by API key. *on_started* is called with the number of watched tasks once everything runs. *next_change* waits for
+    the configuration that replaces this one; None: the process stops. *on_cluster_reload* is called when another node
+    was reloaded. *log_lines_dropped* returns the number of dropped log lines.
     """
 
     store: Store
@@ -67,10 +65,9 @@ class Environment:
 
 async def generation(change: ConfigChange, environment: Environment) -> ConfigChange | None:
     """
-    Watch, poll and deliver as *change* says until it is to change; then finish what is in flight, in at most GRACE_S.
+    Watch, poll and deliver with the configuration of *change* until the next change; then drain for at most GRACE_S.
 
-    Returns what is to come after it. Raises StoreUnavailableError when the database
-    cannot be had; then nothing was polled.
+    Returns the next change. Raises StoreUnavailableError if the database is unavailable; then nothing was polled.
     """
     config, clock, metrics = change.config, environment.clock, environment.metrics
     metrics.initialize_labels(destinations=config.destinations, accounts=config.accounts)
@@ -133,7 +130,7 @@ async def _run_components(
         components.wakeup("first tick", first_tick).set(FIRST_TICK_S)
         await first_tick.wait()
         if not config.destinations:
-            log.warning("config.warning", hint="there are no destinations: nobody will hear of anything")
+            log.warning("config.warning", hint="there are no destinations: no notification will be sent")
         environment.on_started(poller.watching)
         if change.reload_others:
             cluster_events.publish(ClusterEvent(reload=True))
@@ -151,9 +148,9 @@ async def _run_components(
             await _drain(poller, deliverer, until_s=until_s)  # while callers are still answered
         for loop in components.loops.values():
             loop.stop()
-        components.task_waiters.wake_all()  # whoever waits for an end hears how it stands
+        components.task_waiters.wake_all()  # clients that wait for a task get its current state
     await _drain(poller, deliverer, until_s=until_s)
-    await cadence_learner.save()  # also of what has ended since it was told to stop
+    await cadence_learner.save()  # also what finished during the drain
     await components.known_tasks.save()
     await _save_poll_counts(poller, components.tasks)
     if cluster is not None and following is None:
@@ -222,7 +219,7 @@ async def _save_poll_counts(poller: Poller, tasks: TaskStore) -> None:
 def _warn_about_unknown_destinations(waiting: Mapping[str, int], known: Mapping[str, Destination]) -> None:
     for name, count in waiting.items():
         if name not in known:
-            log.warning("deliveries.unknown_destination", destination=name, waiting=count,
+            log.warning("deliveries.unknown_destination", destination=name, pending=count,
                         hint="no such destination in the configuration; they wait until it is there again")  # fmt: skip
 
 

@@ -35,12 +35,12 @@ class ConfigReloader:
         self._secrets = found.secrets
 
     def on_sighup(self) -> None:
-        """It is to hold anew, here and at the other nodes: that is what SIGHUP does."""
+        """Reload the configuration on this node and ask the other nodes to reload: SIGHUP."""
         if (config := self._read_config()) is not None:
             self.changes.put_nowait(ConfigChange(config, reload_others=True))
 
     def on_cluster_reload(self) -> None:
-        """Another node was reloaded: it is to hold anew where it is not as before."""
+        """Another node was reloaded: reload here if the file has changed."""
         before = self._running
         if (config := self._read_config()) is None:
             return
@@ -127,7 +127,7 @@ async def run(
 
     Calls *ready* with the intake's address as soon as it answers. A configuration out of
     *changes* takes the place of the one before, whole: what is in flight is finished,
-    everything is made anew out of the database, and callers wait meanwhile. It has the
+    everything starts again from the database, and clients wait meanwhile. It has the
     http.listen and store.url of the first, see config.reloading. *on_cluster_reload* is called when
     another node that shares the database had its configuration changed. /metrics shows
     what *log_lines_dropped* returns.
@@ -193,7 +193,7 @@ async def run(
 
 
 async def _newest_change(stop: asyncio.Event, changes: "asyncio.Queue[ConfigChange] | None") -> ConfigChange | None:
-    """The newest of *changes*, as soon as there is one, told if any was to be; None as soon as *stop* is set."""
+    """Wait for the newest of *changes*; it reloads the other nodes if any of them was to. None once *stop* is set."""
     if changes is None:
         await stop.wait()
         return None

@@ -107,7 +107,7 @@ def listen_at(found: Iterable[tuple[int, tuple[Any, ...]]], port: int) -> list[s
     A listening socket for each of *found*, the families and addresses that a name resolves to, without duplicates.
 
     All have the same *port*; 0 means any free port. Skips and logs addresses that the machine
-    does not have (NOT_HERE). Raises OSError if none is left, or if an address of the machine
+    does not have (ADDRESS_NOT_AVAILABLE). Raises OSError if none is left, or if an address of the machine
     cannot be used, for example because its port is taken.
     """
     sockets: list[socket.socket] = []

@@ -1,5 +1,5 @@
 """
-The command line: `daemon` runs and checks the daemon itself, `operations` talks to a running one through `client`.
+The command line: `daemon` runs, checks and backs up the daemon; `operations` talks to a running one through `client`.
 
-`backup` copies the database, `demo` shows the whole job on loopback.
+`demo` shows the whole job on loopback.
 """

@@ -16,7 +16,7 @@ from cambwatch.config.yaml_document import MOST_BYTES, Document, UnreadableError
 from cambwatch.core.redaction import SHORTEST_SECRET, Secret
 
 PLACES = (Path("config.yaml"), Path("/etc/cambwatch/config.yaml"))
-"""Where a configuration is looked for when nobody says where it is."""
+"""Where cambwatch looks for a configuration without --config."""
 
 BEGIN = "copy config.example.yaml to config.yaml and change what you need"
 
@@ -51,7 +51,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def absent(path: Path) -> bool:
-    """Whether nothing is there; False where that cannot be told."""
+    """Whether nothing is there; False where that cannot be known."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -70,7 +70,7 @@ _LISTEN, _STORE = "http.listen", "store.url"
 
 
 class ConfigChange(NamedTuple):
-    """A configuration that takes the place of another; with *tell* the other nodes are to read theirs again too."""
+    """A configuration that replaces another; with *reload_others* the other nodes read their files again, too."""
 
     config: Config
     reload_others: bool = False
@@ -236,7 +236,7 @@ def database(path: str | None, environ: Mapping[str, str]) -> Path:
     """
     The SQLite file of the daemon with the configuration of find().
 
-    Only `store` has to be right: whoever asks need not have the keys and URLs of the
+    Only `store` has to be valid: the caller need not have the keys and URLs of the
     daemon. Raises ConfigError, also where the database is no file.
     """
     found = find(path, environ)
@@ -265,7 +265,7 @@ def daemon_api(path: str | None, environ: Mapping[str, str], *, places: Sequence
     """
     Where the daemon with the configuration of find() listens, the default address where there is no file.
 
-    Only `http` has to be right: whoever asks need not have the keys and URLs of the
+    Only `http` has to be valid: the client need not have the keys and URLs of the
     daemon. Raises ConfigError.
     """
     unspecified = not path and not environ.get("CAMBWATCH_CONFIG")
@@ -276,7 +276,9 @@ def daemon_api(path: str | None, environ: Mapping[str, str], *, places: Sequence
     examined.raise_for(finding for finding in examined.mistakes if finding.path[:1] in {(), ("http",)})
     http = examined.parts.http or HttpSection()
     if isinstance(http.listen, TcpListen) and http.listen.port == 0:
-        examined.raise_for([Finding(("http", "listen"), "port 0 is any that is free: nobody can know where to ask")])
+        examined.raise_for(
+            [Finding(("http", "listen"), "port 0 means any free port, so clients cannot find it: set a port")]
+        )
     return _address(http)
 
 

@@ -42,7 +42,7 @@ class ClusterSnapshot:
 @dataclass(frozen=True, slots=True)
 class LeasePlan:
     """
-    What one node is to do: *acquire* and *release* so many tasks by account, lanes by destination.
+    What one node is to do: *acquire* and *release* so many tasks by account, and destinations.
 
     Among *acquire_destinations* are those that it holds already. *nodes_sharing* is among how many nodes
     each account's budget is divided.
@@ -60,10 +60,10 @@ def plan_leases(snapshot: ClusterSnapshot, this_node: ClusterNode) -> LeasePlan:
     What *this_node* is to do where things stand so.
 
     The tasks of an account are shared evenly among the nodes that have it: a node takes
-    what nobody holds up to its share, and gives back what it holds of more than its
-    share and SLACK, and all of an account that it does not have any more. All shares
+    what no node holds up to its share, and gives back what it holds of more than its
+    share and REBALANCE_SLACK, and all of an account that it does not have any more. All shares
     together are no less than all tasks, so none is left over.
-    A lane has one rightful node, which all agree on, see rightful().
+    All nodes agree on the one node that posts to a destination: see preferred_node().
     """
     nodes_sharing = {account: _count_nodes_with(account, snapshot.nodes) or 1 for account in this_node.accounts}
     acquire, release = {}, {}
@@ -104,7 +104,7 @@ def preferred_node(destination: str, nodes: Collection[ClusterNode]) -> str | No
     The id of the node that is to post to *destination*; None where none of *nodes* can.
 
     By highest random weight (Thaler and Ravishankar, 1998): when a node comes or goes,
-    only its own lanes move.
+    only its own destinations move.
     """
     able = [node.id for node in nodes if destination in node.destinations]
     return max(able, key=lambda node: sha256(f"{node}\0{destination}".encode()).digest(), default=None)
@@ -117,9 +117,9 @@ def _count_nodes_with(account: str, nodes: Collection[ClusterNode]) -> int:
 @dataclass(frozen=True, slots=True)
 class ClusterEvent:
     """
-    What one node tells the others, who look by themselves now and then as well.
+    What one node publishes to the others, which also check regularly by themselves.
 
-    Destinations that are *queued* something now, or are to be tried now at somebody's wish
+    Destinations that are *queued* something now, or are to be retried now at the operator's request
     (*retry_now*); ids of tasks that *finished*, were *removed*, or are to be *poll_requested* for now; ids
     of deliveries that were *cancelled*; that there is something to take (*rebalance*); that the
     configuration was read again (*reload*).

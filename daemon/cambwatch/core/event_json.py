@@ -14,7 +14,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def event_to_json(event: Event) -> dict[str, Json]:
-    """*event* in plain JSON values, from which from_document() makes the same event again."""
+    """*event* in plain JSON values, from which event_from_json() makes the same event again."""
     match event:
         case TaskEnded():
             return {
@@ -64,9 +64,9 @@ def event_to_json(event: Event) -> dict[str, Json]:
 
 def event_from_json(document: Json) -> Event:
     """
-    The event that to_document() wrote; keys that a later version added are passed over.
+    The event that event_to_json() wrote; keys that a later version added are passed over.
 
-    Raises KeyError or ValueError on anything that to_document() did not write.
+    Raises KeyError or ValueError on anything that event_to_json() did not write.
     """
     match document["event"]:
         case "task":

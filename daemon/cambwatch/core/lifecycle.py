@@ -1,9 +1,24 @@
 """
 Every transition of a task and of a delivery.
 
-A task leaves PENDING once, by Conclude; a delivery leaves pending once, by
-Delivered or GiveUp. Nothing here waits, asks or writes: the loops do what is
-decided here.
+| task | when | becomes |
+|---|---|---|
+| PENDING | a certain terminal status of Camb; an uncertain one twice in a row | that status |
+| PENDING | 404 and 422 as refusals of Camb, with the proof that docs/answers.md asks for | NOT_FOUND |
+| PENDING | the deadline, and one more poll that finds it pending | EXPIRED |
+| PENDING | a client deletes it (the store's transition, not decided here) | REMOVED |
+| PENDING | anything else | PENDING, polled again; an account may be paused |
+| any other | | never changes; EXPIRED, NOT_FOUND and REMOVED start again when the task is registered again |
+
+| delivery | when | becomes |
+|---|---|---|
+| pending | the receiver accepts | delivered |
+| pending | a failure within its budget | pending, with a later next_attempt_at |
+| pending | a refusal that no retry heals; a second refusal past the short budget; the end of the budget | dead |
+| pending | its task is removed (the store's transition) | cancelled |
+| dead | an operator retries it (the store's transition) | pending, with a fresh budget |
+
+Nothing here waits, asks or writes: the loops carry out what is decided here.
 """
 
 from dataclasses import dataclass
@@ -275,10 +290,10 @@ def decide_after_attempt(
 
     The next attempt is never earlier than the receiver's Retry-After. The last one
     is made at the end of the budget, or when the Retry-After allows it. The budget
-    counts from the event, or from when somebody wished for another try. It is charged
+    counts from the event, or from the operator's retry. It is charged
     with the pauses after failures alone: neither with the time that the delivery stood
     in line (behind others, an open breaker, a restart), nor with the pauses that a rate
-    limit or our own trouble costs; all of that together up to LONGEST_SPARED. Neither of
+    limit or our own trouble costs; all of that together up to LONGEST_UNCHARGED. Neither of
     those two ends it either, before that is used up.
     """
     custom = destination.type == "webhook"

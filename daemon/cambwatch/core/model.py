@@ -347,7 +347,7 @@ class Attempt:
     One POST and what came of it; *number* counts from 1.
 
     *accepts_again_after* is how long the receiver takes nothing more, as it says beside having
-    accepted. *delivery_count* is how many deliveries the POST told of: of a digest, several.
+    accepted. *delivery_count* is the number of deliveries in the POST, several for a digest.
     *reading* is how the receiver's pause was understood, where the log should say so; it is not kept.
     """
 

@@ -113,7 +113,7 @@ def _has_blanks_around(text: str) -> bool:
 
 
 def _has_blanks_inside(text: str) -> bool:
-    # naming.py reports control characters.
+    # explain_bad_task_id() reports control characters.
     return not _BLANK_CHARACTERS.isdisjoint(text) and _NON_PRINTING.search(text) is None
 
 

@@ -215,7 +215,7 @@ class SecretFinder:
                     found.append(re.escape(needle) if clear == words else write(needle))
                     words = _compiled(found[-1]).sub(_PLACEHOLDER, words)
                     clear = decoded(words)
-                    if needle in clear or needle in words:  # in an encoding that secret_forms.py does not have
+                    if needle in clear or needle in words:  # in an encoding that this module does not have
                         return _PLACEHOLDER, [_EVERYTHING]
         return words, found
 

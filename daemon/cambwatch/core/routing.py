@@ -29,7 +29,7 @@ class Destination:
     each of them, so that a receiver can change from one to the next. *template* makes
     the whole body of type webhook, in place of the notification. *timeout* covers an
     attempt from the first byte of the dial to the last of the answer. *fallback*, the
-    name of another destination, hears when this one has taken nothing for *alert_after*.
+    name of another destination, gets an alert when this one has accepted nothing for *alert_after*.
     With *digest* the events of that time, counted from the first, go out in one message.
     """
 
@@ -63,7 +63,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """When *condition* holds, *notify* hear of it."""
+    """If *condition* matches, deliver to *notify*."""
 
     condition: Condition
     notify: tuple[str, ...]

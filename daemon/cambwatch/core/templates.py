@@ -1,4 +1,4 @@
-"""Templates of webhook bodies: a bounded subset of Jinja, compiled once, with errors told by line."""
+"""Templates of webhook bodies: a bounded subset of Jinja, compiled once, with errors located by line."""
 
 import html
 import json
@@ -73,7 +73,7 @@ def bounded(tree: nodes.Template, language: "TemplateLanguage") -> nodes.Templat
 
 
 class _Bounds(NodeTransformer):
-    """Refuses what has no bound, and puts the allowance into loops and `~`, which Jinja lets nobody intercept."""
+    """Refuses what has no bound, and puts the allowance into loops and `~`, which Jinja has no hook for."""
 
     def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
         if word := _REFUSED.get(type(node)):

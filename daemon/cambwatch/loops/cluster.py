@@ -115,7 +115,9 @@ class Cluster:
         snapshot = await self._store.renew()
         if snapshot is None:
             log.warning(
-                "lease.lost", node=self._this_node.id, hint="it was not renewed in time: begun anew, with what is free"
+                "lease.lost",
+                node=self._this_node.id,
+                hint="it was not renewed in time: the node restarts its work with what is free",
             )
             self.lease_lost.set()
             return 0.0
@@ -201,7 +203,7 @@ class Cluster:
                 log.info("tasks.acquired", account=account, tasks=count - left)
 
     def apply_event(self, cluster_event: ClusterEvent) -> None:
-        """What another node tells."""
+        """Apply what another node published."""
         self._deliverer.apply_event(cluster_event)
         for row_id in cluster_event.removed:
             self._poller.stop_watching(row_id)
@@ -212,7 +214,7 @@ class Cluster:
 
 
 class ClusterPoller:
-    """The poller as the intake sees it, where another node may be the one who asks for a task."""
+    """The poller for the HTTP API where another node may poll a task."""
 
     def __init__(self, poller: Poller, publish: Callable[[ClusterEvent], None]) -> None:
         self._poller = poller
@@ -220,7 +222,7 @@ class ClusterPoller:
         self.watch, self.with_next_poll, self.limited = poller.watch, poller.with_next_poll, poller.limited
 
     def stop_watching(self, row_id: int) -> None:
-        """Nobody is to ask any more for the task with the id *row_id*."""
+        """Stop polling the task with the id *row_id*, on whichever node."""
         self._poller.stop_watching(row_id)
         self._publish(ClusterEvent(removed=frozenset({row_id})))
 

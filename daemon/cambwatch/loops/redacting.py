@@ -1,4 +1,4 @@
-"""What Camb and receivers say, without our secrets: it is kept, shown and told to others."""
+"""Redacts secrets in answers of Camb and receivers before they are stored, shown or delivered."""
 
 from dataclasses import replace
 from typing import Protocol, TypeVar

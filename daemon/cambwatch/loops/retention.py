@@ -52,7 +52,7 @@ class Retention:
             self._cursor, self._tasks_done, self._pruned_tasks, self._pruned_events = PruneCursor(), False, 0, 0
         try:
             pruned = await (self._prune_events if self._tasks_done else self._prune_tasks)(self._before)
-        except StoreUnavailableError as error:  # the next run goes on
+        except StoreUnavailableError as error:  # the next run starts again
             log.warning("store.unavailable", operation="retention", error=str(error))
             self.end_run()
             return None

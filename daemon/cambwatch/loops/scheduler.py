@@ -17,7 +17,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 
 class Clock(Protocol):
-    """The only source of time and dice; app.py has the real one."""
+    """The only source of time and dice; app/process.py has the real one."""
 
     def now(self) -> datetime:
         """The instant, aware, in UTC: for what is written down."""

@@ -12,8 +12,6 @@ from aiohttp import web
 from cambwatch.core.camb.kinds import KINDS, Kind
 from cambwatch.core.model import Json
 from cambwatch.simulator import creation, faults, results, statuses
-from cambwatch.simulator import creation as wishes
-from cambwatch.simulator import statuses as refusals
 from cambwatch.simulator.files import MediaFile, MediaLinks, links_for
 from cambwatch.simulator.results import Run
 from cambwatch.simulator.script import AnswerReply, FaultReply, TaskScript
@@ -72,9 +70,9 @@ class CambApi:
             try:
                 key = request.headers.get("x-api-key")
                 if not key or (keys and key not in keys):
-                    raise refusals.unauthorized()
+                    raise statuses.unauthorized()
                 return await handler(request)
-            except refusals.ErrorAnswer as refusal:
+            except statuses.ErrorAnswer as refusal:
                 return refusal.response()
 
         router.add_route(method, PREFIX + path, guarded)
@@ -119,9 +117,9 @@ class CambApi:
     def _unknown(self, path: str) -> web.Response:
         match self._state.settings.unknown_task:
             case UnknownTask.NOT_FOUND:
-                raise refusals.refused(404, "Task not found")
+                raise statuses.refused(404, "Task not found")
             case UnknownTask.INVALID:
-                raise refusals.invalid(["path", "task_id"], "Input should be the id of a task", "value_error")
+                raise statuses.invalid(["path", "task_id"], "Input should be the id of a task", "value_error")
             case UnknownTask.PENDING:
                 listed = path == KINDS["project-setup"].status_path
                 return web.json_response([] if listed else {"status": "PENDING", "run_id": None})
@@ -134,7 +132,7 @@ class CambApi:
                 case "dub-alt-format":
                     return web.json_response(self._convert(kind, fields, request))
                 case "translated-story":
-                    run_id = wishes.run_id(request)
+                    run_id = creation.run_id(request)
                     self._run(("story", "story-setup"), run_id)
                     task = self._begin(kind, fields | {"run_id": run_id})
                     return web.json_response({"message": "Target language added", "task_id": task.task_id})
@@ -149,7 +147,11 @@ class CambApi:
 
     def _convert(self, kind: Kind, fields: dict[str, Json], request: web.Request) -> Json:
         """A new conversion, the one under way, or the file of the one that is done."""
-        run_id, language, output_format = wishes.run_id(request), wishes.language(request), str(fields["output_format"])
+        run_id, language, output_format = (
+            creation.run_id(request),
+            creation.language(request),
+            str(fields["output_format"]),
+        )
         now_s = self._clock()
         task = self._state.conversion(run_id, language, output_format, now_s=now_s)
         if task is None:
@@ -170,7 +172,7 @@ class CambApi:
         kinds, build = results.kinds_read_by(path), results.BUILDERS[path]
 
         async def result(request: web.Request) -> web.Response:
-            run_id, options = wishes.run_id(request), wishes.options(request)
+            run_id, options = creation.run_id(request), creation.options(request)
             run = self._run(kinds, run_id, language=options.language)
             replies = run.task.result_replies
             if replies and (answer := await self._scripted_answer(replies.pop(), request)) is not None:
@@ -189,10 +191,10 @@ class CambApi:
         kinds, build = results.kinds_read_by(single), results.BUILDERS[single]
 
         async def bulk(request: web.Request) -> web.Response:
-            run_ids = wishes.run_ids(await creation.read_object(request))
+            run_ids = creation.run_ids(await creation.read_object(request))
             if path == "/sub-results" and not 2 <= len(set(run_ids)) == len(run_ids) <= _MOST_SUBTITLE_RUNS:
-                raise refusals.invalid(["body", "run_ids"], "Give between 2 and 5 unique run ids", "value_error")
-            options, links = replace(wishes.options(request), file_url=True), self._links(request)
+                raise statuses.invalid(["body", "run_ids"], "Give between 2 and 5 unique run ids", "value_error")
+            options, links = replace(creation.options(request), file_url=True), self._links(request)
             documents = {str(run_id): build(self._run(kinds, run_id), links, options) for run_id in run_ids}
             listed = path == "/project-setup-results"  # the only one that the SDK expects as a list
             return web.json_response(list(documents.values()) if listed else documents)
@@ -203,9 +205,9 @@ class CambApi:
         try:
             task = self._state.run(kinds, run_id, now_s=self._clock(), language=language)
         except WrongRunError as error:
-            raise refusals.refused(400, str(error)) from error
+            raise statuses.refused(400, str(error)) from error
         except NoRunError as error:
-            raise refusals.refused(404, str(error)) from error
+            raise statuses.refused(404, str(error)) from error
         return Run(task, run_id, self._created_at(task))
 
     def _created_at(self, task: SimulatedTask) -> datetime:
@@ -216,7 +218,7 @@ class CambApi:
 
 
 async def _unknown_path(_: web.Request) -> web.Response:
-    raise refusals.refused(404, "Not Found")
+    raise statuses.refused(404, "Not Found")
 
 
 def _verbatim(reply: AnswerReply) -> web.Response:

@@ -6,8 +6,7 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from cambwatch.core.model import Json
-from cambwatch.simulator import creation
-from cambwatch.simulator import statuses as refusals
+from cambwatch.simulator import creation, statuses
 from cambwatch.simulator.script import TaskScript
 from cambwatch.simulator.settings import Faults
 from cambwatch.simulator.state import SimulatedTask, SimulatorState
@@ -34,8 +33,8 @@ class ControlApi:
         try:
             script = TaskScript.model_validate(await creation.read_object(request))
         except ValidationError as error:
-            return refusals.validation_failed(error).response()
-        except refusals.ErrorAnswer as refusal:
+            return statuses.validation_failed(error).response()
+        except statuses.ErrorAnswer as refusal:
             return refusal.response()
         task = self._state.register(script, now_s=self._clock())
         return web.json_response({"task_id": task.task_id}, status=201)
@@ -59,8 +58,8 @@ class ControlApi:
         try:
             faults = _FAULTS.validate_python(await creation.read_object(request))
         except ValidationError as error:
-            return refusals.validation_failed(error).response()
-        except refusals.ErrorAnswer as refusal:
+            return statuses.validation_failed(error).response()
+        except statuses.ErrorAnswer as refusal:
             return refusal.response()
         self._state.faults = faults
         return web.json_response(_FAULTS.dump_python(faults, mode="json"))

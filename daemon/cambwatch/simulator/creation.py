@@ -8,7 +8,7 @@ from types import MappingProxyType
 from aiohttp import BodyPartReader, web
 
 from cambwatch.core.model import Json
-from cambwatch.simulator import statuses as refusals
+from cambwatch.simulator import statuses
 
 LONGEST_BODY = 64 << 20  # bytes; files are read and dropped, they do not count
 
@@ -43,7 +43,7 @@ async def read(request: web.Request, kind: str) -> dict[str, Json]:
         fields = await read_object(request)
     absent = [name for name in REQUIRED[kind] if fields.get(name) is None]
     if absent:
-        raise refusals.missing(absent)
+        raise statuses.missing(absent)
     return fields
 
 
@@ -52,9 +52,9 @@ async def read_object(request: web.Request) -> dict[str, Json]:
     try:
         document = json.loads(await request.read())
     except (ValueError, RecursionError) as error:
-        raise refusals.invalid(["body"], f"JSON decode error: {error}", "json_invalid") from error
+        raise statuses.invalid(["body"], f"JSON decode error: {error}", "json_invalid") from error
     if not isinstance(document, dict):
-        raise refusals.invalid(["body"], "Input should be a valid dictionary", "dict_type")
+        raise statuses.invalid(["body"], "Input should be a valid dictionary", "dict_type")
     return document
 
 
@@ -70,7 +70,7 @@ async def _read_multipart(request: web.Request) -> dict[str, Json]:
                 fields[part.name] = part.filename
                 await part.release()
     except ValueError as error:  # of a broken body, or of text that is not in its charset
-        raise refusals.invalid(["body"], f"There was an error parsing the body: {error}", "value_error") from error
+        raise statuses.invalid(["body"], f"There was an error parsing the body: {error}", "value_error") from error
     return fields
 
 
@@ -101,7 +101,7 @@ def run_id(request: web.Request) -> int:
     """The run in the path. Raises Refusal."""
     text = request.match_info["run_id"]
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise refusals.invalid(["path", "run_id"], "Input should be a valid integer", "int_parsing")
+        raise statuses.invalid(["path", "run_id"], "Input should be a valid integer", "int_parsing")
     return int(text)
 
 
@@ -110,7 +110,7 @@ def run_ids(document: dict[str, Json]) -> list[int]:
     match document.get("run_ids"):
         case [_, *_] as given if all(type(each) is int for each in given):
             return list(given)
-    raise refusals.invalid(["body", "run_ids"], "Input should be a list of integers, not empty", "list_type")
+    raise statuses.invalid(["body", "run_ids"], "Input should be a list of integers, not empty", "list_type")
 
 
 def language(request: web.Request) -> str:
@@ -123,7 +123,7 @@ def options(request: web.Request) -> ResultOptions:
     query = request.query
     for name, allowed in _QUERY.items():
         if query.get(name, allowed[0]) not in allowed:
-            raise refusals.invalid(["query", name], f"Input should be one of {', '.join(allowed)}", "enum")
+            raise statuses.invalid(["query", name], f"Input should be one of {', '.join(allowed)}", "enum")
     data_type = query.get("data_type")
     return ResultOptions(
         file_url=query.get("output_type") == "file_url",

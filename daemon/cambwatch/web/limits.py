@@ -108,7 +108,7 @@ def rate_limit(per_second: float | None, *, monotonic: Callable[[], float]) -> M
     """
     The middleware that lets *per_second* requests of each client through.
 
-    None: USUAL_PER_SECOND for other machines, and no limit for this one, whose
+    None: DEFAULT_PER_SECOND for other machines, and no limit for this one, whose
     programs all come from one address: one of them would keep out all others.
     """
     limiter = RateLimiter(per_second or DEFAULT_PER_SECOND, monotonic=monotonic)

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from pydantic import BaseModel
 
-from cambwatch.web.api import requests as queries
+from cambwatch.web.api import requests
 from cambwatch.web.api.deliveries import (
     DeliveryEndpoints,
     DeliveryPage,
@@ -102,13 +102,13 @@ def endpoints(
             {HTTPStatus.OK: TaskPage},
             problems=_STORE_ERRORS,
             parameters=(
-                queries.STATUS,
-                queries.KIND,
-                queries.GROUP,
-                queries.LABEL,
-                queries.ACCOUNT,
-                queries.LIMIT,
-                queries.CURSOR,
+                requests.STATUS,
+                requests.KIND,
+                requests.GROUP,
+                requests.LABEL,
+                requests.ACCOUNT,
+                requests.LIMIT,
+                requests.CURSOR,
             ),
         ),
         Endpoint(
@@ -118,7 +118,7 @@ def endpoints(
             "A task; with `wait`, as soon as it has ended or the time is up",
             {HTTPStatus.OK: TaskView},
             problems=_ITEM_ERRORS,
-            parameters=(queries.ACCOUNT, queries.WAIT),
+            parameters=(requests.ACCOUNT, requests.WAIT),
         ),
         Endpoint(
             "DELETE",
@@ -127,7 +127,7 @@ def endpoints(
             "Watch a task no longer; nobody is told",
             {HTTPStatus.NO_CONTENT: None},
             problems=_ITEM_ERRORS,
-            parameters=(queries.ACCOUNT,),
+            parameters=(requests.ACCOUNT,),
         ),
         Endpoint(
             "POST",
@@ -136,7 +136,7 @@ def endpoints(
             "Ask Camb for a task now",
             {HTTPStatus.ACCEPTED: TaskView},
             problems=(*_ITEM_ERRORS, HTTPStatus.CONFLICT, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
-            parameters=(queries.ACCOUNT,),
+            parameters=(requests.ACCOUNT,),
         ),
         Endpoint(
             "GET",
@@ -201,7 +201,7 @@ def _delivery_endpoints(deliveries: DeliveryEndpoints, destinations: Destination
             "Deliveries, newest first",
             {HTTPStatus.OK: DeliveryPage},
             problems=_STORE_ERRORS,
-            parameters=(queries.STATE, queries.DESTINATION, queries.TASK_ID, queries.LIMIT, queries.CURSOR),
+            parameters=(requests.STATE, requests.DESTINATION, requests.TASK_ID, requests.LIMIT, requests.CURSOR),
             tags=("deliveries",),
         ),
         Endpoint(

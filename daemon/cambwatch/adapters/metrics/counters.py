@@ -154,7 +154,7 @@ class _Exposition(Collector):
 
 
 class Metrics:
-    """Counts what it is told, and makes the page of it."""
+    """Counts what happens, and renders the page."""
 
     def __init__(self, *, destinations: Iterable[str] = (), accounts: Iterable[str] = ()) -> None:
         """*destinations* and *accounts* as in expect()."""
@@ -171,7 +171,7 @@ class Metrics:
         )
         self._attempts = self._counters(
             "delivery_attempts_total",
-            "Attempts of deliveries, by what came of them. A digest is one attempt of each delivery that it tells of.",
+            "Attempts of deliveries, by what came of them. A digest is one attempt of each delivery in it.",
             "destination",
             "outcome",
         )
@@ -183,7 +183,7 @@ class Metrics:
         )
         self._delivery_delay = self._histograms(
             "delivery_delay_seconds",
-            "From when something was to be told until its receiver had accepted it.",
+            "From the event until the receiver accepted its delivery.",
             _NOTIFICATION_S,
             "destination",
         )
@@ -202,7 +202,7 @@ class Metrics:
         """
         Show *destinations* and *accounts*, as 0, before anything happens to them.
 
-        What was counted stays, also of others: a counter begins anew only with the process.
+        Counts of removed destinations stay: a counter restarts only with the process.
         """
         self._polls.initialize_labels(accounts)
         for name in destinations:  # a look makes it

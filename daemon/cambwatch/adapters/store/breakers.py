@@ -6,7 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.outbox import QueuedDeliveries, enqueue
 from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.adapters.store.schema import FRESH, REPEATED, breakers_table, deliveries, events
@@ -46,11 +46,11 @@ def breakers(connection: sa.Connection) -> Mapping[str, Breaker]:
             failures=row.failures,
             rate_limits=row.rate_limits,
             probes=row.probes,
-            failing_since=rows.instant_or_none(row.failing_since),
+            failing_since=row_mapping.instant_or_none(row.failing_since),
             outcome=None if row.outcome is None else Outcome(row.outcome),
             http_status=row.http_status,
-            probe_at=rows.instant_or_none(row.probe_at),
-            paused_until=rows.instant_or_none(row.paused_until),
+            probe_at=row_mapping.instant_or_none(row.probe_at),
+            paused_until=row_mapping.instant_or_none(row.paused_until),
             alerted=row.alerted,
         )
         for row in connection.execute(_ALL)
@@ -67,7 +67,7 @@ def make_retries_due(connection: sa.Connection, breaker_change: BreakerChange, *
 
 
 def write_breaker_change(connection: sa.Connection, breaker_change: BreakerChange) -> None:
-    """Write *breaker_change* down: the breaker, and the alert that is owed for it, once."""
+    """Write *breaker_change* down: the breaker, and the delivery of its alert, once."""
     name, breaker = breaker_change.destination, breaker_change.breaker
     connection.execute(_DELETE, {"destination": name})
     if breaker != Breaker():
@@ -88,7 +88,7 @@ def write_breaker_change(connection: sa.Connection, breaker_change: BreakerChang
             },
         )
     if breaker_change.alert is not None and breaker_change.alert_destination is not None:
-        # Said twice, as after a commit of which nobody heard, it would keep the turn from being written for ever.
+        # A second alert, as after a commit whose answer was lost, would keep the change from being written for ever.
         if connection.execute(_ALERT_EVENT, {"origin": breaker_change.alert.origin}).first() is not None:
             return
         waiting = sum(connection.execute(count, {"destination": name}).scalar_one() for count in _PENDING_COUNTS)

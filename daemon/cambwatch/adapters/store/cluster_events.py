@@ -59,7 +59,7 @@ class PostgresClusterEvents:
             await self._task
 
     def publish(self, event: ClusterEvent) -> None:
-        """Let the others hear *event* soon; nobody waits for it."""
+        """Send *event* to the other nodes soon; returns at once."""
         self._outgoing.append(event)
         self._has_outgoing.set()
         self._flushed.clear()
@@ -107,7 +107,7 @@ class PostgresClusterEvents:
                     if not outgoing:
                         await _check_own_session(connection, session)
             except BaseException:
-                self._outgoing = outgoing + self._outgoing  # told twice does no harm
+                self._outgoing = outgoing + self._outgoing  # sent twice does no harm
                 raise
             if not self._outgoing:
                 self._has_outgoing.clear()
@@ -119,7 +119,7 @@ class PostgresClusterEvents:
             event_fields: dict[str, Any] = {
                 name: frozenset(value) if isinstance(value, list) else value
                 for name, value in message.items()
-                if name in EVENT_FIELDS  # nodes of a newer version may have more to tell
+                if name in EVENT_FIELDS  # nodes of a newer version may send more fields
             }
             self.heard(ClusterEvent(**event_fields))
 

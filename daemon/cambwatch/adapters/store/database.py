@@ -79,7 +79,7 @@ class StoreMeter(Protocol):
 
 @dataclass(slots=True)
 class UnitOfWork:
-    """*item* is to go through *work* with its neighbours; *done* hears what came of it."""
+    """*item* goes through *work* together with others; *done* gets its result."""
 
     work: BatchWork[Any, Any]
     item: Any
@@ -89,8 +89,8 @@ class UnitOfWork:
     error: BaseException | None = None
 
     def resolve(self) -> None:
-        """Tell whoever asked, in the event loop."""
-        if self.done.done():  # whoever asked has gone
+        """Hand the result to the caller, in the event loop."""
+        if self.done.done():  # the caller was cancelled
             return
         if self.error is None:
             self.done.set_result(self.result)

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 import sqlalchemy as sa
 import structlog
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.breakers import breakers, make_retries_due, write_breaker_change
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.row_mapping import padded, to_micros
@@ -97,7 +97,8 @@ class DeliveryStore:
         self, destination: str, *, now: datetime, fresh: int, repeated: int, exclude: Collection[str]
     ) -> DueDelivery:
         """
-        What *destination* is owed by *now*, *exclude* those ids: up to so many *fresh* and *repeated* ones.
+        Deliveries to *destination* that are due at *now*, without the ids in *exclude*: up to so many
+        *fresh* and *repeated* ones.
 
         Of what none are asked for, nothing is said either. What this version cannot read is passed over.
         """
@@ -107,7 +108,7 @@ class DeliveryStore:
 
             def read(statement: sa.Select[Any], limit: int) -> tuple[list[PendingDelivery], bool]:
                 pending_deliveries: list[PendingDelivery] = []
-                offset, most = 0, limit + len(exclude) + 1  # one more tells whether there are more
+                offset, most = 0, limit + len(exclude) + 1  # one more shows whether there are more
                 while limit and len(pending_deliveries) <= limit:
                     found = connection.execute(statement, parameters | {"most": most, "passed": offset}).all()
                     pending_deliveries += [
@@ -124,7 +125,7 @@ class DeliveryStore:
             return DueDelivery(
                 first,
                 again,
-                next_due_at=min((rows.instant(at) for at in later if at is not None), default=None),
+                next_due_at=min((row_mapping.instant(at) for at in later if at is not None), default=None),
                 more_fresh=more_fresh,
                 more_repeated=more_repeated,
             )
@@ -170,7 +171,7 @@ class DeliveryStore:
 def _read(row: Any) -> PendingDelivery | None:
     """What a row owes; None, and a line in the log, for one that a version wrote which this one cannot read."""
     try:
-        return rows.delivery(row), event_from_json(row.document)
+        return row_mapping.delivery(row), event_from_json(row.document)
     except (KeyError, TypeError, ValueError) as error:  # it stays owed, and must not keep back what lies behind it
         log.error("event.unreadable", delivery_id=row.id, error=f"{type(error).__name__}: {error}")  # noqa: TRY400
         return None
@@ -222,7 +223,7 @@ def _record(connection: sa.Connection, requests: Sequence[_RecordRequest]) -> li
 def _with_leased_destinations(
     connection: sa.Connection, requests: Sequence[_RecordRequest]
 ) -> Sequence[_RecordRequest]:
-    """*requests*, without what is of lanes that their node does not hold; those that it does it keeps for as long."""
+    """*requests* for destinations whose lease their node holds; their leases are locked until the commit."""
     node = requests[0].node
     if node is None:
         return requests
@@ -267,7 +268,7 @@ def _delivery_values(attempt_records: AttemptRecord, now: datetime) -> dict[str,
         "detail": attempt.detail,
         "next_attempt_at": None,
         "not_before": None,
-        "uncharged": rows.span_to_micros(attempt_records.delivery.uncharged),
+        "uncharged": row_mapping.span_to_micros(attempt_records.delivery.uncharged),
         "finished_at": None,
     }
     match attempt_records.decision:
@@ -280,7 +281,7 @@ def _delivery_values(attempt_records: AttemptRecord, now: datetime) -> dict[str,
                 "state": DeliveryState.PENDING.value,
                 "next_attempt_at": to_micros(at),
                 "not_before": None if not_before is None else to_micros(not_before),
-                "uncharged": rows.span_to_micros(uncharged),
+                "uncharged": row_mapping.span_to_micros(uncharged),
             }
         case _:
             assert_never(attempt_records.decision)

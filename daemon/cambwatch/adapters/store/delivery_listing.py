@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.adapters.store.schema import DEAD, FRESH, REPEATED, attempts, deliveries, events, tasks
@@ -76,7 +76,7 @@ class DeliveryAdmin:
             query = (
                 _LISTED.where(*conditions).order_by(deliveries.c.created_at.desc(), deliveries.c.id.desc()).limit(limit)
             )
-            return [(rows.delivery(row), _subject(row)) for row in connection.execute(query)]
+            return [(row_mapping.delivery(row), _subject(row)) for row in connection.execute(query)]
 
         return await self._database.read(work)
 
@@ -87,8 +87,8 @@ class DeliveryAdmin:
             row = connection.execute(_BY_ID, {"delivery": delivery_id}).first()
             if row is None:
                 return None
-            kept = [rows.attempt(one) for one in connection.execute(_ATTEMPTS, {"delivery": delivery_id})]
-            return rows.delivery(row), _subject(row), kept
+            kept = [row_mapping.attempt(one) for one in connection.execute(_ATTEMPTS, {"delivery": delivery_id})]
+            return row_mapping.delivery(row), _subject(row), kept
 
         return await self._database.read(work)
 
@@ -147,7 +147,7 @@ def backlogs(connection: sa.Connection) -> Mapping[str, Backlog]:
     """The same, as a part of a wider read."""
     found: dict[str, Backlog] = {}
     for name, count, first in connection.execute(_BACKLOGS):
-        half = Backlog(count, rows.instant(first))
+        half = Backlog(count, row_mapping.instant(first))
         other = found.get(name, Backlog(0, half.oldest_pending_at))
         found[name] = Backlog(half.pending + other.pending, min(half.oldest_pending_at, other.oldest_pending_at))
     return found

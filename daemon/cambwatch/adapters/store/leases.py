@@ -14,7 +14,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.breakers import breakers
 from cambwatch.adapters.store.database import Database, T, Work
 from cambwatch.adapters.store.postgres import application_name_of
@@ -68,7 +68,7 @@ _DELETE_NODES = sa.delete(nodes).where(
     ~sa.exists().where(destination_leases.c.node == nodes.c.id),
 )
 _LEAVE = sa.update(nodes).where(nodes.c.id == _NODE_ID).values(left=True)
-# Nobody can declare this node gone until the transaction is over.
+# No other node can declare this one gone until the transaction is over.
 _LOCK_OWN_ROW = sa.select(nodes.c.id).where(_OWN_ROW).with_for_update(read=True)
 _LIMIT = sa.bindparam("most", type_=sa.Integer)
 
@@ -120,7 +120,7 @@ class LeaseStore:
         self._node = node
         self._id = {"me": node.id}
         self._lease = {"me": node.id, "lease": span_to_micros(lease)}
-        # Whoever died in the middle of a transaction may hold a lock for a while: renewing must not wait for that.
+        # A node that died in a transaction may hold a lock for minutes: renewal must not wait for it.
         self._lock_timeout = sa.text(f"SET LOCAL lock_timeout = {max(round(lease.total_seconds() * 1000 / 6), 100)}")
 
     async def _write(self, work: Work[T]) -> T:
@@ -168,7 +168,7 @@ class LeaseStore:
         return await self._write(work)
 
     async def acquire(self, account: str, most: int, *, gone: Collection[str]) -> list[Task]:
-        """Up to *most* tasks of *account* that nobody holds, or one of *gone*; from now on this node does."""
+        """Acquire up to *most* tasks of *account* that no node or one of *gone* holds."""
 
         def work(connection: sa.Connection) -> list[Task]:
             if connection.execute(_LOCK_OWN_ROW, self._id).first() is None:
@@ -183,7 +183,7 @@ class LeaseStore:
                         if holder is None
                         else connection.execute(_ACQUIRE_FROM, wanted | limit | {"gone": holder})
                     )
-                    found += [rows.task(row) for row in acquired]
+                    found += [row_mapping.task(row) for row in acquired]
             return found
 
         return await self._write(work)
@@ -197,11 +197,11 @@ class LeaseStore:
         """Up to *most* tasks that this node holds, by their ids, which are higher than *after*."""
         wanted = {"after": after, "most": most, "me": self._node.id}
         return await self._database.read(
-            lambda connection: [rows.task(row) for row in connection.execute(_LEASED, wanted)]
+            lambda connection: [row_mapping.task(row) for row in connection.execute(_LEASED, wanted)]
         )
 
     async def acquire_destinations(self, destinations: Collection[str], *, gone: Collection[str]) -> Sequence[str]:
-        """Those of *destinations* that nobody holds, or one of *gone*; from now on this node does."""
+        """Acquire those of *destinations* that no node or one of *gone* holds."""
         free = sa.or_(
             destination_leases.c.node.is_(None),
             destination_leases.c.node.in_(sorted(gone)),
@@ -227,7 +227,7 @@ class LeaseStore:
         await self._write(lambda connection: connection.execute(_RELEASE_DESTINATIONS, wanted).close())
 
     async def breakers(self) -> Mapping[str, Breaker]:
-        """How destinations fare, according to whoever posts to them."""
+        """The breakers of all destinations, as the nodes that post to them wrote them."""
         return await self._database.read(breakers)
 
     async def leave(self) -> None:
@@ -240,7 +240,7 @@ def _terminate_sessions(connection: sa.Connection, gone: Sequence[str]) -> None:
     End the sessions of the nodes *gone*.
 
     The server frees by itself what a session has locked that is idle in a transaction,
-    but never of one that waits for the rest of a statement: see FROZEN_MS.
+    but never of one that waits for the rest of a statement: see IDLE_IN_TRANSACTION_MS.
     """
     if gone:
         connection.execute(_TERMINATE_SESSIONS, {"names": padded([application_name_of(node) for node in gone])})

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.adapters.store.schema import nodes, tasks
@@ -79,7 +79,7 @@ class LateResultStore:
                 found = connection.execute(_WITHOUT_RESULT, wanted)
             else:
                 found = connection.execute(_OURS, wanted | {"me": self._node})
-            return [rows.task(row) for row in found]
+            return [row_mapping.task(row) for row in found]
 
         return await self._database.read(work)
 

@@ -7,8 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 from uuid import uuid4
 
-from cambwatch.adapters.store import sqlite
-from cambwatch.adapters.store import sqlite_migration as steps
+from cambwatch.adapters.store import sqlite, sqlite_migration
 from cambwatch.adapters.store.database import Database, StoreMeter
 from cambwatch.adapters.store.stats import disk_space
 from cambwatch.core.cluster import ClusterEvent
@@ -93,7 +92,7 @@ class SqliteStore:
 
     async def migrate(self) -> None:
         """See Store; nobody is served yet, so nobody is kept waiting."""
-        steps.migrate(self._path)
+        sqlite_migration.migrate(self._path)
 
     def open(self, meter: StoreMeter) -> OpenDatabase:
         """See Store."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.row_mapping import to_micros
 from cambwatch.adapters.store.schema import TASK_PENDING, deliveries, events, tasks
 from cambwatch.core.event_json import event_to_json
@@ -95,7 +95,7 @@ def group_state(connection: sa.Connection, group: str) -> GroupState | None:
         group=group,
         counts={Status(status): count for status, count, _, _ in found},
         size=max((size for _, _, size, _ in found if size is not None), default=None),
-        registered_at=rows.instant(min(first for _, _, _, first in found)),
+        registered_at=row_mapping.instant(min(first for _, _, _, first in found)),
     )
 
 

@@ -40,7 +40,7 @@ from cambwatch.adapters.store.postgres_errors import (
 from cambwatch.adapters.store.row_mapping import from_json, to_json
 
 READERS = 4  # connections besides the writer's
-UNBATCHED_WRITERS = 1  # likewise, for write_alone()
+UNBATCHED_WRITERS = 1  # likewise, for write_unbatched()
 TRANSACTION_S = 10.0  # until one is given up: a connection that drops everything says nothing of it
 APPLICATION_NAME = "cambwatch"  # the application_name of ours; a node's has its id besides
 PROBE_S = 3.0  # that a probe may take with its connection

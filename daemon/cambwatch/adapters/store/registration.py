@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.row_mapping import padded, to_micros
 from cambwatch.adapters.store.schema import tasks
 from cambwatch.core.model import Registration, RegistrationResult, Status, Task, TaskKey
@@ -140,8 +140,8 @@ def _new_row_ids(connection: sa.Connection, count: int) -> Sequence[int]:
 
 
 def tasks_by_key(connection: sa.Connection, keys: Iterable[TaskKey], *, lock: bool = False) -> dict[TaskKey, Task]:
-    """Those of the tasks named by *keys* that anybody registered; with *lock* nobody else changes them meanwhile."""
-    found = (rows.task(row) for row in _select_tasks(connection, _TASKS_LOCKED if lock else _TASKS, keys))
+    """The registered tasks among *keys*; with *lock* no other transaction changes them meanwhile."""
+    found = (row_mapping.task(row) for row in _select_tasks(connection, _TASKS_LOCKED if lock else _TASKS, keys))
     return {task.key: task for task in found}
 
 

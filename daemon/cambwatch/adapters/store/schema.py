@@ -103,7 +103,7 @@ events = sa.Table(
     metadata,
     sa.Column("id", BIG, primary_key=True, autoincrement=True),
     sa.Column("task", sa.ForeignKey("tasks.id", ondelete="CASCADE")),  # NULL: it is a group's
-    sa.Column("origin", NulSafeText, nullable=False, unique=True),  # what is told once is told once
+    sa.Column("origin", NulSafeText, nullable=False, unique=True),  # deduplicates the event
     sa.Column("document", sa.JSON, nullable=False),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("group", NulSafeText),  # whose completion it is; NULL: it is no group's
@@ -169,7 +169,7 @@ attempts = sa.Table(
     sa.Column("took_ms", sa.Integer, nullable=False),
     sa.Column("detail", NulSafeText),
     sa.Column("at", sa.BigInteger, nullable=False),
-    sa.Column("delivery_count", sa.Integer, nullable=False, server_default="1"),  # deliveries that the POST told of
+    sa.Column("delivery_count", sa.Integer, nullable=False, server_default="1"),  # deliveries in this POST
     sa.CheckConstraint(_one_of("outcome", Outcome), name="outcome"),
     sa.CheckConstraint("number >= 1", name="number_from_1"),
     sqlite_with_rowid=False,  # one tree instead of two: they are only ever found by their delivery

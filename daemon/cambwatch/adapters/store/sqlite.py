@@ -141,7 +141,7 @@ class SqliteDatabase:
         Why the last write failed; None after one that succeeded.
 
         Once the file was found damaged, by a read or a write, it says so until the end: a write elsewhere in it,
-        such as that of prove(), may well succeed.
+        such as that of check_write(), may well succeed.
         """
         return self._damage or self._trouble
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from cambwatch.adapters.store import row_mapping as rows
+from cambwatch.adapters.store import row_mapping
 from cambwatch.adapters.store.database import Database
 from cambwatch.adapters.store.outbox import QueuedDeliveries, complete_group, enqueue, group_state, lock_groups
 from cambwatch.adapters.store.registration import (
@@ -83,7 +83,7 @@ class TaskStore:
         """All pending tasks, oldest first."""
 
         def work(connection: sa.Connection) -> list[Task]:
-            return [rows.task(row) for row in connection.execute(_WATCHED)]
+            return [row_mapping.task(row) for row in connection.execute(_WATCHED)]
 
         return await self._database.read(work)
 
@@ -94,7 +94,7 @@ class TaskStore:
         Close the task as *finished* says and owe *event* to all of *notify*, or do neither.
 
         The last open task of a group also owes the group's completion to those whom
-        *destinations_for_group* names. Returns the destinations that are owed something now; None,
+        *destinations_for_group* names. Returns the destinations with new deliveries; None,
         and nothing was written, when the task was closed or watched anew meanwhile, or
         another node asks for it by now.
         """
@@ -176,7 +176,7 @@ class TaskStore:
                 query = query.where(has_label(name, value))
             if before is not None:
                 query = query.where(tasks.c.id < before)
-            return [rows.task(row) for row in connection.execute(query)]
+            return [row_mapping.task(row) for row in connection.execute(query)]
 
         return await self._database.read(work)
 
@@ -196,7 +196,7 @@ class TaskStore:
                 .order_by(deliveries.c.created_at, deliveries.c.destination)
             )
             for row in connection.execute(query):
-                found[row.task].append(rows.delivery(row))
+                found[row.task].append(row_mapping.delivery(row))
             return found
 
         return await self._database.read(work)

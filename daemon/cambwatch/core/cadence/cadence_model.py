@@ -126,7 +126,7 @@ class CadenceModel:
         return [SavedDurations(*key, self._learned[key].durations.as_json()) for key in keys]
 
     def durations(self) -> list[tuple[str, str | None, DurationHistogram]]:
-        """All that is known, by kind and size, in the order of insights()."""
+        """All that is known, by kind and size, in the order of summaries()."""
         return [(*key, self._learned[key].durations) for key in self._in_order()]
 
     def restore(self, saved: SavedDurations) -> None:
@@ -171,7 +171,7 @@ class _LearnedDurations:
         self.durations = durations
         self._limits = limits
         self._estimate: CadenceEstimate | None = None
-        self._estimated_completions = 0  # completions when the estimate was made; 0: it is to be made anew
+        self._estimated_completions = 0  # completions when the estimate was made; 0: it must be computed again
 
     def learn(self, observation: DurationObservation) -> bool:
         """Whether all that was known before is dropped."""

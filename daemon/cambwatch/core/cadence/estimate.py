@@ -194,7 +194,7 @@ class PollSchedule:
         """
         The pause at *age*: between the shortest and the longest, and found in O(log n).
 
-        Who asks later is never told an earlier instant.
+        A later call never returns an earlier instant.
         """
         age_s = max(age.total_seconds(), 0.0)
         return self._pause(age_s, self.expected_checks(age_s) + 1)

@@ -44,7 +44,9 @@ CHANGE_THRESHOLD = 12.0
 
 # Where tasks queue for a few workers each takes longer than the one before: whatever is learned holds for a few more.
 MAX_RELAPSES = 4
-"""At most so many alarms in a row make ENOUGH twice as many each: those that come soon after it was reached."""
+"""
+At most so many alarms in a row make MIN_COMPLETIONS twice as many each: those that come soon after it was reached.
+"""
 
 _DECAY: float = 0.5 ** (1 / HALF_LIFE)
 _WINDOW = 1 / (1 - _DECAY)  # what a bin weighs into which all fall, for ever: 289
@@ -96,7 +98,7 @@ class DurationHistogram:
 
     def record(self, completion: Completion) -> bool:
         """
-        Take in a completion, of the task whose turn it is: see turns.py.
+        Take in a completion, of the task whose turn it is: see start_order.py.
 
         True where it is the one by which the newest no longer fit the rest; then
         only those since the change remain, at most NEWEST.
@@ -112,7 +114,7 @@ class DurationHistogram:
         """
         Take in that the task whose turn it is was pending still at *age_s*.
 
-        Returns the same. How long it takes in the end is told by note_late().
+        Returns the same. record_late() adds how long it takes in the end.
         """
         return self._detect_change(age_s, EDGES_S[-1], None)
 

@@ -1,5 +1,6 @@
 """
 What Camb's API says: the kinds of tasks (`kinds`), the answers to polls (`replies`) and results (`result_*`).
 
-`refusals` tells Camb's own error bodies from a gateway's. `evidence` says when they prove that a task has ended.
+`link_scan` finds the links of results that are too large to parse. `evidence` says when they prove
+that a task has ended.
 """

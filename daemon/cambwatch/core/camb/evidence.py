@@ -9,8 +9,8 @@ One refusal proves little. These rules define the proof:
                                        without a status for any task since the first 403
     only this task is forbidden        a status for another task since the task's first 403
     a known task is gone               nothing but 404 for GONE_AFTER_S, a status for another task in the last
-                                       RECENT_S, and fewer than TOGETHER known tasks that turned 404 within
-                                       TOGETHER_S
+                                       RECENT_STATUS_S, and fewer than TOGETHER known tasks that turned 404 within
+                                       GONE_AT_ONCE_S
 
 A task is known once Camb has returned a status for it. For an unknown task,
 polling.not_found_grace decides.

@@ -186,8 +186,8 @@ def _read_document(shape: StatusShape, document: Json) -> PollReply:
             return PendingReply() if run_id is None else UnconfirmedReply(run_id)
         case {"run_id": _}:  # a run can be there long before its task is done
             return PendingReply()
-        case [*items] if told := next((one for one in items if isinstance(one, dict) and one.get("status")), None):
-            return _as_uncertain(_read_document(shape, told))
+        case [*items] if found := next((one for one in items if isinstance(one, dict) and one.get("status")), None):
+            return _as_uncertain(_read_document(shape, found))
         case [] if shape is StatusShape.RUNS:
             return PendingReply()
         case [{"run_id": value}, *_] if shape is StatusShape.RUNS:

@@ -103,7 +103,7 @@ def _seconds(span: timedelta | None) -> float:
     return 0.0 if span is None else span.total_seconds()
 
 
-LONGEST_DOCUMENT = 8 << 20  # bytes; of a larger result cambwatch keeps the links, see result_scan.py
+LONGEST_DOCUMENT = 8 << 20  # bytes; of a larger result cambwatch keeps the links, see link_scan.py
 
 NOT_READY = frozenset({202, 204, 205})
 REFUSED = frozenset({400, 401, 403, 410, 422})
@@ -113,7 +113,7 @@ _STATUS_KEYS = frozenset({"status", "message", "detail", "error", "code", "run_i
 
 @dataclass(frozen=True, slots=True)
 class ResultRead:
-    """A result as results.trimmed() leaves it, never null, and the links of the whole result."""
+    """A result as results.trim_result() leaves it, never null, and the links of the whole result."""
 
     document: Json
     links: tuple[Link, ...] = ()

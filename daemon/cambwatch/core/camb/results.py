@@ -131,7 +131,7 @@ def _brackets(place: Place) -> str:
 
 def trim_result(result: Json) -> Json:
     """
-    *result* as it can be stored and sent: storable(), at most LONGEST_RESULT bytes of JSON.
+    *result* as it can be stored and sent: make_storable(), at most LONGEST_RESULT bytes of JSON.
 
     Transcripts of more than LONGEST_TRANSCRIPT bytes give way to a marker that says
     so; where that is not enough, so does everything of that size. URLs stay, unless

@@ -1,5 +1,5 @@
 """
-What follows from an attempt: `classification` and `chat_answers` read the response, `retry` and `ramp` set the pace.
+What follows from an attempt: `classification` and `chat_answers` read the response, `retry` decides when to try again.
 
-`breaker` stops posting to a receiver that is down. `attempts` are the records; `signature` signs a request.
+`breaker` stops posting to a receiver that is down. `attempts` are the records that the store writes.
 """

@@ -41,7 +41,7 @@ class BreakerChange:
     """
     What is to be written down about a *destination*.
 
-    *alert_destination* is owed the *alert*, where both are given. *retries_due_now*: what waits out a
+    *alert_destination* gets the *alert* if both are given. *retries_due_now*: what waits out a
     pause after a failure is due now, unless the receiver has named the pause.
     """
 

@@ -23,7 +23,7 @@ def sign(secrets: Sequence[Secret], *, delivery_id: str, timestamp_s: int, body:
     The value of `webhook-signature`: one `v1,<base64>` for each secret, in their order.
 
     *timestamp_s* is the value of `webhook-timestamp`, *body* the exact bytes that
-    are sent. The secrets have passed check_secret().
+    are sent. The secrets have passed check_secret_format().
     """
     signed = f"{delivery_id}.{timestamp_s}.".encode() + body
     digests = (hmac.new(_key(secret.reveal()), signed, hashlib.sha256).digest() for secret in secrets)

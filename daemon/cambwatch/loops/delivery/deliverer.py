@@ -1,4 +1,4 @@
-"""Posts what is owed: a lane for each destination, so that none waits for another."""
+"""Delivers pending deliveries with one worker per destination, so that no destination waits for another."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,7 +12,7 @@ from cambwatch.loops.scheduler import Clock, Scheduler
 
 
 class Deliverer:
-    """The lanes of all destinations."""
+    """The workers of all destinations."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class Deliverer:
         """
         *breakers* are as the last process left them; a destination without one fares well.
 
-        *publish* hears what concerns lanes that are not held here. None is until take_up().
+        *publish* sends what concerns destinations that other nodes hold. No destination is held before acquire().
         """
         self._publish = publish
         self.workers: dict[str, DestinationWorker] = {}
@@ -51,7 +51,7 @@ class Deliverer:
             self.workers[name].acquire()
 
     def wake(self, destinations: Iterable[str]) -> None:
-        """These destinations are owed something now."""
+        """Deliver what was queued for *destinations*."""
         here, others = self._split_by_lease(destinations)
         for worker in here:
             worker.wake()
@@ -59,7 +59,7 @@ class Deliverer:
             self._publish(ClusterEvent(queued=frozenset(others)))
 
     def retry_now(self, destinations: Iterable[str]) -> None:
-        """Somebody wishes that what these destinations are owed is tried now."""
+        """Retry the pending deliveries of *destinations* now, at the operator's request."""
         here, others = self._split_by_lease(destinations)
         for worker in here:
             worker.retry_now()
@@ -73,7 +73,7 @@ class Deliverer:
             self._publish(ClusterEvent(cancelled=frozenset(delivery_ids)))
 
     def apply_event(self, cluster_event: ClusterEvent) -> None:
-        """What was told elsewhere, of lanes that may be held here."""
+        """Apply what another node published about destinations that may be held here."""
         for worker in self._split_by_lease(cluster_event.queued)[0]:
             worker.wake()
         for worker in self._split_by_lease(cluster_event.retry_now)[0]:
@@ -86,7 +86,7 @@ class Deliverer:
                 worker.discard(delivery_ids)
 
     def _split_by_lease(self, destinations: Iterable[str]) -> tuple[list[DestinationWorker], list[str]]:
-        """The lanes of *destinations* that are held here, and the names of the others."""
+        """The workers of *destinations* that are held here, and the names of the others."""
         here: list[DestinationWorker] = []
         others: list[str] = []
         for name in destinations:
@@ -98,7 +98,7 @@ class Deliverer:
         return here, others
 
     async def run(self) -> None:
-        """Run every lane until stop() is called."""
+        """Run every worker until stop() is called."""
         async with asyncio.TaskGroup() as group:
             for name, worker in self.workers.items():
                 group.create_task(worker.run(), name=f"destination {name}")

@@ -41,7 +41,7 @@ def can_join_digest(delivery: Delivery, destination: Destination, now: datetime)
 def compose_digest(
     queued: Sequence[PendingDelivery], destination: Destination, now: datetime
 ) -> tuple[Message, int] | None:
-    """One message that tells of the first n >= 2 of *queued*, and n; None: each goes by itself."""
+    """One message about the first n >= 2 of *queued*, and n; None: each is sent alone."""
     late = any(is_late(delivery, now) for delivery, _ in queued)
     try:
         digest = FORMATS[destination.type].digest([event for _, event in queued], destination, late=late)
@@ -60,7 +60,7 @@ def compose(delivery: Delivery, event: Event, destination: Destination, now: dat
         return plain or form.render(event, destination, delivery_id=delivery.id, at=now)
     except TemplateError as error:
         return Attempt(number, Outcome.PAYLOAD_REJECTED, took_ms=0, detail=f"the template: {error}")
-    except Exception as error:  # a bug with one event must not take the others' lane with it
+    except Exception as error:  # a bug with one event must not stop the worker
         log.exception("delivery.internal_error", destination=destination.name, delivery_id=delivery.id)
         return Attempt(number, Outcome.OURS, took_ms=0, detail=describe_bug(error))
 
@@ -73,7 +73,7 @@ class SenderByType:
         self._own = own
 
     async def post(self, destination: Destination, message: Message, *, number: int) -> Attempt:
-        """Make attempt *number*, by whoever is responsible."""
+        """Make attempt *number* with the sender of the destination's type."""
         sender = self._own.get(destination.type, self._otherwise)
         return await sender.post(destination, message, number=number)
 

@@ -1,4 +1,14 @@
-"""The lane of one destination: posts what it is owed, as fast as it takes it and no faster."""
+"""
+Delivers to one destination, as fast as its rate limit, concurrency and breaker allow.
+
+1. Read due deliveries from the store into the window, those never attempted first.
+2. Stop if the breaker is open (unless a probe is due), the rate limit is reached or enough posts are in flight.
+3. Compose one message of one delivery, or of several as a digest.
+4. Post it. The outcome is a value, never an exception.
+5. Decide: delivered, retry at a time, or give up; and what it means for the breaker.
+6. Record attempt, decision and breaker in one transaction. Until the store accepts, the record is offered again.
+7. Sleep until the next delivery is due, or until something is queued.
+"""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -26,7 +36,7 @@ from cambwatch.loops.scheduler import Clock, Wakeup
 
 RECORD_PAUSE_S = 1.0  # until an outcome that the store did not take is offered to it again
 RECORD_PAUSE_MAX_S = 4.0  # a store that is back is to be used within 5 s
-MIN_PAUSE_S = 0.001  # a wish of nothing at all would ask the store again in the same breath
+MIN_PAUSE_S = 0.001  # a pause of zero would query the store in a loop
 
 log = structlog.get_logger()
 
@@ -64,9 +74,10 @@ class DestinationWorker:
         queued: Callable[[Iterable[str]], None],
     ) -> None:
         """
-        *breaker* is as the last process left it; *queued* is told who is owed something by what happens here.
+        *breaker* is as the last process left it; *queued* is called with the destinations for which this
+        one queues an alert.
 
-        Nothing is posted until take_up() is called.
+        Nothing is posted until acquire() is called.
         """
         self._destination = destination
         self._store = store

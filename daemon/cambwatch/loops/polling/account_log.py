@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 class AccountLog:
-    """Tells of the account *name*, which *queue* is of."""
+    """Logs changes of the account *name* with its *queue*."""
 
     def __init__(self, name: str, queue: AccountQueue) -> None:
         self._name = name

@@ -44,7 +44,7 @@ class WatchedTask:
     task: Task
     progress: Progress
     since_s: float = 0.0
-    start_entry: StartEntry | None = None  # in which what is learned of it is told
+    start_entry: StartEntry | None = None  # where its completion is recorded
     due_s: float | None = None
     was_due_s: float = 0.0  # when that was which is asked for now
     epoch: int = 0  # of the account's ramp, when the poll under way went out
@@ -156,7 +156,7 @@ class AccountQueue:
         return max(self._not_before_s - now_s, 0.0)
 
     def pause_until(self, until_s: float) -> None:
-        """Camb asked for silence until then, in an answer to something else than a poll."""
+        """Camb asked for a pause until then, in an answer to something else than a poll."""
         self._paused_until_s = max(self._paused_until_s, until_s)
         self._ramp.rate_limited()
 
@@ -251,7 +251,7 @@ class AccountQueue:
         return AccountChange.RECOVERED if was_trouble else None
 
     def poll_failed(self, why: str, *, paused_until_s: float | None = None) -> AccountChange | None:
-        """A poll brought nothing; with *paused_until_s* Camb asked for silence until then."""
+        """A poll brought nothing; with *paused_until_s* Camb asked for a pause until then."""
         self._in_flight -= 1
         self._failures += 1
         if paused_until_s is not None:

@@ -29,10 +29,10 @@ from cambwatch.loops.scheduler import Clock
 
 
 class TaskWaiters:
-    """Tells those who wait, within this process, that a task ended."""
+    """Wakes the HTTP requests of this process that wait for a task."""
 
     def __init__(self, *, on_finished: Callable[[int], None] = lambda _: None) -> None:
-        """*on_finished* hears the id of each task whose end is told here."""
+        """*on_finished* is called with the row id of each task that finished here."""
         self._on_finished = on_finished
         self._waiting: dict[int, set[asyncio.Future[None]]] = {}
         self._closed = False
@@ -41,7 +41,7 @@ class TaskWaiters:
         """
         A future that is done when the task with the id *row_id* ends, from this call on.
 
-        Cancel it when nobody waits any more. Ask the store after this call, not
+        Cancel it when the request has gone. Ask the store after this call, not
         before: an end between the two would be missed.
         """
         future = asyncio.get_running_loop().create_future()
@@ -65,13 +65,13 @@ class TaskWaiters:
         self._on_finished(task.id)
 
     def wake_local(self, row_id: int) -> None:
-        """The task with the id *row_id* has ended, as was told elsewhere."""
+        """The task with the id *row_id* finished on another node."""
         for future in tuple(self._waiting.get(row_id, ())):
             if not future.done():
                 future.set_result(None)
 
     def wake_all(self) -> None:
-        """Nothing more will be told, now or later: whoever waits should look once more."""
+        """Wake all requests because the generation ends; they read the task once more."""
         self._closed = True
         for waiting in tuple(self._waiting.values()):
             for future in tuple(waiting):
@@ -82,11 +82,11 @@ class TaskWaiters:
 log = structlog.get_logger()
 
 TaskRouting = Callable[[RoutedEvent, tuple[str, ...] | None], tuple[str, ...]]
-"""Which destinations hear of an event, given what its task says of that."""
+"""Which destinations an event is delivered to, given the `notify` of its task."""
 
 
 GroupRouting = Callable[[GroupComplete], Sequence[str]]
-"""Which destinations hear that a group is complete."""
+"""Which destinations the completion of a group is delivered to."""
 
 
 class ResultApi(ResultSource, Protocol):
@@ -132,7 +132,7 @@ class _Part:
 
 
 class Concluder:
-    """Turns the end of a task into a committed conclusion and tells whoever has to act on it."""
+    """Commits the conclusion of a task, then wakes the deliverer and the requests that wait for it."""
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ class Concluder:
         return self._source.endpoint(task.key.account, requests[0]) if requests else None
 
     def destinations_for_group(self, event: GroupComplete) -> tuple[str, ...]:
-        """Who hears that a group is complete."""
+        """The destinations of a group's completion."""
         return self._destinations_for(event, None)
 
     def _requests(self, task: Task, run_id: int | None) -> tuple[ResultRequest, ...]:

@@ -174,7 +174,7 @@ class LateResults:
         await asyncio.gather(*workers, return_exceptions=True)
 
     async def _load_page(self, since: CompletionCursor) -> bool:
-        """Load those after *since* into memory, up to MOST_LATE; False where the database is unavailable."""
+        """Load those after *since* into memory, up to MOST_LATE_RESULTS; False where the database is unavailable."""
         most = MOST_LATE_RESULTS - len(self._missing)
         try:
             found = await self._store.missing_results(since, kinds=_KINDS, accounts=frozenset(self._due), most=most)

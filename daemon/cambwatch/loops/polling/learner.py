@@ -24,7 +24,7 @@ from cambwatch.core.model import Task
 from cambwatch.loops.scheduler import Clock
 
 SIZE_LABEL = "size"
-"""The label by which users tell tasks of one kind apart that take longer or shorter."""
+"""The label by which users separate long from short tasks of one kind."""
 
 SAVE_EVERY_S = 60.0  # between two writes of what was learned: a crash loses that much of it
 CACHED_POLICIES = 64  # kept ready, each with a schedule of some 30 KB; more are made as they are asked for
@@ -44,7 +44,7 @@ def _size(task: Task) -> str | None:
 
 
 class CadenceLearner:
-    """What the poller asks before each pause, and tells of each end."""
+    """Gives the poller the policy of each task, and learns from each completion."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class CadenceLearner:
         self._unsaved: dict[tuple[str, str | None], SavedDurations] = {}
 
     async def load(self) -> None:
-        """Take back what was written down; what this version cannot read is learned anew."""
+        """Take back what was written down; what this version cannot read is learned again."""
         for saved in await self._store.saved_durations():
             self._cached_policy.cache_clear()
             try:
@@ -92,7 +92,7 @@ class CadenceLearner:
         self._close_entry(task, start_entry, None)
 
     def task_dropped(self, task: Task, start_entry: StartEntry) -> None:
-        """*task* is watched no more, and nothing can be learned of it that was not told before."""
+        """*task* is not watched any more, and nothing further can be learned from it."""
         self._close_entry(task, start_entry, None)
 
     def _close_entry(self, task: Task, start_entry: StartEntry, completion: Completion | None) -> None:
@@ -101,7 +101,10 @@ class CadenceLearner:
         for observation in self._start_orders[kind].close(start_entry, completion, now_s=now_s, usual_s=usual_s):
             for _, dropped in model.learn(kind, observation):
                 log.info(
-                    "durations.changed", kind=kind, size=dropped, hint="tasks take longer or shorter: learned anew"
+                    "durations.changed",
+                    kind=kind,
+                    size=dropped,
+                    hint="tasks take longer or shorter than before: cambwatch learns their durations again",
                 )
         self._cached_policy.cache_clear()
 

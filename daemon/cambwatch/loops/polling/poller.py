@@ -163,7 +163,7 @@ class Poller:
         if watch is None:
             return False
         if watch.due_s is None:
-            watch.poll_again = True  # the answer under way may be older than the wish
+            watch.poll_again = True  # the answer in flight may be older than the request
         else:
             queue = self.queues[watch.task.key.account]
             queue.put(watch, due_s=self._clock.monotonic(), poll_interval_s=REQUESTED_POLL_INTERVAL_S)
@@ -281,7 +281,7 @@ class Poller:
         try:
             reply = await self._source.status(key)
         except BaseException as error:
-            queue.poll_failed(type(error).__name__)  # whatever went wrong, its place in the lane is free again
+            queue.poll_failed(type(error).__name__)  # whatever went wrong, its slot in the queue is free again
             raise
         replied_s = self._clock.monotonic()
         self._meter.polled(key.account, key.kind, reply, sent_s - watch.was_due_s, replied_s - sent_s)
@@ -375,7 +375,7 @@ class Poller:
 
     def _reschedule(self, watch: WatchedTask, queue: AccountQueue, pause_s: float) -> None:
         """Make *watch* due in *pause_s*, as urgent as it is by then; negative: it is over."""
-        if self._watches.get(watch.task.id) is watch:  # else it was forgotten meanwhile, or is watched anew
+        if self._watches.get(watch.task.id) is watch:  # else it was removed or registered again meanwhile
             if pause_s < 0:
                 del self._watches[watch.task.id]
                 self._end_watch(watch)

@@ -1,5 +1,5 @@
 """
-The HTTP API: one module per resource, each with its endpoints; `views` are the JSON bodies they answer with.
+The HTTP API: one module per resource, each with its endpoints; `views` are the JSON bodies of tasks and groups.
 
-`registration` validates what a client asks cambwatch to watch. `query_parameters` validates filters.
+`requests` reads query parameters and JSON. `registration` validates what a client asks cambwatch to watch.
 """

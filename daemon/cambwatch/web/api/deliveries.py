@@ -41,16 +41,16 @@ from cambwatch.web.problem_details import Mistake, ProblemError, unprocessable
 
 
 class ListedDeliveryView(DeliveryView):
-    """A delivery, and what it tells of: a task, the completion of a group, or trouble with another destination."""
+    """A delivery and its subject: a task, the completion of a group, or trouble with another destination."""
 
     event_type: str = Field(examples=["camb.task.success"])
     account: str | None
     kind: str | None
-    task_id: str | None = Field(description="null: it tells of no task")
+    task_id: str | None = Field(description="null: it is not about a task")
     name: str | None
     group: str | None
     about_destination: str | None = Field(
-        description="the destination that is down or has recovered; null: it tells of none"
+        description="the destination that is down or has recovered; null: it is not about a destination"
     )
 
 
@@ -70,7 +70,7 @@ class AttemptView(BaseModel):
     http_status: int | None
     took_ms: int
     detail: str | None = Field(description="the receiver's words, up to 1 KiB, or what went wrong")
-    delivery_count: int = Field(description="deliveries that this request told of: of a digest, several")
+    delivery_count: int = Field(description="deliveries in this request, several for a digest")
 
 
 class DetailedDeliveryView(ListedDeliveryView):
@@ -98,12 +98,12 @@ class DestinationView(BaseModel):
     )
     last_http_status: int | None
     last_attempt_at: str | None = Field(description=TIMESTAMP)
-    breaker: BreakerState = Field(description="open: it fails, and what it is owed waits but for one at a time")
+    breaker: BreakerState = Field(description="open: it fails, and only probes are sent")
     failing_since: str | None = Field(description=f"since when nothing was accepted; {TIMESTAMP}")
     paused_until: str | None = Field(
         description=f"nothing is posted before: it limits us, or its breaker is open; {TIMESTAMP}"
     )
-    fallback: str | None = Field(description="who hears when it is down")
+    fallback: str | None = Field(description="gets an alert when it is down")
 
 
 class DestinationStatus(Protocol):
@@ -244,7 +244,7 @@ class RetryRequest(BaseModel):
 
 
 class DeliveryEndpoints:
-    """What can be asked and wished about deliveries."""
+    """Lists, shows and retries deliveries."""
 
     def __init__(
         self,
@@ -254,7 +254,7 @@ class DeliveryEndpoints:
         wake_deliverer: Callable[[Collection[str]], None],
         now: Callable[[], datetime],
     ) -> None:
-        """*wake_deliverer* hears of the destinations that are owed something now."""
+        """*wake_deliverer* is called with the destinations that have deliveries to retry."""
         self._delivery_store = delivery_store
         self._destinations = destinations
         self._wake_deliverer = wake_deliverer
@@ -264,7 +264,7 @@ class DeliveryEndpoints:
         """Deliveries, newest first."""
         wanted = read_delivery_filter(request)
         limit = read_limit(request.query)
-        # One more than asked for tells whether there is a next page.
+        # One more than requested shows whether there is a next page.
         found = await self._delivery_store.page(wanted, limit=limit + 1, before=read_delivery_cursor(request.query))
         views = [listed_delivery_view(delivery, subject) for delivery, subject in found[:limit]]
         last = found[limit - 1][0] if len(found) > limit else None
@@ -282,7 +282,7 @@ class DeliveryEndpoints:
         if found.destination not in self._destinations:
             raise ProblemError(
                 HTTPStatus.CONFLICT,
-                f"its destination {found.destination} is not in the configuration (any more), so nobody would send it",
+                f"its destination {found.destination} is not in the configuration, so it would not be sent",
             )
         if not await self._delivery_store.retry(delivery_id, now=self._now()):
             found = await self._view(delivery_id)

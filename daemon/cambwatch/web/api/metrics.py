@@ -70,7 +70,7 @@ class MetricsEndpoint:
     def __init__(
         self, counted: MetricsRenderer, sources: MetricsSources, *, started_at: datetime, clock: MetricsClock
     ) -> None:
-        """*started_at*: when the process was, whatever it reads anew."""
+        """*started_at*: when the process started, whatever it reloads."""
         self._renderer = counted
         self._sources = sources
         self._clock = clock
@@ -116,7 +116,7 @@ class MetricsEndpoint:
                 )
                 for name, one in sources.accounts.items()
             },
-            breakers={name: lane.state for name, lane in sources.workers.items()},
+            breakers={name: worker.state for name, worker in sources.workers.items()},
             trouble=sources.trouble() is not None or self._store_stats is None,
             store_stats=self._store_stats,
             disk_space=self._disk_space,

@@ -25,7 +25,7 @@ LARGEST_PAGE = 1000
 DEFAULT_PAGE = 100
 LONGEST_WAIT = timedelta(minutes=10)
 SPAN_PATTERN = r"^( *[0-9]+(\.[0-9]+)? *(ms|s|m|h|d))+ *$"
-"""What parse_span() reads, for the description."""
+"""What parse_duration() reads, for the description."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,7 @@ def read_json(body: bytes) -> Json:
             raise ValueError(f"it is encoded as {encoding.upper()}; send it as UTF-8")  # noqa: TRY301 - as the others
         document = from_json(body, allow_inf_nan=False)
         duplicates: list[_DuplicateKeys] = []
-        # The first reader is the stricter one, only the second one is told of every member.
+        # The first reader is the stricter one, only the second one sees every member.
         again = json.loads(body, object_pairs_hook=lambda members: _object(members, duplicates), parse_float=_finite)
     except ValueError as error:
         detail = f"is not JSON: {error}"

@@ -95,7 +95,7 @@ class PendingDeliveries(Protocol):
 
 
 class TaskEndpoints:
-    """What can be asked and wished about tasks."""
+    """Registers, lists, shows, polls and removes tasks."""
 
     def __init__(
         self,
@@ -204,9 +204,9 @@ class TaskEndpoints:
 
     async def _views(self, tasks: Sequence[Task]) -> list[JsonObject]:
         ended = [task.id for task in tasks if task.status is not Status.PENDING]
-        # A pending task is owed nothing, unless it was watched before: most need no second query.
+        # A pending task has no deliveries, unless it was watched before: most need no second query.
         again = [task.id for task in tasks if task.status is Status.PENDING and task.registrations > 1]
-        owed = await self._task_store.deliveries_of(ended + again) if ended or again else {}
+        deliveries = await self._task_store.deliveries_of(ended + again) if ended or again else {}
         shown, limited = TaskViews(), cache(self._task_poller.limited)
         views = []
         for task, next_poll_at in self._task_poller.with_next_poll(tasks):
@@ -216,7 +216,7 @@ class TaskEndpoints:
                     next_poll_at=next_poll_at,
                     limited=limited(task.key.account),
                     result_endpoint=self._concluder.result_endpoint(task, task.status, task.run_id),
-                    deliveries=owed.get(task.id, []),
+                    deliveries=deliveries.get(task.id, []),
                 )
             )
         return views

@@ -1,4 +1,4 @@
-"""Called by Alembic: runs the steps on the connection that `steps.py` hands over."""
+"""Called by Alembic: runs the steps on the connection that `sqlite_migration.py` hands over."""
 
 from alembic import context
 
