@@ -220,7 +220,7 @@ def _warn_about_unknown_destinations(waiting: Mapping[str, int], known: Mapping[
     for name, count in waiting.items():
         if name not in known:
             log.warning("deliveries.unknown_destination", destination=name, pending=count,
-                        hint="the configuration lacks it; its deliveries stay queued until you add it back")  # fmt: skip
+                        hint="not in the configuration: they stay queued until you add it back")  # fmt: skip
 
 
 async def _drain(poller: Poller, deliverer: Deliverer, *, until_s: float) -> None:
